@@ -1,0 +1,1 @@
+"""The mathematics of sampling: schedules, inversion, guidance, fusion, masks. Tensors in, tensors out."""
