@@ -80,7 +80,9 @@ def publish(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
     except OSError as error:
-        raise ArtifactError(f"cannot write below {out.parent}: {error.strerror}; free or unlock it") from error
+        raise ArtifactError(
+            f"cannot write below {out.parent}: {error.strerror}; free or unlock it"
+        ) from error
     try:
         yield temporary
         if out.is_dir() and not any(out.iterdir()):

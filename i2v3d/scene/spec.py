@@ -95,7 +95,9 @@ class SceneSpec:
         try:
             data = json.loads(path.read_text())
             if data["schema"] != SCHEMA:
-                raise ArtifactError(f"{path} has schema {data['schema']}, expected {SCHEMA}; re-run its stage")
+                raise ArtifactError(
+                    f"{path} has schema {data['schema']}, expected {SCHEMA}; re-run its stage"
+                )
             scene = SceneSpec(
                 **{k: v for k, v in data.items() if k not in ("camera", "objects")},
                 camera=tuple(_camera_key(k) for k in data["camera"]),

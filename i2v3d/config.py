@@ -1,0 +1,370 @@
+"""The types of every configuration group: one frozen dataclass each, validated when it is built.
+
+Values live in conf/*.yaml; nothing here has a default. Sections are built from plain data by `build`,
+which refuses unknown keys, missing keys and values of another type or out of range, and says which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from i2v3d.errors import ConfigError, nearest
+
+T = TypeVar("T")
+section = dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=16, le=8192)]
+Vector = tuple[float, float, float]
+Interpolation = Literal["CONSTANT", "LINEAR", "BEZIER", "SINE", "QUAD", "CUBIC"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+DepthRange = Literal["shot", "frame"]
+
+
+# ---------------------------------------------------------------- scene
+@section
+class SegmentConfig:
+    """How the foreground mask is found. box: x0, y0, x1, y1 as fractions of the photo; None: automatic."""
+
+    method: Literal["grabcut"]
+    box: tuple[Fraction, Fraction, Fraction, Fraction] | None
+    iterations: Count
+
+
+@section
+class InpaintConfig:
+    """How the hole behind the foreground is filled."""
+
+    method: Literal["telea", "navier_stokes"]
+    radius_px: Positive
+    dilate_px: Index
+
+
+@section
+class ForegroundConfig:
+    """Silhouette inflation: thickness is a factor on the inflated height, back what the far side shows."""
+
+    distance_m: Positive
+    thickness: Positive
+    back: Literal["mirror", "blurred", "neutral"]
+
+
+@section
+class BackgroundConfig:
+    """Ground and wall. horizon: fraction of the height, from the top. pad: margin as a fraction of the size."""
+
+    horizon: float
+    wall_distance_m: Positive
+    pad: NonNegative
+
+
+@section
+class CameraMoveConfig:
+    """One camera move over a frame range; moves add up.
+
+    kind: orbit (azimuth, elevation about the object), dolly (towards it), pan and tilt (turn in place),
+    crane (up), truck (sideways), zoom (focal length). amount: degrees (orbit, pan, tilt), metres (dolly,
+    crane, truck) or a focal-length factor (zoom), reached at end_frame.
+    """
+
+    kind: Literal["orbit", "orbit_up", "dolly", "pan", "tilt", "crane", "truck", "zoom"]
+    amount: float
+    start_frame: Count
+    end_frame: Count
+    interpolation: Interpolation
+
+
+@section
+class CameraConfig:
+    """fov_deg: horizontal field of view of the photo. moves: camera animation, frame 1 is the photo's view."""
+
+    fov_deg: Annotated[float, Field(gt=1, lt=170)]
+    moves: tuple[CameraMoveConfig, ...]
+
+
+@section
+class ObjectKeyConfig:
+    """A key of the foreground's transform: metres along world axes, XYZ Euler degrees, scale factors."""
+
+    frame: Count
+    translation_m: Vector
+    rotation_deg: Vector
+    scale: Vector
+    interpolation: Interpolation
+
+
+@section
+class SceneConfig:
+    """A photo and what happens in it."""
+
+    name: str
+    photo: str
+    mask: str | None
+    class_name: str
+    width: Side
+    height: Side
+    frames: Count
+    fps: Count
+    segment: SegmentConfig
+    inpaint: InpaintConfig
+    foreground: ForegroundConfig
+    background: BackgroundConfig
+    camera: CameraConfig
+    keys: tuple[ObjectKeyConfig, ...]
+
+
+# ---------------------------------------------------------------- render
+@section
+class RenderConfig:
+    """samples: Cycles samples a pixel, for the anti-aliasing of RGB (depth and masks are exact at any number)."""
+
+    samples: Count
+
+
+@section
+class ViewsConfig:
+    """Multi-view renders of the foreground: every azimuth at every elevation, degrees from the photo's view."""
+
+    size: Side
+    samples: Count
+    azimuths_deg: Annotated[tuple[float, ...], Field(min_length=1)]
+    elevations_deg: Annotated[tuple[float, ...], Field(min_length=1)]
+    margin: Fraction
+
+
+# ---------------------------------------------------------------- models
+@section
+class WeightsRef:
+    """Where weights lie. source: a folder, or a repository id of the local model cache.
+
+    revision: the pinned commit of a repository. subfolder, variant: as diffusers means them.
+    size_gb and licence are what the message about missing weights tells.
+    """
+
+    source: str
+    revision: str | None
+    subfolder: str | None
+    variant: str | None
+    size_gb: NonNegative
+    licence: str
+
+
+@section
+class ImageLayers:
+    """Patterns (fnmatch, on module names of the image UNet) of the layers that features are injected in."""
+
+    attention: Annotated[tuple[str, ...], Field(min_length=1)]
+    conv: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+@section
+class VideoLayers:
+    """Patterns of the video UNet's spatial self-attentions and spatio-temporal residual blocks."""
+
+    attention: Annotated[tuple[str, ...], Field(min_length=1)]
+    block: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+@section
+class ImageModelConfig:
+    """An SDXL pipeline, optionally another VAE for it, and a depth ControlNet."""
+
+    family: Literal["sdxl"]
+    base: WeightsRef
+    vae: WeightsRef | None
+    controlnet: WeightsRef
+    dtype: Dtype
+    layers: ImageLayers
+
+
+@section
+class VideoModelConfig:
+    """An SVD image-to-video pipeline and a temporal depth ControlNet."""
+
+    family: Literal["svd"]
+    base: WeightsRef
+    controlnet: WeightsRef
+    dtype: Dtype
+    decode_frames: Count
+    layers: VideoLayers
+
+
+@section
+class ModelsConfig:
+    """A family of models and its native size (pixels) and segment length (frames)."""
+
+    name: str
+    width: Side
+    height: Side
+    segment_frames: Count
+    image: ImageModelConfig
+    video: VideoModelConfig
+
+
+# ---------------------------------------------------------------- lora
+@section
+class LoraConfig:
+    """LoRA customisation (I2V3D, image customisation with multi-view augmentation). lambda_views: weight of
+    the multi-view term, 0 for the ablation without it. weights: a ready LoRA file instead of training."""
+
+    weights: str | None
+    prompt: str
+    rank: Count
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
+    resolution: Side
+    mirror: bool
+    lambda_views: NonNegative
+    steps: Count
+    batch: Count
+    learning_rate: Positive
+    weight_decay: NonNegative
+    clip_norm: Positive
+    checkpoint_every: Count
+    validation_every: Count
+    seed: Index
+
+
+# ---------------------------------------------------------------- keyframes
+@section
+class KeyframeInversionConfig:
+    """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method)."""
+
+    steps: Count
+    prompt: str
+    control_scale: NonNegative
+    depth_range: DepthRange
+
+
+@section
+class KeyframesConfig:
+    """3D-guided keyframe generation. tau_*: fractions of the steps; compat_*: reproduce the released code."""
+
+    steps: Count
+    guidance: Positive
+    prompt: str
+    negative_prompt: str
+    control_scale: NonNegative
+    depth_range: DepthRange
+    injection: bool
+    extended_attention: bool
+    tau_foreground: Fraction
+    tau_background: Fraction
+    tau_conv: Fraction
+    window: Count
+    overlap: Index
+    compat_inclusive_tau: bool
+    seed: Index
+
+
+# ---------------------------------------------------------------- interpolate
+@section
+class InterpolationInversionConfig:
+    """EDM inversion of the coarse clip, forward and reversed (4a of the method)."""
+
+    steps: Count
+    control_scale: NonNegative
+    depth_range: DepthRange
+    fps: Count
+    motion_bucket: Index
+    noise_aug: NonNegative
+    compat_unflipped_depth: bool
+    seed: Index
+
+
+@section
+class InterpolateConfig:
+    """Training-free interpolation guided from both ends (section 4 of the method)."""
+
+    segment_frames: Count
+    steps: Count
+    guidance: Positive
+    control_scale: NonNegative
+    depth_range: DepthRange
+    fps: Count
+    motion_bucket: Index
+    noise_aug: NonNegative
+    direction: Literal["both", "forward"]
+    interp_strength: Fraction
+    injection: bool
+    tau_attention: Fraction
+    tau_block: Fraction
+    compat_unflipped_masks: bool
+    compat_scaled_source: bool
+    seed: Index
+
+
+@section
+class AssembleConfig:
+    """Videos and sheets. crf: H.264 quality, lower is better (0 to 51)."""
+
+    crf: Annotated[int, Field(ge=0, le=51)]
+    sheet_columns: Count
+
+
+# ---------------------------------------------------------------- how, not what: never part of a key
+@section
+class RuntimeConfig:
+    """device: 'auto' takes a GPU when there is one. max_batch: images a network call, 0 for all at once.
+    threads: CPU threads of one job, 0 for what the job scheduler gives."""
+
+    device: str
+    max_batch: Index
+    threads: Index
+
+
+@section
+class TrackingConfig:
+    """Weights & Biases. mode 'offline' never needs a network; WANDB_MODE in the environment wins."""
+
+    mode: Literal["offline", "online", "disabled"]
+    project: str
+    entity: str | None
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Builds a section from plain data (what YAML or JSON holds).
+
+    Raises ConfigError naming the first wrong key as `where.key`, what it holds and what was expected;
+    unknown keys come first, with the nearest known names.
+    """
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        errors = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
+        first = errors[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])])
+        if first["type"] == "unexpected_keyword_argument":
+            known = _field_names(cls, first["loc"][:-1])
+            message = f"{path} is not an option; {nearest(str(first['loc'][-1]), known)}"
+        elif first["type"] in ("missing", "missing_argument"):
+            message = f"{path} is missing; add it to the configuration"
+        else:
+            expected = first["msg"][0].lower() + first["msg"][1:]
+            message = f"{path} is {json.dumps(first['input'])[:80]}; {expected}"
+        raise ConfigError(message) from error
+
+
+def _field_names(cls: Any, loc: tuple[int | str, ...]) -> set[str]:
+    """Names of the fields of the section that the path `loc` points to inside section `cls`."""
+    for part in loc:
+        if isinstance(part, str):
+            cls = _section_in(get_type_hints(cls).get(part))
+    return {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section class inside an annotation such as tuple[Section, ...] or Section | None."""
+    if dataclasses.is_dataclass(annotation):
+        return annotation
+    found = (_section_in(argument) for argument in get_args(annotation))
+    return next((section for section in found if section is not None), None)
