@@ -61,7 +61,7 @@ class ForegroundConfig:
 
 @section
 class BackgroundConfig:
-    """Ground and wall. horizon: fraction of the height, from the top. pad: margin as a fraction of the size."""
+    """Ground and wall. horizon: fraction of the height from the top. pad: margin, a fraction of the size."""
 
     horizon: float
     wall_distance_m: Positive
@@ -86,7 +86,7 @@ class CameraMoveConfig:
 
 @section
 class CameraConfig:
-    """fov_deg: horizontal field of view of the photo. moves: camera animation, frame 1 is the photo's view."""
+    """fov_deg: the photo's horizontal field of view. moves: camera moves; frame 1 is the photo's view."""
 
     fov_deg: Annotated[float, Field(gt=1, lt=170)]
     moves: tuple[CameraMoveConfig, ...]
@@ -126,14 +126,14 @@ class SceneConfig:
 # ---------------------------------------------------------------- render
 @section
 class RenderConfig:
-    """samples: Cycles samples a pixel, for the anti-aliasing of RGB (depth and masks are exact at any number)."""
+    """samples: Cycles samples a pixel, for anti-aliased RGB (depth and masks are exact at any number)."""
 
     samples: Count
 
 
 @section
 class ViewsConfig:
-    """Multi-view renders of the foreground: every azimuth at every elevation, degrees from the photo's view."""
+    """Multi-view renders of the foreground: every azimuth at every elevation, degrees from frame 1."""
 
     size: Side
     samples: Count

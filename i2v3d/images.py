@@ -1,4 +1,4 @@
-"""Pictures, float maps and videos on disk, each with its unit. Arrays are (H, W[, channels]), top row first."""
+"""Pictures, float maps and videos on disk, each with its unit. Arrays are (H, W[, channels]), top first."""
 
 from __future__ import annotations
 
