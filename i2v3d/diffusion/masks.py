@@ -1,0 +1,74 @@
+"""Masks at every size a network works in, and when along the sampling they hold."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from i2v3d.errors import ShapeError
+
+
+def nearest_resize(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Boolean maps (B, H, W) -> (B, height, width); row i is row floor(i * H / height) of the map."""
+    if mask.shape[-2:] == (height, width):
+        return mask
+    return F.interpolate(mask[:, None].float(), size=(height, width), mode="nearest")[:, 0] > 0.5
+
+
+class LayerMask:
+    """Boolean maps, one per item (frame), that every layer reads at its own size.
+
+    Each size is computed once, on the device of the maps, and kept: a step costs no copy between host
+    and device. Items are in the order of the network's rows within one branch.
+    """
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        """mask: (items, H, W) bool at any size, usually pixels. Raises ShapeError otherwise."""
+        if mask.ndim != 3 or mask.dtype != torch.bool:
+            raise ShapeError(f"a layer mask is {tuple(mask.shape)} {mask.dtype}; expected (items, H, W) bool")
+        self.full = mask
+        self._sizes: dict[tuple[int, int], torch.Tensor] = {}
+        self._rows: dict[tuple[int, ...], LayerMask] = {}
+
+    def __len__(self) -> int:
+        return int(self.full.shape[0])
+
+    def at(self, height: int, width: int) -> torch.Tensor:
+        """The maps nearest-resized to a layer, (items, height, width) bool."""
+        if (height, width) not in self._sizes:
+            self._sizes[height, width] = nearest_resize(self.full, height, width)
+        return self._sizes[height, width]
+
+    def tokens(self, height: int, width: int) -> torch.Tensor:
+        """The same, flattened row by row as attention layers do: (items, height * width) bool."""
+        return self.at(height, width).flatten(1)
+
+    def items(self, index: tuple[int, ...]) -> LayerMask:
+        """The mask of some items, in the order of `index`; the same object for the same index."""
+        if index not in self._rows:
+            self._rows[index] = LayerMask(self.full[list(index)])
+        return self._rows[index]
+
+
+def within(step: int, steps: int, fraction: float, inclusive: bool = False) -> bool:
+    """Whether 0-based `step` lies in the first `fraction` of `steps`.
+
+    inclusive: step <= fraction * steps, which holds one step longer, as the released code does.
+    """
+    limit = round(fraction * steps, 6)  # 0.7 * 10 is 7.000000000000001 in floating point
+    return step <= limit if inclusive else step < limit
+
+
+def injection_mask(
+    visible: LayerMask, foreground: LayerMask, with_foreground: bool, with_background: bool
+) -> LayerMask | None:
+    """The mask of the attention injection, given which of its two time limits still hold.
+
+    Both: the visibility mask (foreground and known background); foreground only: the foreground mask;
+    background only: what is visible and not foreground; none: None. Source: I2V3D, feature injection.
+    """
+    if with_foreground and with_background:
+        return visible
+    if with_foreground:
+        return foreground
+    return LayerMask(visible.full & ~foreground.full) if with_background else None
