@@ -56,6 +56,10 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
     `ConditioningEmbedding`); the other fields mean what they mean in the UNet's own configuration, and the
     default values are the published architecture's. `up_block_types`, `out_channels`, `num_frames` and
     `sample_size` describe the UNet it belongs to and build nothing here.
+
+    cumulative_residuals: the code that trained and ran the published checkpoint adds all residuals known so
+    far after each down block, so those of block b (and, with b = 0, of conv_in) of n count n - b times. The
+    weights expect it; False is for a ControlNet trained with every residual added once.
     """
 
     _supports_gradient_checkpointing = True
@@ -84,6 +88,7 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
         num_frames: int = 25,
         conditioning_channels: int = 3,
         conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
+        cumulative_residuals: bool = True,
     ) -> None:
         super().__init__()
         blocks = len(down_block_types)
@@ -104,6 +109,7 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
         )
         self.down_blocks = nn.ModuleList()
         self.controlnet_down_blocks = nn.ModuleList([_zero_conv(widths[0])])
+        self.residual_gains = [blocks if cumulative_residuals else 1]
         for i, kind in enumerate(down_block_types):
             last = i == blocks - 1
             block = get_down_block(
@@ -122,6 +128,7 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
             self.down_blocks.append(block)
             skips = layers[i] + (0 if last else 1)
             self.controlnet_down_blocks.extend(_zero_conv(widths[i]) for _ in range(skips))
+            self.residual_gains += [blocks - i if cumulative_residuals else 1] * skips
         self.mid_block = UNetMidBlockSpatioTemporal(
             widths[-1],
             temb_channels=time_channels,
@@ -180,8 +187,10 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
             )
         encoded = _encode(self, sample, timestep, encoder_hidden_states, added_time_ids, features)
         down = tuple(
-            conv(skip) * conditioning_scale
-            for conv, skip in zip(self.controlnet_down_blocks, encoded.skips, strict=True)
+            conv(skip) * (gain * conditioning_scale)
+            for conv, gain, skip in zip(
+                self.controlnet_down_blocks, self.residual_gains, encoded.skips, strict=True
+            )
         )
         return down, self.controlnet_mid_block(encoded.middle) * conditioning_scale
 
