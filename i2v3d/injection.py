@@ -89,10 +89,10 @@ def inject(network: nn.Module, plan: InjectionPlan) -> Iterator[None]:
     modules of the network, and during the call ShapeError if rows, branches and masks do not fit.
     """
     with ExitStack() as hooks:
-        sizes = _SpatialSizes(network, hooks)
+        sizes = SpatialSizes(network, hooks)
         for copy in plan.copies:
             for name in copy.names:
-                module = _module(network, name)
+                module = submodule(network, name)
                 if copy.kind == "query_key":
                     size = sizes.around(name)
                     hook = _token_hook(name, copy.mask, plan.branches, size)
@@ -105,8 +105,8 @@ def inject(network: nn.Module, plan: InjectionPlan) -> Iterator[None]:
         yield
 
 
-class _SpatialSizes:
-    """Remembers, for the span of one `inject`, the (h, w) that each spatial transformer is working at.
+class SpatialSizes:
+    """Remembers, while `hooks` are open, the (h, w) that each spatial transformer is working at.
 
     Attention layers see tokens only; their enclosing transformer sees the feature map. Reading its shape
     is what makes every aspect ratio and resolution work without a table.
@@ -122,7 +122,7 @@ class _SpatialSizes:
         owner = transformer_of(self._network, attention)
         if owner not in self._watched:
             self._watched.add(owner)
-            handle = _module(self._network, owner).register_forward_pre_hook(
+            handle = submodule(self._network, owner).register_forward_pre_hook(
                 self._watcher(owner), with_kwargs=True
             )
             self._hooks.callback(handle.remove)
@@ -143,7 +143,7 @@ def transformer_of(network: nn.Module, attention: str) -> str:
     """
     parts = attention.split(".")
     for end in range(len(parts) - 1, 0, -1):
-        if hasattr(_module(network, ".".join(parts[:end])), "transformer_blocks"):
+        if hasattr(submodule(network, ".".join(parts[:end])), "transformer_blocks"):
             return ".".join(parts[:end])
     raise LayerError(
         f"'{attention}' lies in no spatial transformer of {type(network).__name__}; "
@@ -151,7 +151,7 @@ def transformer_of(network: nn.Module, attention: str) -> str:
     )
 
 
-def _module(network: nn.Module, name: str) -> Any:
+def submodule(network: nn.Module, name: str) -> Any:
     """The submodule `name`; raises LayerError with the nearest names if there is none."""
     try:
         return network.get_submodule(name)

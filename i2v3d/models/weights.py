@@ -1,0 +1,124 @@
+"""From a reference in the configuration to a local folder and a loaded network; never downloads."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from i2v3d.config import WeightsRef
+from i2v3d.errors import WeightsError
+
+log = logging.getLogger(__name__)
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def resolve(ref: WeightsRef) -> Path:
+    """The local folder of `ref`: an existing folder, else the repository's snapshot in the local cache.
+
+    The subfolder is included. Raises WeightsError, with the command that fetches it, if neither is there.
+    """
+    folder = Path(ref.source).expanduser()
+    if not folder.is_dir():
+        folder = _snapshot(ref)
+    if ref.subfolder is not None:
+        folder = folder / ref.subfolder
+    if not folder.is_dir():
+        raise missing(ref, ref.subfolder or ref.source)
+    return folder
+
+
+def _snapshot(ref: WeightsRef) -> Path:
+    """The folder of a repository's pinned revision in the local model cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if not _REPOSITORY.fullmatch(ref.source):
+        raise missing(ref, ref.source)
+    try:
+        return Path(snapshot_download(ref.source, revision=ref.revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise missing(ref, ref.source) from error
+
+
+def missing(ref: WeightsRef, what: str) -> WeightsError:
+    """The error about weights that are not on this machine, with what fetches them."""
+    if Path(ref.source).expanduser().is_dir():
+        return WeightsError(
+            f"{ref.source} lacks {what}; copy the whole folder again or set the model's source"
+        )
+    if not _REPOSITORY.fullmatch(ref.source):
+        return WeightsError(
+            f"weights folder {ref.source} does not exist; restore it or set the model's source"
+        )
+    revision = f" --revision {ref.revision}" if ref.revision else ""
+    return WeightsError(
+        f"weights {what} are not in the local model cache: {ref.source} at "
+        f"{ref.revision or 'its newest revision'}, {ref.size_gb:g} GB, licence {ref.licence}; "
+        f"fetch them with `hf download {ref.source}{revision}`"
+    )
+
+
+def check_safetensors(ref: WeightsRef, folder: Path) -> None:
+    """Reads the headers of the safetensors files in `folder`.
+
+    Raises WeightsError if there is none of the wanted variant, or naming the first one that is corrupt.
+    """
+    suffix = f".{ref.variant}" if ref.variant else ""
+    files = sorted(p for p in folder.glob("*.safetensors") if not ref.variant or suffix in p.name)
+    if not files:
+        raise missing(ref, f"{folder.name}/*{suffix}.safetensors")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{file} is corrupt ({error}); delete it and {_refetch(ref)}") from error
+
+
+def _refetch(ref: WeightsRef) -> str:
+    revision = f" --revision {ref.revision}" if ref.revision else ""
+    if Path(ref.source).expanduser().is_dir():
+        return "restore it from where the folder came from"
+    return f"run `hf download {ref.source}{revision}` again"
+
+
+def load_network(
+    cls: Any, ref: WeightsRef, part: str | None, device: str, dtype: torch.dtype, **options: Any
+) -> Any:
+    """A diffusers or transformers network from `ref`: on `device`, in `dtype`, frozen, in eval mode.
+
+    part: the pipeline folder's component, such as "unet"; None if the folder is the network's own.
+    Raises WeightsError if files are missing, corrupt, or of another architecture.
+    """
+    root = resolve(ref)
+    folder = root / part if part else root
+    if not folder.is_dir():
+        raise missing(ref, str(part))
+    check_safetensors(ref, folder)
+    try:
+        network, report = cls.from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            variant=ref.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{folder} is no {cls.__name__}: {first}; {_refetch(ref)}") from error
+    lacking = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
+    if lacking:
+        raise WeightsError(
+            f"{folder} is no {cls.__name__} of its own config: lacks {lacking[0]}; {_refetch(ref)}"
+        )
+    network = network.to(device).eval().requires_grad_(False)
+    log.info("loaded %s from %s: %s on %s", cls.__name__, folder, str(dtype).removeprefix("torch."), device)
+    return network
