@@ -1,0 +1,289 @@
+"""Weights & Biases, offline first: one run for every executed stage and one for every variant.
+
+A tracker watches work, it never stops or delays it: without a key, without a network or after any error of
+the tracker itself there is one warning and the work goes on. The metrics of record are the stages' own files.
+What was kept offline is sent later with `wandb sync DIRECTORY/wandb/offline-run-*`.
+
+  with stage_run(cfg, key=key, group=sweep, job_type="lora", name=text, config=node, directory=logs) as sink:
+    train_lora(stage_cfg, inputs, out, StageContext(..., sinks=(sink,)))
+
+Run ids follow from the stage and its content key, so a repeated stage continues its run, and the run of a
+variant can name the runs of its stages without asking a server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import netrc
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from i2v3d.config import TrackingConfig
+from i2v3d.errors import ArtifactError, ConfigError, InputError
+from i2v3d.stages.context import Sink
+
+log = logging.getLogger(__name__)
+
+INIT_TIMEOUT_S = 15.0
+FINISH_TIMEOUT_S = 60.0
+_Mode = Literal["offline", "online", "disabled"]
+_MODES: dict[str, _Mode] = {
+    "offline": "offline",
+    "dryrun": "offline",
+    "online": "online",
+    "run": "online",
+    "disabled": "disabled",
+}
+_PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
+_VIDEOS = {".mp4", ".webm"}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What the run of a variant tells about one of its stages.
+
+    job_type, key: as given to `stage_run`. directory: the finished stage. metrics_file: its JSON lines of
+    scalars (`StageContext.metrics_file`), or None.
+    """
+
+    job_type: str
+    key: str
+    directory: Path
+    metrics_file: Path | None
+
+
+def run_id(job_type: str, key: str) -> str:
+    """The run of a stage (or of a variant, job type 'variant') with content key `key`."""
+    return f"{job_type}-{key}"
+
+
+@contextmanager
+def stage_run(
+    cfg: TrackingConfig,
+    *,
+    key: str,
+    group: str,
+    job_type: str,
+    name: str,
+    config: Mapping[str, Any],
+    directory: Path,
+) -> Iterator[Sink]:
+    """Opens the run of one executed stage and yields the sink to give to its `StageContext`.
+
+    key: the stage's content key. group: the sweep or experiment. job_type: the stage's name. name: what
+    people read. config: plain data (the frozen node). directory: a folder of this process, where
+    `wandb/` is made; it must not be the stage's output folder, which holds results only.
+    The sink takes ("metrics", row of scalars) and ("media", {"name", "path"}: a picture or a video), and
+    never raises. The run ends as failed if the body raises. With mode 'disabled' nothing is written.
+    Raises ConfigError if WANDB_MODE in the environment, which wins over cfg.mode, is not a mode.
+    """
+    wanted = {"group": group, "job_type": job_type, "name": name, "config": dict(config)}
+    recorder = _Recorder(_start(cfg, directory, {"id": run_id(job_type, key), **wanted}))
+    failed = True
+    try:
+        yield recorder
+        failed = False
+    finally:
+        recorder.finish(exit_code=int(failed))
+
+
+def variant_run(
+    cfg: TrackingConfig,
+    *,
+    key: str,
+    group: str,
+    name: str,
+    config: Mapping[str, Any],
+    directory: Path,
+    stages: Mapping[str, StageRecord],
+    media: Mapping[str, Path],
+) -> None:
+    """Writes the run of one variant from the files of its finished stages.
+
+    key: a key of the whole variant, e.g. that of its assembly. config: the resolved configuration.
+    stages: a label such as 'lora' or 'interpolate/segment_000' -> its record; the last value of each of its
+    scalars is summarised as 'label/scalar', and its run id and folder are linked in `config['stages']` and
+    in the notes. media: a label -> picture or video, e.g. {'video': ..., 'keyframes/0001': ...}.
+    Raises ArtifactError for an unreadable metrics file, and ConfigError as `stage_run` does.
+    """
+    scalars = {
+        f"{label}/{scalar}": value
+        for label, stage in stages.items()
+        if stage.metrics_file is not None
+        for scalar, value in last_scalars(stage.metrics_file).items()
+    }
+    links = {
+        label: {"run": run_id(stage.job_type, stage.key), "directory": str(stage.directory)}
+        for label, stage in stages.items()
+    }
+    notes = "\n".join(f"{label}: run {link['run']}, {link['directory']}" for label, link in links.items())
+    wanted = {"group": group, "job_type": "variant", "name": name, "config": {**config, "stages": links}}
+    recorder = _Recorder(_start(cfg, directory, {"id": run_id("variant", key), "notes": notes, **wanted}))
+    recorder("metrics", scalars)
+    for label, path in media.items():
+        recorder("media", {"name": label, "path": str(path)})
+    recorder.finish(exit_code=0)
+
+
+def last_scalars(metrics_file: Path) -> dict[str, float]:
+    """The last value of every scalar in a stage's JSON lines of metrics, 'step' left out.
+
+    Raises ArtifactError if the file is missing or a line is not a JSON object.
+    """
+    scalars: dict[str, float] = {}
+    try:
+        for line in metrics_file.read_text().splitlines():
+            scalars.update(json.loads(line))
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{metrics_file} is not a file of JSON lines ({error}); delete its stage and re-run it"
+        ) from error
+    scalars.pop("step", None)
+    return scalars
+
+
+class _Recorder:
+    """A `Sink` that writes to a run, or nowhere once the run failed or was never opened."""
+
+    def __init__(self, run: Any | None) -> None:
+        self._run = run
+
+    def __call__(self, kind: str, row: Mapping[str, Any]) -> None:
+        if self._run is None or not row:
+            return
+        try:
+            self._run.log({row["name"]: _media(Path(row["path"]))} if kind == "media" else dict(row))
+        except Exception as error:  # whatever goes wrong in the tracker must not stop the work it watches
+            log.warning("W&B recording stopped: %s; the stages' own metrics go on", _brief(error))
+            self.finish(exit_code=1)
+
+    def finish(self, exit_code: int) -> None:
+        """Closes the run; waits for an upload for at most a minute (what remains is kept on disk)."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:  # as above
+            log.warning("W&B run was not closed: %s", _brief(error))
+
+
+def _start(cfg: TrackingConfig, directory: Path, wanted: Mapping[str, Any]) -> Any | None:
+    """Opens a run, online if asked for and possible, else offline; None if disabled or even that fails.
+
+    wanted: arguments of `wandb.init` that say what the run is.
+    """
+    mode = _mode(cfg)
+    if mode == "disabled":
+        return None
+    wanted = {"project": cfg.project, "entity": cfg.entity, "dir": str(directory), **wanted}
+    if mode == "online" and not _has_key():
+        log.warning("W&B has no API key; this run is kept offline below %s/wandb", directory)
+        mode = "offline"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if mode == "online":
+            return _init_online(wanted, directory)
+        return _init("offline", wanted)
+    except Exception as error:  # a tracker that cannot start must not stop the work it would watch
+        log.warning("W&B could not start: %s; this run is not tracked", _brief(error))
+        return None
+
+
+def _init_online(wanted: Mapping[str, Any], directory: Path) -> Any:
+    """An online run, or an offline one with a warning if the server does not answer in time."""
+    import wandb
+
+    try:
+        return _init("online", wanted)
+    except (wandb.Error, OSError, TimeoutError) as error:
+        log.warning("W&B: %s; this run is kept offline below %s/wandb", _brief(error), directory)
+        wandb.teardown()
+        return _init("offline", wanted)
+
+
+def _init(mode: _Mode, wanted: Mapping[str, Any]) -> Any:
+    """Starts a run that prints nothing, samples no machine statistics and asks no questions."""
+    import wandb
+
+    settings = wandb.Settings(
+        console="off",
+        silent=True,
+        init_timeout=INIT_TIMEOUT_S,
+        login_timeout=1.0,
+        finish_timeout=FINISH_TIMEOUT_S,
+        disable_git=True,
+        disable_code=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+    with _no_error_reports():
+        run = wandb.init(
+            mode=mode,
+            reinit="create_new",
+            resume="allow" if mode == "online" else None,
+            settings=settings,
+            **wanted,
+        )
+    run.define_metric("*", step_metric="step")
+    return run
+
+
+@contextmanager
+def _no_error_reports() -> Iterator[None]:
+    """Keeps the service process of W&B from reporting its crashes, a network access even when offline."""
+    name = "WANDB_ERROR_REPORTING"
+    before = os.environ.get(name)
+    os.environ[name] = before or "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+def _mode(cfg: TrackingConfig) -> _Mode:
+    """'offline', 'online' or 'disabled': the environment's WANDB_MODE, else the configuration's."""
+    asked = os.environ.get("WANDB_MODE") or cfg.mode
+    if asked not in _MODES:
+        raise ConfigError(f"WANDB_MODE is {asked!r}; set it to offline, online or disabled, or unset it")
+    return _MODES[asked]
+
+
+def _has_key() -> bool:
+    """Whether a key is configured; asked here because W&B itself would prompt for one on a terminal."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    import wandb
+
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    host = urlsplit(wandb.Settings().base_url).hostname or ""
+    try:
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _media(path: Path) -> Any:
+    """A W&B picture or video of a file, copied into the run when it is logged."""
+    import wandb
+
+    suffix = path.suffix.lower()
+    if suffix in _VIDEOS:
+        return wandb.Video(str(path), format=suffix[1:])
+    if suffix in _PICTURES:
+        return wandb.Image(str(path))
+    raise InputError(f"{path} is neither a picture {sorted(_PICTURES)} nor a video {sorted(_VIDEOS)}")
+
+
+def _brief(error: Exception) -> str:
+    """The first line of an error's message, or its name."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

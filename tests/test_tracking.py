@@ -1,0 +1,221 @@
+"""Tracking: what an offline run holds, and that nothing about the tracker stops the work."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from i2v3d import tracking
+from i2v3d.config import TrackingConfig
+from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.images import write_rgb, write_video
+from i2v3d.stages.context import StageContext
+
+OFFLINE = TrackingConfig(mode="offline", project="i2v3d-test", entity=None)
+ONLINE = TrackingConfig(mode="online", project="i2v3d-test", entity=None)
+NODE = {"stage": "lora", "lora": {"rank": 8, "steps": 60}}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, no mode and no server of the person who runs the tests."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+def read_records(datastore: Path) -> Iterator[Any]:
+    """The records of a .wandb file: header, then 32 KiB blocks of (crc32, length, kind, payload) chunks.
+
+    kind: 1 a whole record, 2 / 3 / 4 the first / a middle / the last chunk of one.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, payload = datastore.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while at + 7 <= len(data):
+        left_in_block = 32768 - at % 32768
+        if left_in_block < 7:
+            at += left_in_block
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        payload += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(payload)
+            payload = b""
+            yield record
+
+
+def only_run(directory: Path) -> Path:
+    (datastore,) = directory.glob("wandb/offline-run-*/run-*.wandb")
+    return datastore
+
+
+def history(records: list[Any]) -> list[dict[str, Any]]:
+    """Logged rows with nested keys joined by dots."""
+    rows = [record.history for record in records if record.WhichOneof("record_type") == "history"]
+    return [{".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in row.item} for row in rows]
+
+
+def run_config(records: list[Any]) -> dict[str, Any]:
+    run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
+    return {item.key: json.loads(item.value_json) for item in run.config.update}
+
+
+def stage_run(directory: Path, cfg: TrackingConfig = OFFLINE, key: str = "0123456789ab") -> Any:
+    return tracking.stage_run(
+        cfg, key=key, group="sweep", job_type="lora", name="base", config=NODE, directory=directory
+    )
+
+
+def media(tmp_path: Path) -> tuple[Path, Path]:
+    picture, video = tmp_path / "validation.png", tmp_path / "video.mp4"
+    write_rgb(picture, np.full((32, 48, 3), 90, np.uint8))
+    write_video(video, [np.full((32, 48, 3), 40 * i, np.uint8) for i in range(4)], fps=8, crf=18)
+    return picture, video
+
+
+def test_offline_run_holds_losses_config_picture_and_video(tmp_path: Path) -> None:
+    picture, video = media(tmp_path)
+    with stage_run(tmp_path / "logs") as sink:
+        ctx = StageContext(device="cpu", max_batch=0, work=tmp_path, sinks=(sink,))
+        for step in (1, 2, 3):
+            ctx.log_metrics({"loss": 1 / step}, step=step)
+        ctx.log_media("validation", picture)
+        ctx.log_media("video", video)
+        picture.unlink()  # the run keeps its own copy: a stage folder is renamed before the run ends
+    datastore = only_run(tmp_path / "logs")
+    records = list(read_records(datastore))
+    rows = history(records)
+    assert [(row["step"], row["loss"]) for row in rows if "loss" in row] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert run_config(records)["lora"] == NODE["lora"]
+    run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
+    assert (run.run_id, run.run_group, run.job_type) == ("lora-0123456789ab", "sweep", "lora")
+    assert rows[-2]["validation._type"] == "image-file"
+    assert rows[-1]["video._type"] == "video-file"
+    for row, name in zip(rows[-2:], ("validation", "video"), strict=True):
+        assert (datastore.parent / "files" / row[f"{name}.path"]).stat().st_size == row[f"{name}.size"]
+
+
+def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
+    with tracking.stage_run(
+        OFFLINE,
+        key="k",
+        group="g",
+        job_type="lora",
+        name="n",
+        config={"text": "x" * 70000},
+        directory=tmp_path,
+    ) as sink:
+        sink("metrics", {"loss": 0.5})
+    records = list(read_records(only_run(tmp_path)))
+    assert run_config(records)["text"] == "x" * 70000
+    assert history(records)[0]["loss"] == 0.5
+
+
+def test_variant_run_links_its_stages(tmp_path: Path) -> None:
+    picture, video = media(tmp_path)
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5, "seconds": 3.0}\n')
+    tracking.variant_run(
+        OFFLINE,
+        key="ffff",
+        group="sweep",
+        name="base",
+        config={"seed": 7},
+        directory=tmp_path / "logs",
+        stages={
+            "lora": tracking.StageRecord("lora", "aaaa", tmp_path / "lora", metrics),
+            "scene": tracking.StageRecord("scene", "bbbb", tmp_path / "scene", None),
+        },
+        media={"video": video, "keyframes/0001": picture},
+    )
+    records = list(read_records(only_run(tmp_path / "logs")))
+    config = run_config(records)
+    assert config["seed"] == 7
+    assert config["stages"]["lora"] == {"run": "lora-aaaa", "directory": str(tmp_path / "lora")}
+    run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
+    assert run.run_id == "variant-ffff"
+    assert "scene: run scene-bbbb" in run.notes
+    rows = history(records)
+    assert rows[0]["lora/loss"] == 1.5
+    assert rows[0]["lora/seconds"] == 3.0
+    assert {"video._type", "keyframes/0001._type"} <= {key for row in rows for key in row}
+
+
+def test_online_without_a_key_goes_on_offline_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), stage_run(tmp_path, ONLINE) as sink:
+        sink("metrics", {"loss": 0.25})
+    assert [record.message for record in caplog.records] == [
+        f"W&B has no API key; this run is kept offline below {tmp_path}/wandb"
+    ]
+    assert history(list(read_records(only_run(tmp_path))))[0]["loss"] == 0.25
+
+
+def test_online_without_a_network_goes_on_offline_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "INIT_TIMEOUT_S", 1.0)
+    with caplog.at_level(logging.WARNING), stage_run(tmp_path, ONLINE) as sink:
+        sink("metrics", {"loss": 0.25})
+    (warning,) = [record.message for record in caplog.records if record.name == tracking.__name__]
+    assert "kept offline" in warning
+    assert history(list(read_records(only_run(tmp_path))))[0]["loss"] == 0.25
+
+
+@pytest.mark.parametrize("asked", ["environment", "configuration"])
+def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    cfg = TrackingConfig(mode="disabled" if asked == "configuration" else "online", project="p", entity=None)
+    if asked == "environment":
+        monkeypatch.setenv("WANDB_MODE", "disabled")
+    with stage_run(tmp_path / "logs", cfg) as sink:
+        sink("metrics", {"loss": 1.0})
+    assert not (tmp_path / "logs").exists()
+
+
+def test_an_unknown_mode_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(ConfigError, match="WANDB_MODE is 'ofline'"), stage_run(tmp_path):
+        pass
+
+
+def test_a_failing_tracker_does_not_stop_the_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), stage_run(tmp_path) as sink:
+        sink("media", {"name": "video", "path": str(tmp_path / "missing.mp4")})
+        sink("metrics", {"loss": 1.0})
+    assert [record.message[:22] for record in caplog.records] == ["W&B recording stopped:"]
+
+
+def test_a_failed_stage_keeps_its_error_and_marks_its_run(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), stage_run(tmp_path):
+        _ = 1 / 0
+    records = list(read_records(only_run(tmp_path)))
+    assert next(r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit") == 1
+
+
+def test_two_processes_of_one_stage_share_a_run_id(tmp_path: Path) -> None:
+    assert tracking.run_id("lora", "aaaa") == "lora-aaaa"
+    for folder in ("first", "second"):
+        with stage_run(tmp_path / folder):
+            pass
+    names = {only_run(tmp_path / folder).name for folder in ("first", "second")}
+    assert names == {"run-lora-0123456789ab.wandb"}
+
+
+def test_metrics_that_are_not_json_lines_are_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("loss 1.0\n")
+    with pytest.raises(ArtifactError, match=r"metrics\.jsonl is not a file of JSON lines"):
+        tracking.last_scalars(tmp_path / "metrics.jsonl")
