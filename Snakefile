@@ -1,0 +1,17 @@
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+include: "rules/common.smk"
+include: "rules/scene.smk"
+include: "rules/lora.smk"
+include: "rules/keyframes.smk"
+include: "rules/interpolate.smk"
+include: "rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS,

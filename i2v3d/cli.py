@@ -1,0 +1,163 @@
+"""The command line: `i2v3d HYDRA_WORDS -- SNAKEMAKE_WORDS`, and a command a stage for the rules."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from i2v3d import __version__
+from i2v3d.errors import I2V3DError, MachineError
+from i2v3d.stages.registry import STAGES
+
+log = logging.getLogger("i2v3d")
+RESULTS = "results"
+
+DESCRIPTION = """\
+One image in, a video with exact 3D control out.
+
+usage: i2v3d [-m] [HYDRA_WORD ...] [-- SNAKEMAKE_WORD ...]
+       i2v3d COMMAND --help
+
+Runs the whole workflow with a configuration of Hydra words, and hands everything after -- to snakemake:
+  i2v3d                                        the default experiment, on all cores
+  i2v3d scene=coffee keyframes.guidance=5      other values
+  i2v3d -m keyframes.guidance=5,7.5            one variant a value; they share what is equal
+  i2v3d scene=coffee -- -n                     only say what would run (or --dag, --report, --unlock, ...)
+This equals: snakemake --cores all --config overrides="scene=coffee keyframes.guidance=5"
+
+Commands, one a stage, which the workflow calls with frozen configurations (i2v3d STAGE --help):
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 done, 2 an error that the user can mend."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in ("-h", "--help"):
+        listing = "".join(f"  {s.name:<24} {s.help}\n" for s in STAGES.values())
+        sys.stdout.write(DESCRIPTION + listing + f"  {RESULTS:<24} links of a finished variant\n")
+        return 0
+    if words and words[0] == "--version":
+        sys.stdout.write(f"i2v3d {__version__}\n")
+        return 0
+    try:
+        if words and words[0] in STAGES:
+            return run_stage(words[0], words[1:])
+        if words and words[0] == RESULTS:
+            return link_results(words[1:])
+        return launch(words)
+    except I2V3DError as error:
+        log.debug("traceback", exc_info=True)
+        sys.stderr.write(f"i2v3d: error: {error}\n")
+        return 2
+
+
+def launch(words: Sequence[str]) -> int:
+    """Runs snakemake with Hydra words as configuration; everything after '--' goes to it as it is."""
+    cut = words.index("--") if "--" in words else len(words)
+    hydra, snakemake = list(words[:cut]), list(words[cut + 1 :])
+    multirun = "-m" in hydra
+    hydra = [word for word in hydra if word != "-m"]
+    for word in hydra:
+        if word.startswith("-"):
+            raise MachineError(f"{word} is no option of i2v3d; options of snakemake come after --")
+    settings = [f"overrides={shlex.join(hydra)}"] if hydra else []
+    settings += ["multirun=true"] if multirun else []
+    command = [sys.executable, "-m", "snakemake"]
+    if not any(
+        word.split("=")[0] in ("-c", "--cores", "--profile", "--executor", "-e") for word in snakemake
+    ):
+        command += ["--cores", "all"]
+    return subprocess.run([*command, *snakemake, *(["--config", *settings] if settings else [])]).returncode
+
+
+def run_stage(name: str, words: Sequence[str]) -> int:
+    """Runs one planned node: what the rules call."""
+    stage = STAGES[name]
+    parser = argparse.ArgumentParser(prog=f"i2v3d {name}", description=f"{name}: {stage.help}")
+    parser.add_argument("--node", type=Path, required=True, help="frozen node file that the plan wrote")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of all stages' finished folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder to publish the result as")
+    if stage.per_segment:
+        parser.add_argument("--segment", type=int, required=True, help="0-based segment of the shot")
+    parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    parser.add_argument("--log", type=Path, help="file for the full log, tracebacks included")
+    options = parser.parse_args(words)
+    set_up_logging(options.log)
+
+    from i2v3d.plan import Node
+    from i2v3d.runner import Job, Settings, run_job
+
+    try:
+        job = Job(
+            node=Node.load(options.node),
+            cache=options.cache,
+            out=options.out,
+            segment=getattr(options, "segment", None),
+            settings=Settings.load(options.settings),
+            threads=options.threads,
+        )
+        run_job(job)
+    except I2V3DError:
+        raise
+    except OSError as error:
+        log.debug("traceback", exc_info=True)
+        where = f" ({error.filename})" if error.filename else ""
+        raise MachineError(
+            f"{name}: {error.strerror or error}{where}; the log {options.log} says more"
+        ) from error
+    except Exception:
+        log.exception("%s failed by a defect of the program", name)
+        raise
+    return 0
+
+
+def link_results(words: Sequence[str]) -> int:
+    """Links a variant's finished folders into results/<run>/<variant>/ and writes what made them."""
+    parser = argparse.ArgumentParser(
+        prog=f"i2v3d {RESULTS}", description="links and records of a finished variant"
+    )
+    parser.add_argument("--variant", type=Path, required=True, help="frozen variant file that the plan wrote")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of all stages' finished folders")
+    parser.add_argument("--out", type=Path, required=True, help="results/<run>/<variant>")
+    parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
+    parser.add_argument("--log", type=Path, help="file for the full log, tracebacks included")
+    options = parser.parse_args(words)
+    set_up_logging(options.log)
+
+    from i2v3d.results import publish_variant
+
+    publish_variant(options.variant, options.cache, options.settings, options.out)
+    return 0
+
+
+def set_up_logging(file: Path | None) -> None:
+    """INFO on standard error, everything in `file`; noisy libraries only from WARNING on."""
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG)
+    console = logging.StreamHandler()
+    console.setLevel(logging.INFO)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(console)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        full = logging.FileHandler(file, mode="w")
+        full.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(full)
+    for library in (
+        "PIL",
+        "urllib3",
+        "matplotlib",
+        "wandb",
+        "git",
+        "filelock",
+        "httpx",
+        "httpcore",
+        "asyncio",
+    ):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,0 +1,73 @@
+"""What a file or folder contains, as a hash; remembered by path, size and time so that it is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from i2v3d.errors import ArtifactError, InputError
+
+
+class Fingerprints:
+    """SHA-256 of files and folders, memoised in one JSON file.
+
+    An entry is reused while the file's size and modification time (in nanoseconds) stay the same.
+    """
+
+    def __init__(self, memo: Path) -> None:
+        self._memo = memo
+        self._known: dict[str, str] = {}
+        self._dirty = False
+        if memo.is_file():
+            try:
+                self._known = dict(json.loads(memo.read_text()))
+            except ValueError as error:
+                raise ArtifactError(
+                    f"{memo} is corrupt ({error}); delete it, it will be made anew"
+                ) from error
+
+    def of(self, path: str, what: str) -> str:
+        """The hash of a file, or of a folder's files with their relative names.
+
+        what: the option that names the path, for the message. Raises InputError if nothing is there.
+        """
+        target = Path(path)
+        if target.is_file():
+            return self._file(target, what)
+        if not target.is_dir():
+            raise InputError(f"{what} names {path}, which does not exist; correct the path")
+        digest = hashlib.sha256()
+        for file in sorted(p for p in target.rglob("*") if p.is_file() and not p.name.startswith(".")):
+            digest.update(f"{file.relative_to(target)}={self._file(file, what)}\n".encode())
+        return digest.hexdigest()
+
+    def save(self) -> None:
+        """Writes the memo if anything was added. Raises ArtifactError if it cannot be written."""
+        if not self._dirty:
+            return
+        try:
+            self._memo.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._memo.with_name(f".{self._memo.name}.{os.getpid()}")
+            temporary.write_text(json.dumps(self._known, indent=0, sort_keys=True))
+            temporary.replace(self._memo)
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write {self._memo} ({error.strerror}); unlock or free the disk"
+            ) from error
+        self._dirty = False
+
+    def _file(self, path: Path, what: str) -> str:
+        try:
+            status = path.stat()
+            name = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+            if name not in self._known:
+                with path.open("rb") as content:
+                    self._known[name] = hashlib.file_digest(content, "sha256").hexdigest()
+                self._dirty = True
+        except OSError as error:
+            raise InputError(
+                f"{what}: {path} cannot be read ({error.strerror}); check its permissions"
+            ) from error
+        return self._known[name]

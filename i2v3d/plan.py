@@ -1,0 +1,231 @@
+"""From variants to a graph of content-addressed nodes.
+
+A node is one stage with its frozen configuration. Its key is a hash of the stage's name and version,
+its configuration, the contents of the files it names, and the keys of the nodes before it: equal keys
+mean equal results, so variants share whatever they have in common. Nodes are written once, as
+<cache>/plan/<stage>/<key>.json, and are all that a job reads; editing conf/ during a run hurts nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from i2v3d.artifacts import keyframe_numbers, segment_name
+from i2v3d.composition import Variant
+from i2v3d.config import RuntimeConfig, TrackingConfig, build
+from i2v3d.errors import ArtifactError, ConfigError, nearest
+from i2v3d.fingerprint import Fingerprints
+from i2v3d.stages.registry import STAGES, Stage
+
+TOP_LEVEL = {"run", "seed"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of one or more variants. upstream: stage name -> key. segments: how many the shot has."""
+
+    stage: str
+    key: str
+    version: int
+    config: dict[str, Any]
+    files: dict[str, str]
+    upstream: dict[str, str]
+    segments: int
+
+    @staticmethod
+    def load(path: Path) -> Node:
+        """Reads a node file. Raises ArtifactError if it is missing or not one."""
+        try:
+            return Node(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactError(
+                f"{path} is not a plan node ({error}); run snakemake again to re-plan"
+            ) from error
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    """A variant and the key of each of its stages. name_hash names its frozen file in the cache."""
+
+    name: str
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    keys: dict[str, str]
+    segments: int
+
+    @property
+    def digest(self) -> str:
+        """Names the frozen variant file: changes whenever anything of the variant does."""
+        return _digest(asdict(self))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: its variants, and every distinct node that they need."""
+
+    run: str
+    variants: tuple[PlannedVariant, ...]
+    nodes: tuple[Node, ...]
+    runtime: RuntimeConfig
+    tracking: TrackingConfig
+
+    def jobs(self) -> int:
+        """Number of stage jobs if nothing were cached: segments count one by one."""
+        return sum(n.segments if STAGES[n.stage].per_segment else 1 for n in self.nodes)
+
+    def jobs_unshared(self) -> int:
+        """Number of stage jobs if variants shared nothing."""
+        stages = [STAGES[stage] for stage in STAGES]
+        return sum(v.segments if s.per_segment else 1 for v in self.variants for s in stages)
+
+
+def make_plan(variants: Sequence[Variant], fingerprints: Fingerprints) -> Plan:
+    """Validates every section of every variant and derives nodes and keys.
+
+    Raises ConfigError for an unknown, missing or wrong value, InputError or WeightsError for a file that
+    a key depends on and that is not there.
+    """
+    nodes: dict[tuple[str, str], Node] = {}
+    planned = []
+    for variant in variants:
+        _refuse_unknown_sections(variant.config)
+        segments = (
+            len(keyframe_numbers(variant.config["scene"]["frames"], _segment_frames(variant.config))) - 1
+        )
+        keys: dict[str, str] = {}
+        for stage in STAGES.values():
+            node = _node(stage, variant.config, keys, segments, fingerprints)
+            nodes[stage.name, node.key] = node
+            keys[stage.name] = node.key
+        planned.append(PlannedVariant(variant.name, variant.overrides, variant.config, keys, segments))
+    first = variants[0].config
+    return Plan(
+        run=str(first["run"]),
+        variants=tuple(planned),
+        nodes=tuple(nodes.values()),
+        runtime=build(RuntimeConfig, first["runtime"], "runtime"),
+        tracking=build(TrackingConfig, first["tracking"], "tracking"),
+    )
+
+
+def write_plan(plan: Plan, cache: Path, settings: Path) -> None:
+    """Writes every node and variant once, by rename; existing files stay as they are, time stamps included.
+
+    `settings` gets what may differ between runs of equal nodes: the run's name, runtime and tracking.
+    """
+    for node in plan.nodes:
+        _write(node_path(cache, node.stage, node.key), asdict(node), keep=True)
+    for variant in plan.variants:
+        _write(variant_path(cache, variant), asdict(variant) | {"run": plan.run}, keep=True)
+    how = {"run": plan.run, "runtime": asdict(plan.runtime), "tracking": asdict(plan.tracking)}
+    _write(settings, how, keep=False)
+
+
+def settings_path(cache: Path, words: Mapping[str, Any]) -> Path:
+    """Where a run's settings lie: named by the words that snakemake was given, so that its jobs find them."""
+    return cache / "plan" / "runs" / f"{_digest({k: str(v) for k, v in words.items()})}.json"
+
+
+def node_path(cache: Path, stage: str, key: str) -> Path:
+    """Where a node's frozen file lies."""
+    return cache / "plan" / stage / f"{key}.json"
+
+
+def variant_path(cache: Path, variant: PlannedVariant) -> Path:
+    """Where a variant's frozen file lies."""
+    return cache / "plan" / "variants" / f"{variant.digest}.json"
+
+
+def stage_dirs(cache: Path, stage: str, key: str, segments: int, segment: int | None) -> list[Path]:
+    """The finished folders of a node: one, or one a segment (only `segment`'s if that is given)."""
+    base = cache / stage / key
+    if not STAGES[stage].per_segment:
+        return [base]
+    wanted = range(segments) if segment is None else [segment]
+    return [base / segment_name(s) for s in wanted]
+
+
+def upstream_dirs(cache: Path, node: Node, segment: int | None) -> list[Path]:
+    """The folders that a node's job (of one segment) reads, in the order of `node.upstream`."""
+    found: list[Path] = []
+    for stage, key in node.upstream.items():
+        found += stage_dirs(cache, stage, key, node.segments, segment)
+    return found
+
+
+def stage_config(stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Cuts a stage's part out of a composed configuration and validates each section of it.
+
+    A stage with the single field '' is configured by that section alone.
+    """
+    cut: dict[str, Any] = {}
+    for field, source in stage.sections.items():
+        value = _select(config, source.path)
+        if source.section is not None:
+            value = {k: v for k, v in value.items() if k not in source.without}
+            build(source.section, value, source.path)
+        cut[field] = value
+    return cut.get("", cut)
+
+
+def _node(
+    stage: Stage, config: Mapping[str, Any], keys: Mapping[str, str], segments: int, prints: Fingerprints
+) -> Node:
+    cut = stage_config(stage, config)
+    files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
+    upstream = {name: keys[name] for name in stage.needs}
+    identity = {
+        "stage": stage.name,
+        "version": stage.version,
+        "config": cut,
+        "files": files,
+        "upstream": upstream,
+        "segments": segments,
+    }
+    return Node(**{**identity, "key": _digest(identity)})
+
+
+def _segment_frames(config: Mapping[str, Any]) -> int:
+    value = _select(config, "interpolate.segment_frames")
+    if not isinstance(value, int):
+        raise ConfigError(f"interpolate.segment_frames is {value!r}; input should be a whole number")
+    return value
+
+
+def _select(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise ConfigError(f"{path} is missing; add it to the configuration")
+        value = value[part]
+    return value
+
+
+def _refuse_unknown_sections(config: Mapping[str, Any]) -> None:
+    known = {source.path.split(".")[0] for stage in STAGES.values() for source in stage.sections.values()}
+    known |= TOP_LEVEL | {"runtime", "tracking"}
+    for name in config:
+        if name not in known:
+            raise ConfigError(f"{name} is not a section of the configuration; {nearest(name, known)}")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _write(path: Path, value: Any, keep: bool) -> None:
+    if keep and path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path} ({error.strerror}); free or unlock the disk") from error

@@ -1,0 +1,86 @@
+"""Everything that can be known to go wrong before any work starts: one cheap look at each input."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from i2v3d.blender.machine import check_machine
+from i2v3d.config import ModelsConfig, SceneConfig, WeightsRef, build
+from i2v3d.errors import ConfigError, MachineError, WeightsError
+from i2v3d.models.weights import resolve
+from i2v3d.plan import Plan
+from i2v3d.scene.check import check_scene
+
+BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
+
+
+def check_plan(plan: Plan, cache: Path) -> None:
+    """Checks what a plan needs from its inputs and from the machine.
+
+    Raises MachineError (libraries, disk, permissions), InputError (photo, mask), WeightsError (missing
+    weights) or ConfigError (frames, sizes) at the first thing that would stop a stage later.
+    """
+    check_machine()
+    pixels = 0
+    for variant in plan.variants:
+        scene = build(SceneConfig, variant.config["scene"], "scene")
+        check_scene(scene)
+        models = build(ModelsConfig, variant.config["models"], "models")
+        check_sizes(scene, models)
+        pixels += scene.width * scene.height * scene.frames
+    for folder in (cache, Path("results")):
+        check_writable(folder, BYTES_A_PIXEL * pixels)
+
+
+def check_sizes(scene: SceneConfig, models: ModelsConfig) -> None:
+    """Raises ConfigError unless the scene's size is a multiple of what all networks need, with the nearest one."""
+    need = math.lcm(
+        _granularity(models.image.base, models.image.vae), _granularity(models.video.base, None)
+    )
+    for side in ("width", "height"):
+        pixels = getattr(scene, side)
+        if pixels % need:
+            lower = max(need, pixels // need * need)
+            raise ConfigError(
+                f"scene.{side} is {pixels}; models {models.name!r} need a multiple of {need}: "
+                f"use {lower} or {lower + need}"
+            )
+
+
+def check_writable(folder: Path, need_bytes: int) -> None:
+    """Raises MachineError if `folder` cannot be made or written, or its disk has less than `need_bytes` free."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    existing = existing.resolve()
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise MachineError(f"{existing} is not writable; change its permissions or run elsewhere")
+    free = shutil.disk_usage(existing).free
+    if free < need_bytes:
+        raise MachineError(
+            f"{folder} has {free / 1e9:.1f} GB free, this run writes up to {need_bytes / 1e9:.1f} GB; "
+            f"free some or set another cache with --config cache=FOLDER"
+        )
+
+
+def _granularity(base: WeightsRef, vae: WeightsRef | None) -> int:
+    """Pixels that a side must be a multiple of: the VAE's factor times the UNet's, from their own configs."""
+    root = resolve(base)
+    vae_config = _read(resolve(vae) if vae else root / "vae")
+    unet_config = _read(root / "unet")
+    levels = len(vae_config["block_out_channels"]) + len(unet_config["block_out_channels"]) - 2
+    return int(2**levels)
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}); fetch or copy the weights again") from error

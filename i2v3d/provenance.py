@@ -1,0 +1,59 @@
+"""What made a result: versions, machine, time and memory."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from importlib import metadata
+from typing import Any
+
+PACKAGES = (
+    "i2v3d",
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bpy",
+    "numpy",
+    "opencv-python-headless",
+)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of everything that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Processor and system, as the operating system names them."""
+    return {"system": platform.platform(), "machine": platform.machine()}
+
+
+class Meter:
+    """Wall-clock seconds since it was made, and the peak resident memory of this process and its children."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+    def reading(self) -> dict[str, Any]:
+        """{"started", "wall_s", "peak_memory_mb"}: the larger of this process and its largest child."""
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = max(
+            resource.getrusage(who).ru_maxrss * unit
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        return {
+            "started": self.started,
+            "wall_s": round(time.perf_counter() - self._start, 2),
+            "peak_memory_mb": round(peak / 2**20),
+        }

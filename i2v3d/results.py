@@ -1,0 +1,100 @@
+"""results/<run>/<variant>/: links into the cache, and the record of what made them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i2v3d import tracking
+from i2v3d.errors import ArtifactError
+from i2v3d.plan import stage_dirs
+from i2v3d.provenance import machine, versions
+from i2v3d.runner import RECORD, Settings
+from i2v3d.stages.registry import STAGES
+
+LINKS = ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "keyframes")
+
+
+def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) -> None:
+    """Writes links, config.yaml and provenance.json of a finished variant, and its run in the tracker.
+
+    Raises ArtifactError if one of the variant's stage folders is missing.
+    """
+    variant = json.loads(variant_file.read_text())
+    records = [record for stage in STAGES for record in _records(variant, cache, stage)]
+    out.mkdir(parents=True, exist_ok=True)
+    assembled = cache / "assemble" / variant["keys"]["assemble"]
+    for name in LINKS:
+        _link(out / name, assembled / name)
+    for stage, key in variant["keys"].items():
+        _link(out / "stages" / stage, cache / stage / key)
+    (out / "config.yaml").write_text(yaml.safe_dump(variant["config"], sort_keys=False, allow_unicode=True))
+    record = provenance(variant, records)
+    (out / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
+    tracking.variant_run(
+        Settings.load(settings).tracking,
+        group=variant["run"],
+        name=variant["name"],
+        config=variant["config"],
+        stages=records,
+        results=out,
+        directory=cache,
+    )
+
+
+def provenance(variant: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything that went into a variant: overrides, seeds, keys, file hashes, versions, times, memory."""
+    config = variant["config"]
+    files = {path: digest for record in records for path, digest in record["files"].items()}
+    return {
+        "run": variant["run"],
+        "variant": variant["name"],
+        "overrides": variant["overrides"],
+        "seed": config["seed"],
+        "keys": variant["keys"],
+        "files_sha256": files,
+        "weights": {
+            f"{part}.{name}": {
+                "source": ref["source"],
+                "revision": ref["revision"],
+                "licence": ref["licence"],
+            }
+            for part in ("image", "video")
+            for name, ref in config["models"][part].items()
+            if isinstance(ref, dict) and "source" in ref
+        },
+        "stages": [
+            {
+                k: record[k]
+                for k in ("stage", "key", "segment", "device", "started", "wall_s", "peak_memory_mb")
+            }
+            for record in records
+        ],
+        "wall_s": round(sum(record["wall_s"] for record in records), 1),
+        "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def _records(variant: dict[str, Any], cache: Path, stage: str) -> list[dict[str, Any]]:
+    found = []
+    for folder in stage_dirs(cache, stage, variant["keys"][stage], variant["segments"], None):
+        path = folder / RECORD
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; delete {folder} and run snakemake again")
+        found.append(json.loads(path.read_text()))
+    return found
+
+
+def _link(link: Path, target: Path) -> None:
+    """Points `link` at `target` by a relative path, replacing an earlier link but nothing else."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.exists() and not link.is_symlink():
+        raise ArtifactError(f"{link} is no link of this program; move it away and run snakemake again")
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))

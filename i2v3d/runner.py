@@ -1,0 +1,176 @@
+"""Runs one node: frozen configuration in, published folder out, with a log, metrics and provenance."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from i2v3d import tracking
+from i2v3d.artifacts import publish, segment_name, work_dir
+from i2v3d.config import RuntimeConfig, TrackingConfig, build
+from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.plan import Node
+from i2v3d.provenance import Meter, machine, versions
+from i2v3d.stages.context import StageContext
+from i2v3d.stages.registry import STAGES, Stage
+
+log = logging.getLogger(__name__)
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run goes, which never changes a result: its name, machine options and tracker."""
+
+    run: str
+    runtime: RuntimeConfig
+    tracking: TrackingConfig
+
+    @staticmethod
+    def load(path: Path) -> Settings:
+        """Reads the settings that the plan wrote. Raises ArtifactError if they are not there."""
+        try:
+            data = json.loads(path.read_text())
+            return Settings(
+                run=data["run"],
+                runtime=build(RuntimeConfig, data["runtime"], "runtime"),
+                tracking=build(TrackingConfig, data["tracking"], "tracking"),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(
+                f"{path} holds no run settings ({error}); run snakemake to re-plan"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Job:
+    """One node, or one segment of it, to be run into `out`. threads: CPU threads, 0 for all."""
+
+    node: Node
+    cache: Path
+    out: Path
+    segment: int | None
+    settings: Settings
+    threads: int
+
+
+def run_job(job: Job) -> None:
+    """Runs the stage of a node and publishes its folder.
+
+    Raises what the stage raises, ArtifactError if a folder that it reads is missing.
+    """
+    stage = STAGES[job.node.stage]
+    _check_version(stage, job.node)
+    meter = Meter()
+    inputs = _inputs(job)
+    config = stage_object(stage, job.node, job.segment)
+    device = resolve_device(job.settings.runtime.device)
+    _limit_threads(job.settings.runtime.threads or job.threads)
+    entry = _load(stage.entry)
+    work = work_dir(job.out)
+    with publish(job.out) as folder, ExitStack() as stack:
+        work.mkdir(parents=True, exist_ok=True)
+        sink = stack.enter_context(
+            tracking.stage_run(
+                job.settings.tracking,
+                group=job.settings.run,
+                job_type=stage.name,
+                name=_title(job),
+                config={"key": job.node.key, **job.node.config},
+                directory=job.cache,
+            )
+        )
+        context = StageContext(
+            device=device,
+            max_batch=job.settings.runtime.max_batch,
+            work=work,
+            metrics_file=folder / "metrics.jsonl",
+            sinks=(sink,),
+        )
+        log.info("%s on %s, writes %s", _title(job), device, job.out)
+        entry(config, inputs, folder, context)
+        context.log_metrics({f"runtime/{k}": v for k, v in meter.reading().items() if k != "started"})
+        (folder / RECORD).write_text(json.dumps(_record(job, device, meter), indent=1) + "\n")
+    log.info("%s done in %.1f s", _title(job), meter.reading()["wall_s"])
+
+
+def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
+    """The stage's typed configuration; per-segment stages get their 0-based segment with it."""
+    data = dict(node.config)
+    if stage.per_segment:
+        if segment is None or not 0 <= segment < node.segments:
+            raise ConfigError(f"{stage.name} needs --segment from 0 to {node.segments - 1}, got {segment}")
+        data["segment"] = segment
+    return build(_load(stage.config_type), data, stage.name)
+
+
+def resolve_device(wanted: str) -> str:
+    """'auto' becomes 'cuda' when a GPU is there, else 'cpu'. Raises ConfigError for a GPU that is not."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"runtime.device is {wanted}, but torch sees no GPU here; use runtime.device=auto")
+    return wanted
+
+
+def _inputs(job: Job) -> dict[str, Path]:
+    """Stage name -> finished folder; of a per-segment stage, this segment's or the parent of all."""
+    found = {}
+    for name, key in job.node.upstream.items():
+        path = job.cache / name / key
+        if STAGES[name].per_segment and job.segment is not None:
+            path /= segment_name(job.segment)
+        if not path.is_dir():
+            raise ArtifactError(f"{path} is missing; run snakemake, which makes it first")
+        found[name] = path
+    return found
+
+
+def _check_version(stage: Stage, node: Node) -> None:
+    if node.version != stage.version:
+        raise ConfigError(
+            f"node {node.key} was planned for version {node.version} of {stage.name}, "
+            f"this program has version {stage.version}; run snakemake again to re-plan"
+        )
+
+
+def _limit_threads(threads: int) -> None:
+    if threads > 0:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, attribute = name.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _title(job: Job) -> str:
+    segment = "" if job.segment is None else f"-{segment_name(job.segment)}"
+    return f"{job.node.stage}-{job.node.key}{segment}"
+
+
+def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:
+    node = job.node
+    return {
+        "stage": node.stage,
+        "key": node.key,
+        "version": node.version,
+        "segment": job.segment,
+        "device": device,
+        **meter.reading(),
+        "config": node.config,
+        "files": node.files,
+        "upstream": node.upstream,
+        "versions": versions(),
+        "machine": machine(),
+    }

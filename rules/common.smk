@@ -1,0 +1,93 @@
+"""The plan of this run, and what every stage rule shares: paths, upstream folders, the command line."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from i2v3d.composition import compose_variants
+from i2v3d.errors import I2V3DError
+from i2v3d.fingerprint import Fingerprints
+from i2v3d.plan import Node, make_plan, settings_path, stage_dirs, upstream_dirs, variant_path, write_plan
+from i2v3d.preflight import check_plan
+from i2v3d.stages.registry import STAGES
+
+CONF = Path(workflow.basedir) / "conf"
+CACHE = Path(config.get("cache", "results/.cache"))
+PYTHON = shlex.quote(sys.executable)
+OPTIONS = {"overrides", "sweep", "multirun", "cache"}
+
+
+wildcard_constraints:
+    key="[0-9a-f]{12}",
+    segment=r"\d{3}",
+    run=r"[^/]+",
+    variant=r"[^/]+",
+
+
+def hydra_words():
+    """The Hydra overrides of --config overrides="..." or of a list in a config file."""
+    words = config.get("overrides", [])
+    return shlex.split(words) if isinstance(words, str) else [str(word) for word in words]
+
+
+def plan_run():
+    """Composes, validates and writes the plan; a mistake of the user ends here, before any work."""
+    unknown = set(config) - OPTIONS
+    if unknown:
+        raise WorkflowError(f"--config {unknown.pop()} is unknown; known: {', '.join(sorted(OPTIONS))}")
+    try:
+        fingerprints = Fingerprints(CACHE / "plan" / "fingerprints.json")
+        multirun = str(config.get("multirun", False)).lower() == "true"
+        variants = compose_variants(CONF, hydra_words(), config.get("sweep"), multirun)
+        plan = make_plan(variants, fingerprints)
+        check_plan(plan, CACHE)
+        fingerprints.save()
+        write_plan(plan, CACHE, SETTINGS)
+    except I2V3DError as error:
+        raise WorkflowError(str(error)) from None
+    return plan
+
+
+# Jobs parse this file again, on clusters in processes of their own: they read their node and SETTINGS only.
+SETTINGS = settings_path(CACHE, config)
+PLAN = plan_run() if workflow.is_main_process else None
+VARIANTS = {variant.name: variant for variant in PLAN.variants} if PLAN else {}
+RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
+
+
+def node_file(stage):
+    """Input path of a stage's frozen node; its key is the wildcard."""
+    return f"{CACHE}/plan/{stage}/{{key}}.json"
+
+
+def upstream(stage):
+    """Input function: the finished folders that a node (or one segment of it) reads."""
+
+    def folders(wildcards):
+        node = Node.load(CACHE / "plan" / stage / f"{wildcards.key}.json")
+        segment = int(wildcards.segment) if "segment" in wildcards.keys() else None
+        return [str(folder) for folder in upstream_dirs(CACHE, node, segment)]
+
+    return folders
+
+
+def stage_folder(stage):
+    """Output path of a stage: one folder, or one a segment."""
+    return f"{CACHE}/{stage}/{{key}}" + ("/segment_{segment}" if STAGES[stage].per_segment else "")
+
+
+def record(kind, stage):
+    """Path of a job's log or benchmark."""
+    suffix = "-{segment}" if STAGES[stage].per_segment else ""
+    return f"{CACHE}/{kind}/{stage}/{{key}}{suffix}.{'log' if kind == 'log' else 'tsv'}"
+
+
+def command(stage):
+    """The one-line shell command of a stage's rule."""
+    segment = " --segment {wildcards.segment}" if STAGES[stage].per_segment else ""
+    return (
+        f"{PYTHON} -m i2v3d {stage} --node {{input.node}} --cache {CACHE} --out {{output}} "
+        f"--settings {SETTINGS} --threads {{threads}} --log {{log}}{segment}"
+    )

@@ -1,0 +1,20 @@
+"""Customises the image model to the photo."""
+
+
+rule lora:
+    input:
+        node=node_file("lora"),
+        upstream=upstream("lora"),
+    output:
+        directory(stage_folder("lora")),
+    log:
+        record("log", "lora"),
+    benchmark:
+        record("benchmark", "lora")
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=120,
+    shell:
+        command("lora")

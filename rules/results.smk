@@ -1,0 +1,100 @@
+"""Videos of a shot, and the folder of a variant with links, records and captions for the report."""
+
+
+rule assemble:
+    input:
+        node=node_file("assemble"),
+        upstream=upstream("assemble"),
+    output:
+        directory(stage_folder("assemble")),
+    log:
+        record("log", "assemble"),
+    benchmark:
+        record("benchmark", "assemble")
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        command("assemble")
+
+
+def variant_file(wildcards):
+    return str(variant_path(CACHE, VARIANTS[wildcards.variant]))
+
+
+def variant_folders(wildcards):
+    """Every finished folder of a variant, stage by stage."""
+    variant = VARIANTS[wildcards.variant]
+    return [
+        str(folder)
+        for stage, key in variant.keys.items()
+        for folder in stage_dirs(CACHE, stage, key, variant.segments, None)
+    ]
+
+
+localrules:
+    variant,
+
+
+rule variant:
+    input:
+        variant=variant_file,
+        folders=variant_folders,
+    output:
+        report(
+            "results/{run}/{variant}/video.mp4",
+            caption="report/video.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "generated video"},
+        ),
+        report(
+            "results/{run}/{variant}/side_by_side.mp4",
+            caption="report/side_by_side.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "coarse render and generated video"},
+        ),
+        report(
+            "results/{run}/{variant}/contact_sheet.png",
+            caption="report/contact_sheet.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "contact sheet"},
+        ),
+        report(
+            "results/{run}/{variant}/config.yaml",
+            caption="report/config.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "configuration"},
+        ),
+        report(
+            "results/{run}/{variant}/provenance.json",
+            caption="report/provenance.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "provenance"},
+        ),
+        coarse="results/{run}/{variant}/coarse.mp4",
+        keyframes=directory("results/{run}/{variant}/keyframes"),
+    log:
+        f"{CACHE}/log/variant/{{run}}-{{variant}}.log",
+    params:
+        folder="results/{run}/{variant}",
+    resources:
+        gpu=0,
+    shell:
+        "{PYTHON} -m i2v3d results --variant {input.variant} --cache {CACHE} --settings {SETTINGS}"
+        " --out {params.folder} --log {log}"
+
+
+onsuccess:
+    for name in VARIANTS:
+        folder = Path("results") / PLAN.run / name
+        for item in ("video.mp4", "coarse.mp4", "side_by_side.mp4", "keyframes", "contact_sheet.png"):
+            print(folder / item)
+        print(folder / "config.yaml")
+        print(folder / "provenance.json")

@@ -1,0 +1,58 @@
+"""From a photo to a scene, and from a scene to its coarse passes."""
+
+
+rule scene:
+    input:
+        node=node_file("scene"),
+        upstream=upstream("scene"),
+    output:
+        directory(stage_folder("scene")),
+    log:
+        record("log", "scene"),
+    benchmark:
+        record("benchmark", "scene")
+    threads: 2
+    resources:
+        gpu=0,
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        command("scene")
+
+
+rule render:
+    input:
+        node=node_file("render"),
+        upstream=upstream("render"),
+    output:
+        directory(stage_folder("render")),
+    log:
+        record("log", "render"),
+    benchmark:
+        record("benchmark", "render")
+    threads: 4
+    resources:
+        gpu=0,
+        mem_mb=6000,
+        runtime=120,
+    shell:
+        command("render")
+
+
+rule views:
+    input:
+        node=node_file("views"),
+        upstream=upstream("views"),
+    output:
+        directory(stage_folder("views")),
+    log:
+        record("log", "views"),
+    benchmark:
+        record("benchmark", "views")
+    threads: 4
+    resources:
+        gpu=0,
+        mem_mb=6000,
+        runtime=60,
+    shell:
+        command("views")
