@@ -70,7 +70,7 @@ def test_an_empty_folder_made_beforehand_is_replaced(tmp_path: Path) -> None:
 
 def test_unwritable_places_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match="cannot write in"), publish(tmp_path / "file" / "key"):
+    with pytest.raises(ArtifactError, match="cannot write"), publish(tmp_path / "file" / "key"):
         pass
 
 
