@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,17 @@ def only_run(directory: Path) -> Path:
     return datastore
 
 
+def records_of(directory: Path) -> list[Any]:
+    """All records of the only run below `directory`, whose service process may still be writing the last."""
+    deadline = time.monotonic() + 10
+    while True:
+        records = list(read_records(only_run(directory)))
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            return records
+        assert time.monotonic() < deadline, "the run was never closed"
+        time.sleep(0.02)
+
+
 def history(records: list[Any]) -> list[dict[str, Any]]:
     """Logged rows with nested keys joined by dots."""
     rows = [record.history for record in records if record.WhichOneof("record_type") == "history"]
@@ -94,7 +106,7 @@ def test_offline_run_holds_losses_config_picture_and_video(tmp_path: Path) -> No
         ctx.log_media("video", video)
         picture.unlink()  # the run keeps its own copy: a stage folder is renamed before the run ends
     datastore = only_run(tmp_path / "logs")
-    records = list(read_records(datastore))
+    records = records_of(tmp_path / "logs")
     rows = history(records)
     assert [(row["step"], row["loss"]) for row in rows if "loss" in row] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert run_config(records)["lora"] == NODE["lora"]
@@ -117,7 +129,7 @@ def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
         directory=tmp_path,
     ) as sink:
         sink("metrics", {"loss": 0.5})
-    records = list(read_records(only_run(tmp_path)))
+    records = records_of(tmp_path)
     assert run_config(records)["text"] == "x" * 70000
     assert history(records)[0]["loss"] == 0.5
 
@@ -139,7 +151,7 @@ def test_variant_run_links_its_stages(tmp_path: Path) -> None:
         },
         media={"video": video, "keyframes/0001": picture},
     )
-    records = list(read_records(only_run(tmp_path / "logs")))
+    records = records_of(tmp_path / "logs")
     config = run_config(records)
     assert config["seed"] == 7
     assert config["stages"]["lora"] == {"run": "lora-aaaa", "directory": str(tmp_path / "lora")}
@@ -160,7 +172,7 @@ def test_online_without_a_key_goes_on_offline_with_one_warning(
     assert [record.message for record in caplog.records] == [
         f"W&B has no API key; this run is kept offline below {tmp_path}/wandb"
     ]
-    assert history(list(read_records(only_run(tmp_path))))[0]["loss"] == 0.25
+    assert history(records_of(tmp_path))[0]["loss"] == 0.25
 
 
 def test_online_without_a_network_goes_on_offline_with_one_warning(
@@ -173,7 +185,7 @@ def test_online_without_a_network_goes_on_offline_with_one_warning(
         sink("metrics", {"loss": 0.25})
     (warning,) = [record.message for record in caplog.records if record.name == tracking.__name__]
     assert "kept offline" in warning
-    assert history(list(read_records(only_run(tmp_path))))[0]["loss"] == 0.25
+    assert history(records_of(tmp_path))[0]["loss"] == 0.25
 
 
 @pytest.mark.parametrize("asked", ["environment", "configuration"])
@@ -202,7 +214,7 @@ def test_a_failing_tracker_does_not_stop_the_work(tmp_path: Path, caplog: pytest
 def test_a_failed_stage_keeps_its_error_and_marks_its_run(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), stage_run(tmp_path):
         _ = 1 / 0
-    records = list(read_records(only_run(tmp_path)))
+    records = records_of(tmp_path)
     assert next(r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit") == 1
 
 
