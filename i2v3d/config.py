@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -17,7 +17,13 @@ from pydantic.dataclasses import dataclass
 from i2v3d.errors import ConfigError, nearest
 
 T = TypeVar("T")
-section = dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+
+
+@dataclass_transform(frozen_default=True)
+def section(cls: type[T]) -> type[T]:
+    """Makes a class a frozen section that refuses unknown keys and numbers that are not finite."""
+    return dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -352,6 +358,12 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
             expected = first["msg"][0].lower() + first["msg"][1:]
             message = f"{path} is {json.dumps(first['input'])[:80]}; {expected}"
         raise ConfigError(message) from error
+
+
+def plain(section: object) -> dict[str, Any]:
+    """A section as plain data, the inverse of `build`."""
+    data: dict[str, Any] = TypeAdapter(type(section)).dump_python(section, mode="json")
+    return data
 
 
 def _field_names(cls: Any, loc: tuple[int | str, ...]) -> set[str]:

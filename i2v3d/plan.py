@@ -18,7 +18,7 @@ from typing import Any
 
 from i2v3d.artifacts import keyframe_numbers, segment_name
 from i2v3d.composition import Variant
-from i2v3d.config import RuntimeConfig, TrackingConfig, build
+from i2v3d.config import RuntimeConfig, TrackingConfig, build, plain
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.stages.registry import STAGES, Stage
@@ -123,7 +123,7 @@ def write_plan(plan: Plan, cache: Path, settings: Path) -> None:
         _write(node_path(cache, node.stage, node.key), asdict(node), keep=True)
     for variant in plan.variants:
         _write(variant_path(cache, variant), asdict(variant) | {"run": plan.run}, keep=True)
-    how = {"run": plan.run, "runtime": asdict(plan.runtime), "tracking": asdict(plan.tracking)}
+    how = {"run": plan.run, "runtime": plain(plan.runtime), "tracking": plain(plan.tracking)}
     _write(settings, how, keep=False)
 
 
@@ -180,7 +180,7 @@ def _node(
     cut = stage_config(stage, config)
     files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
     upstream = {name: keys[name] for name in stage.needs}
-    identity = {
+    identity: dict[str, Any] = {
         "stage": stage.name,
         "version": stage.version,
         "config": cut,

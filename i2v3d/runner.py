@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from i2v3d.stages.registry import STAGES, Stage
 
 log = logging.getLogger(__name__)
 RECORD = "stage.json"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -74,23 +74,25 @@ def run_job(job: Job) -> None:
     _limit_threads(job.settings.runtime.threads or job.threads)
     entry = _load(stage.entry)
     work = work_dir(job.out)
+    (job.cache / "tracking").mkdir(parents=True, exist_ok=True)
     with publish(job.out) as folder, ExitStack() as stack:
         work.mkdir(parents=True, exist_ok=True)
         sink = stack.enter_context(
             tracking.stage_run(
                 job.settings.tracking,
+                key=run_key(job.node.key, job.segment),
                 group=job.settings.run,
                 job_type=stage.name,
                 name=_title(job),
-                config={"key": job.node.key, **job.node.config},
-                directory=job.cache,
+                config=job.node.config,
+                directory=job.cache / "tracking",
             )
         )
         context = StageContext(
             device=device,
             max_batch=job.settings.runtime.max_batch,
             work=work,
-            metrics_file=folder / "metrics.jsonl",
+            metrics_file=folder / METRICS,
             sinks=(sink,),
         )
         log.info("%s on %s, writes %s", _title(job), device, job.out)
@@ -107,7 +109,8 @@ def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
         if segment is None or not 0 <= segment < node.segments:
             raise ConfigError(f"{stage.name} needs --segment from 0 to {node.segments - 1}, got {segment}")
         data["segment"] = segment
-    return build(_load(stage.config_type), data, stage.name)
+    section: type[Any] = _load(stage.config_type)
+    return build(section, data, stage.name)
 
 
 def resolve_device(wanted: str) -> str:
@@ -149,14 +152,18 @@ def _limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _load(name: str) -> Callable[..., Any]:
+def _load(name: str) -> Any:
     module, attribute = name.split(":")
     return getattr(importlib.import_module(module), attribute)
 
 
+def run_key(key: str, segment: int | None) -> str:
+    """Names a job in the tracker: segments of one node are runs of their own."""
+    return key if segment is None else f"{key}-{segment_name(segment)}"
+
+
 def _title(job: Job) -> str:
-    segment = "" if job.segment is None else f"-{segment_name(job.segment)}"
-    return f"{job.node.stage}-{job.node.key}{segment}"
+    return f"{job.node.stage}-{run_key(job.node.key, job.segment)}"
 
 
 def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:
