@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -22,7 +22,8 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True)
 def section(cls: type[T]) -> type[T]:
     """Makes a class a frozen section that refuses unknown keys and numbers that are not finite."""
-    return dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+    made = dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+    return cast(type[T], made)
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -58,8 +59,13 @@ class InpaintConfig:
 
 @section
 class ForegroundConfig:
-    """Silhouette inflation: thickness is a factor on the inflated height, back what the far side shows."""
+    """Silhouette inflation about a plane that faces the camera, stands upright, or lies on the ground.
 
+    distance_m: depth of the object's lowest point. thickness: a factor on the inflated height. back: what
+    the far side shows.
+    """
+
+    stance: Literal["facing", "upright", "lying"]
     distance_m: Positive
     thickness: Positive
     back: Literal["mirror", "blurred", "neutral"]
