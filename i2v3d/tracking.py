@@ -4,26 +4,28 @@ A tracker watches work, it never stops or delays it: without a key, without a ne
 the tracker itself there is one warning and the work goes on. The metrics of record are the stages' own files.
 What was kept offline is sent later with `wandb sync DIRECTORY/wandb/offline-run-*`.
 
-  with stage_run(cfg, key=key, group=sweep, job_type="lora", name=text, config=node, directory=logs) as sink:
+  with stage_run(cfg, group=run, job_type="lora", name=stage_name(...), config=node, directory=cache) as sink:
     train_lora(stage_cfg, inputs, out, StageContext(..., sinks=(sink,)))
 
-Run ids follow from the stage and its content key, so a repeated stage continues its run, and the run of a
-variant can name the runs of its stages without asking a server.
+A run's id is its name, which holds the stage's content key: a repeated stage continues its run, and the
+run of a variant can name the runs of its stages without asking a server.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import netrc
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from i2v3d.artifacts import segment_name
 from i2v3d.config import TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError
 from i2v3d.stages.context import Sink
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 15.0
 FINISH_TIMEOUT_S = 60.0
+METRICS = "metrics.jsonl"
 _Mode = Literal["offline", "online", "disabled"]
 _MODES: dict[str, _Mode] = {
     "offline": "offline",
@@ -44,30 +47,15 @@ _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
 _VIDEOS = {".mp4", ".webm"}
 
 
-@dataclass(frozen=True)
-class StageRecord:
-    """What the run of a variant tells about one of its stages.
-
-    job_type, key: as given to `stage_run`. directory: the finished stage. metrics_file: its JSON lines of
-    scalars (`StageContext.metrics_file`), or None.
-    """
-
-    job_type: str
-    key: str
-    directory: Path
-    metrics_file: Path | None
-
-
-def run_id(job_type: str, key: str) -> str:
-    """The run of a stage (or of a variant, job type 'variant') with content key `key`."""
-    return f"{job_type}-{key}"
+def stage_name(stage: str, key: str, segment: int | None) -> str:
+    """The name, and so the id, of the run of a stage: its content key makes it unique."""
+    return f"{stage}-{key}" + ("" if segment is None else f"-{segment_name(segment)}")
 
 
 @contextmanager
 def stage_run(
     cfg: TrackingConfig,
     *,
-    key: str,
     group: str,
     job_type: str,
     name: str,
@@ -76,15 +64,14 @@ def stage_run(
 ) -> Iterator[Sink]:
     """Opens the run of one executed stage and yields the sink to give to its `StageContext`.
 
-    key: the stage's content key. group: the sweep or experiment. job_type: the stage's name. name: what
-    people read. config: plain data (the frozen node). directory: a folder of this process, where
-    `wandb/` is made; it must not be the stage's output folder, which holds results only.
-    The sink takes ("metrics", row of scalars) and ("media", {"name", "path"}: a picture or a video), and
-    never raises. The run ends as failed if the body raises. With mode 'disabled' nothing is written.
-    Raises ConfigError if WANDB_MODE in the environment, which wins over cfg.mode, is not a mode.
+    group: the sweep or experiment. job_type: the stage. name: `stage_name(...)`, also the run's id.
+    config: plain data (the frozen node). directory: where `wandb/` is made; not the stage's output folder,
+    which holds results only. The sink takes ("metrics", row of scalars) and ("media", {"name", "path"}: a
+    picture or a video), and never raises. The run ends as failed if the body raises. With mode 'disabled'
+    nothing is written. Raises ConfigError if the environment's WANDB_MODE, which wins, is not a mode.
     """
-    wanted = {"group": group, "job_type": job_type, "name": name, "config": dict(config)}
-    recorder = _Recorder(_start(cfg, directory, {"id": run_id(job_type, key), **wanted}))
+    wanted = {"id": _identifier(name), "group": group, "job_type": job_type, "name": name}
+    recorder = _Recorder(_start(cfg, directory, {**wanted, "config": dict(config)}))
     failed = True
     try:
         yield recorder
@@ -96,47 +83,59 @@ def stage_run(
 def variant_run(
     cfg: TrackingConfig,
     *,
-    key: str,
     group: str,
     name: str,
     config: Mapping[str, Any],
+    stages: Sequence[Mapping[str, Any]],
+    results: Path,
     directory: Path,
-    stages: Mapping[str, StageRecord],
-    media: Mapping[str, Path],
 ) -> None:
     """Writes the run of one variant from the files of its finished stages.
 
-    key: a key of the whole variant, e.g. that of its assembly. config: the resolved configuration.
-    stages: a label such as 'lora' or 'interpolate/segment_000' -> its record; the last value of each of its
-    scalars is summarised as 'label/scalar', and its run id and folder are linked in `config['stages']` and
-    in the notes. media: a label -> picture or video, e.g. {'video': ..., 'keyframes/0001': ...}.
+    group: the run's name. name: the variant's. config: the resolved configuration. stages: the records of
+    all its stages (stage, key, segment or None, and numbers such as wall_s). results: the variant's folder,
+    with stages/<stage>/[segment_000/]metrics.jsonl, video.mp4 and keyframes/. directory: as in `stage_run`.
+    Each stage's numbers and the last value of each of its scalars are logged as 'stage/scalar'; its run
+    and folder are linked in `config['stages']` and in the notes.
     Raises ArtifactError for an unreadable metrics file, and ConfigError as `stage_run` does.
     """
-    scalars = {
-        f"{label}/{scalar}": value
-        for label, stage in stages.items()
-        if stage.metrics_file is not None
-        for scalar, value in last_scalars(stage.metrics_file).items()
+    scalars: dict[str, float] = {}
+    links: dict[str, dict[str, str]] = {}
+    for record in stages:
+        parts = [record["stage"], *([] if record["segment"] is None else [segment_name(record["segment"])])]
+        label, folder = "/".join(parts), results.joinpath("stages", *parts).resolve()
+        own = {k: v for k, v in record.items() if isinstance(v, float)}
+        scalars |= {f"{label}/{k}": v for k, v in {**last_scalars(folder / METRICS), **own}.items()}
+        run = stage_name(record["stage"], record["key"], record["segment"])
+        links[label] = {"run": run, "directory": str(folder)}
+    keys = hashlib.sha256("".join(link["run"] for link in links.values()).encode()).hexdigest()[:12]
+    wanted = {
+        "id": _identifier(f"variant-{group}-{name}-{keys}"),
+        "group": group,
+        "job_type": "variant",
+        "name": name,
+        "config": {**config, "stages": links},
+        "notes": "\n".join(
+            f"{label}: run {link['run']}, {link['directory']}" for label, link in links.items()
+        ),
     }
-    links = {
-        label: {"run": run_id(stage.job_type, stage.key), "directory": str(stage.directory)}
-        for label, stage in stages.items()
-    }
-    notes = "\n".join(f"{label}: run {link['run']}, {link['directory']}" for label, link in links.items())
-    wanted = {"group": group, "job_type": "variant", "name": name, "config": {**config, "stages": links}}
-    recorder = _Recorder(_start(cfg, directory, {"id": run_id("variant", key), "notes": notes, **wanted}))
+    recorder = _Recorder(_start(cfg, directory, wanted))
     recorder("metrics", scalars)
-    for label, path in media.items():
-        recorder("media", {"name": label, "path": str(path)})
+    for path in (*sorted(results.glob("*.mp4")), *sorted(results.glob("*.png"))):
+        recorder("media", {"name": path.stem, "path": str(path)})
+    for path in sorted((results / "keyframes").glob("*.png")):
+        recorder("media", {"name": f"keyframes/{path.stem}", "path": str(path)})
     recorder.finish(exit_code=0)
 
 
 def last_scalars(metrics_file: Path) -> dict[str, float]:
-    """The last value of every scalar in a stage's JSON lines of metrics, 'step' left out.
+    """The last value of every scalar in a stage's JSON lines of metrics, 'step' left out; {} without a file.
 
-    Raises ArtifactError if the file is missing or a line is not a JSON object.
+    Raises ArtifactError if a line is not a JSON object.
     """
     scalars: dict[str, float] = {}
+    if not metrics_file.exists():
+        return scalars
     try:
         for line in metrics_file.read_text().splitlines():
             scalars.update(json.loads(line))
@@ -282,6 +281,11 @@ def _media(path: Path) -> Any:
     if suffix in _PICTURES:
         return wandb.Image(str(path))
     raise InputError(f"{path} is neither a picture {sorted(_PICTURES)} nor a video {sorted(_VIDEOS)}")
+
+
+def _identifier(name: str) -> str:
+    """`name` with what a run id may not hold replaced; at most 128 characters, W&B's limit."""
+    return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)[-128:]
 
 
 def _brief(error: Exception) -> str:

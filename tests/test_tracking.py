@@ -83,9 +83,10 @@ def run_config(records: list[Any]) -> dict[str, Any]:
     return {item.key: json.loads(item.value_json) for item in run.config.update}
 
 
-def stage_run(directory: Path, cfg: TrackingConfig = OFFLINE, key: str = "0123456789ab") -> Any:
+def stage_run(directory: Path, cfg: TrackingConfig = OFFLINE) -> Any:
+    name = tracking.stage_name("lora", "0123456789ab", None)
     return tracking.stage_run(
-        cfg, key=key, group="sweep", job_type="lora", name="base", config=NODE, directory=directory
+        cfg, group="sweep", job_type="lora", name=name, config=NODE, directory=directory
     )
 
 
@@ -135,32 +136,38 @@ def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
 
 
 def test_variant_run_links_its_stages(tmp_path: Path) -> None:
-    picture, video = media(tmp_path)
-    metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5, "seconds": 3.0}\n')
+    results = tmp_path / "results"
+    for folder in ("lora", "interpolate/segment_000", "scene"):
+        (results / "stages" / folder).mkdir(parents=True)
+    metrics = '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5, "seconds": 3.0}\n'
+    (results / "stages" / "lora" / "metrics.jsonl").write_text(metrics)
+    picture, _ = media(results)
+    (results / "keyframes").mkdir()
+    picture.rename(results / "keyframes" / "0001.png")
     tracking.variant_run(
         OFFLINE,
-        key="ffff",
-        group="sweep",
+        group="demo",
         name="base",
         config={"seed": 7},
-        directory=tmp_path / "logs",
-        stages={
-            "lora": tracking.StageRecord("lora", "aaaa", tmp_path / "lora", metrics),
-            "scene": tracking.StageRecord("scene", "bbbb", tmp_path / "scene", None),
-        },
-        media={"video": video, "keyframes/0001": picture},
+        stages=[
+            {"stage": "lora", "key": "aaaa", "segment": None, "wall_s": 12.5},
+            {"stage": "scene", "key": "bbbb", "segment": None, "wall_s": 2.5},
+            {"stage": "interpolate", "key": "cccc", "segment": 0, "wall_s": 5.0},
+        ],
+        results=results,
+        directory=tmp_path / "cache",
     )
-    records = records_of(tmp_path / "logs")
+    records = records_of(tmp_path / "cache")
     config = run_config(records)
     assert config["seed"] == 7
-    assert config["stages"]["lora"] == {"run": "lora-aaaa", "directory": str(tmp_path / "lora")}
+    assert config["stages"]["lora"] == {"run": "lora-aaaa", "directory": str(results / "stages" / "lora")}
+    assert config["stages"]["interpolate/segment_000"]["run"] == "interpolate-cccc-segment_000"
     run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
-    assert run.run_id == "variant-ffff"
-    assert "scene: run scene-bbbb" in run.notes
+    assert run.run_id.startswith("variant-demo-base-")
+    assert f"scene: run scene-bbbb, {results}/stages/scene" in run.notes
     rows = history(records)
-    assert rows[0]["lora/loss"] == 1.5
-    assert rows[0]["lora/seconds"] == 3.0
+    assert (rows[0]["lora/loss"], rows[0]["lora/seconds"], rows[0]["lora/wall_s"]) == (1.5, 3.0, 12.5)
+    assert rows[0]["interpolate/segment_000/wall_s"] == 5.0
     assert {"video._type", "keyframes/0001._type"} <= {key for row in rows for key in row}
 
 
@@ -219,7 +226,6 @@ def test_a_failed_stage_keeps_its_error_and_marks_its_run(tmp_path: Path) -> Non
 
 
 def test_two_processes_of_one_stage_share_a_run_id(tmp_path: Path) -> None:
-    assert tracking.run_id("lora", "aaaa") == "lora-aaaa"
     for folder in ("first", "second"):
         with stage_run(tmp_path / folder):
             pass
