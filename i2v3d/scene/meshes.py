@@ -1,0 +1,81 @@
+"""Textured triangle meshes in world axes, and their GLB files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import trimesh
+from PIL import Image
+
+from i2v3d.errors import ShapeError
+from i2v3d.images import Rgb
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """Triangles with one texture, in world axes (z up, metres).
+
+    vertices_m: (n, 3). faces: (m, 3) vertex indices. uv: (n, 2), the texture's left top at (0, 0) and its
+    right bottom at (1, 1). texture: (h, w, 3) uint8 sRGB. Raises ShapeError if these do not fit each
+    other, a number is not finite, or there is no face.
+    """
+
+    vertices_m: npt.NDArray[np.float32]
+    faces: npt.NDArray[np.int64]
+    uv: npt.NDArray[np.float32]
+    texture: Rgb
+
+    def __post_init__(self) -> None:
+        count = len(self.vertices_m)
+        if self.vertices_m.shape != (count, 3) or self.uv.shape != (count, 2):
+            raise ShapeError(
+                f"a mesh needs (n, 3) vertices and (n, 2) uv, got {self.vertices_m.shape} and {self.uv.shape}"
+            )
+        if self.faces.ndim != 2 or self.faces.shape[1] != 3 or len(self.faces) == 0:
+            raise ShapeError(f"a mesh needs (m, 3) faces and at least one, got {self.faces.shape}")
+        if self.faces.min() < 0 or self.faces.max() >= count:
+            raise ShapeError(f"a face points to vertex {self.faces.max()} of {count}")
+        if not (np.isfinite(self.vertices_m).all() and np.isfinite(self.uv).all()):
+            raise ShapeError("a mesh holds a vertex or texture coordinate that is not finite")
+
+
+def grid_faces(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Triangles (2 m, 3) of the m set cells of a grid (H, W), as indices into its (H+1) x (W+1) corners.
+
+    Corners count along rows. Seen with rows going down, triangles turn counter-clockwise, towards the
+    viewer. The two triangles of a cell are consecutive.
+    """
+    columns = cells.shape[1] + 1
+    row, column = np.nonzero(cells)
+    left_top = row * columns + column
+    right_top, left_bottom = left_top + 1, left_top + columns
+    right_bottom = left_bottom + 1
+    pairs = np.stack([left_top, left_bottom, right_bottom, left_top, right_bottom, right_top], axis=-1)
+    return pairs.reshape(-1, 3).astype(np.int64)
+
+
+def write_glb(path: Path, mesh: TexturedMesh) -> None:
+    """Writes a mesh as binary glTF with its texture as PNG inside; colours and positions survive exactly.
+
+    glTF has y up: (x, y, z) becomes (x, z, -y), which Blender's importer turns back into our axes.
+    """
+    x, y, z = mesh.vertices_m.T
+    material = trimesh.visual.material.PBRMaterial(
+        name=path.stem,
+        baseColorTexture=Image.fromarray(mesh.texture),
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+        doubleSided=True,
+    )
+    from_bottom = np.stack([mesh.uv[:, 0], 1.0 - mesh.uv[:, 1]], axis=-1)  # trimesh turns v over once more
+    surface = trimesh.Trimesh(
+        vertices=np.stack([x, z, -y], axis=-1),
+        faces=mesh.faces,
+        visual=trimesh.visual.TextureVisuals(uv=from_bottom, material=material),
+        process=False,
+    )
+    scene = trimesh.Scene({path.stem: surface})
+    path.write_bytes(scene.export(file_type="glb"))

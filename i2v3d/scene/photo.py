@@ -1,0 +1,166 @@
+"""Photos and masks as users give them, and how a photo is framed at the size of the scene."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from i2v3d.errors import InputError
+from i2v3d.images import Mask, Rgb
+
+SMALLEST_SIDE_PX = 64
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo the right way up. rgb: (H, W, 3) uint8 sRGB. alpha: (H, W) bool where opaque, or None."""
+
+    rgb: Rgb
+    alpha: Mask | None
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.rgb.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.rgb.shape[0]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The centred crop of a photo that has the scene's aspect, and the scene's size, all in pixels."""
+
+    photo_width: int
+    photo_height: int
+    left: int
+    top: int
+    crop_width: int
+    crop_height: int
+    width: int
+    height: int
+
+    @staticmethod
+    def centred(photo_width: int, photo_height: int, width: int, height: int) -> Framing:
+        """The largest centred crop of aspect width : height."""
+        crop_width = min(photo_width, max(1, round(photo_height * width / height)))
+        crop_height = min(photo_height, max(1, round(photo_width * height / width)))
+        return Framing(
+            photo_width=photo_width,
+            photo_height=photo_height,
+            left=(photo_width - crop_width) // 2,
+            top=(photo_height - crop_height) // 2,
+            crop_width=crop_width,
+            crop_height=crop_height,
+            width=width,
+            height=height,
+        )
+
+    def frame_rgb(self, rgb: Rgb) -> Rgb:
+        """Crops and resizes a photo to (height, width, 3): area average down, Lanczos up."""
+        return self._resize(rgb)
+
+    def frame_mask(self, mask: Mask) -> Mask:
+        """Crops and resizes a photo's mask to (height, width): set where at least half a pixel is."""
+        return self._resize(mask.astype(np.uint8) * 255) >= 128
+
+    def to_frame_y(self, fraction: float) -> float:
+        """Frame row, in pixels, of a fraction of the photo's height; may lie outside the frame."""
+        return (fraction * self.photo_height - self.top) * self.height / self.crop_height
+
+    def to_frame_px(self, photo_px: float) -> float:
+        """A horizontal length of the photo, such as its focal length, in pixels of the frame."""
+        return photo_px * self.width / self.crop_width
+
+    def _resize(self, picture: np.ndarray) -> np.ndarray:
+        crop = picture[self.top : self.top + self.crop_height, self.left : self.left + self.crop_width]
+        shrinks = self.width <= self.crop_width and self.height <= self.crop_height
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
+        return cv2.resize(np.ascontiguousarray(crop), (self.width, self.height), interpolation=method)
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a photo the right way up, from its header alone. Raises InputError as `load_photo`."""
+    with _opened(path, "photo") as picture:
+        width, height = picture.size
+        if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: quarter turns
+            width, height = height, width
+    if min(width, height) < SMALLEST_SIDE_PX:
+        raise InputError(
+            f"photo {path} is {width}x{height}, smaller than {SMALLEST_SIDE_PX} pixels on a side; "
+            "give a larger one"
+        )
+    return width, height
+
+
+def load_photo(path: Path) -> Photo:
+    """Reads a photo: EXIF orientation applied, transparency over white and kept as `alpha`.
+
+    Raises InputError if it is missing, empty, no picture, deeper than 8 bits in grey, damaged, too small
+    or too large to decode safely.
+    """
+    photo_size(path)
+    with _opened(path, "photo") as picture:
+        if picture.mode.startswith(("I", "F")):
+            raise InputError(f"photo {path} has pixel mode {picture.mode}; convert it to 8-bit sRGB")
+        try:
+            upright = ImageOps.exif_transpose(picture)
+            transparent = upright.has_transparency_data
+            rgba = upright.convert("RGBA")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f"photo {path} is damaged ({error}); export it again") from error
+    if not transparent:
+        return Photo(np.asarray(rgba.convert("RGB")), None)
+    over_white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    alpha = np.asarray(rgba.getchannel("A")) >= 128
+    return Photo(np.asarray(over_white.convert("RGB")), None if alpha.all() else alpha)
+
+
+def load_mask(path: Path, width: int, height: int) -> Mask:
+    """Reads a user's mask, (H, W) bool, set where 128 or brighter (or opaque, if it has transparency).
+
+    Raises InputError if it cannot be read or its size differs from the photo's.
+    """
+    with _opened(path, "mask") as picture:
+        try:
+            upright = ImageOps.exif_transpose(picture)
+            channel = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else upright
+            mask = np.asarray(channel.convert("L")) >= 128
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f"mask {path} is damaged ({error}); export it again") from error
+    if mask.shape != (height, width):
+        raise InputError(
+            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but the photo is {width}x{height}; "
+            "export it at the photo's size"
+        )
+    return mask
+
+
+def require_some_foreground(mask: Mask, what: str, remedy: str) -> None:
+    """Raises InputError if `mask` selects nothing or everything; `what` names it, `remedy` ends the line."""
+    if not mask.any():
+        raise InputError(f"{what} selects no pixel; {remedy}")
+    if mask.all():
+        raise InputError(f"{what} selects every pixel and leaves no background; {remedy}")
+
+
+def _opened(path: Path, what: str) -> Image.Image:
+    if not path.is_file():
+        raise InputError(f"{what} {path} does not exist; give the path of a picture")
+    if path.stat().st_size == 0:
+        raise InputError(f"{what} {path} is empty (0 bytes); give a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(f"{what} {path} is too large ({error}); scale it down") from error
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise InputError(f"{what} {path} is not a readable picture; give a PNG or JPEG") from error

@@ -1,0 +1,72 @@
+"""Which pixels of a photo are the foreground, by GrabCut from a box."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from i2v3d.images import Mask, Rgb
+
+Box = tuple[float, float, float, float]
+
+# Without a box: most of the photo, down to its lower edge, which often cuts what stands on the ground.
+AUTOMATIC_BOX: Box = (0.05, 0.03, 0.95, 1.0)
+WORKING_SIDE_PX = 512  # GrabCut gains nothing above this and its cost grows faster than the pixels
+SMALLEST_BLOB = 0.05  # of the largest one: smaller ones are noise
+LARGEST_HOLE = 0.04  # of the mask: larger ones, such as the gap under an arm, are real
+
+
+def grabcut(rgb: Rgb, box: Box | None, iterations: int) -> Mask:
+    """Foreground (H, W) bool of a photo (H, W, 3) by GrabCut, the same at every call.
+
+    box: x0, y0, x1, y1 as fractions of the photo, outside of which nothing is foreground; None takes
+    `AUTOMATIC_BOX`. Runs with the longer side at most 512 pixels and scales the mask back smoothly.
+    Source: Rother, Kolmogorov and Blake, "GrabCut", 2004.
+    """
+    height, width = rgb.shape[:2]
+    scale = min(1.0, WORKING_SIDE_PX / max(height, width))
+    columns, rows = max(2, round(width * scale)), max(2, round(height * scale))
+    bgr = cv2.cvtColor(cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    labels = _prior(rows, columns, AUTOMATIC_BOX if box is None else box)
+    models = np.zeros((1, 65)), np.zeros((1, 65))  # colours of background and foreground
+    cv2.setRNGSeed(0)  # its k-means draws from a generator that all of OpenCV shares
+    cv2.grabCut(bgr, labels, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
+    mask = clean((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC) >= 0.5
+
+
+def clean(mask: Mask) -> Mask:
+    """Smooths a mask's outline, drops specks and fills pinholes; blobs and holes of some size stay."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    smooth = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc)
+    smooth = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, disc)
+    areas, blobs = _areas(smooth)
+    kept = (areas >= SMALLEST_BLOB * areas.max())[blobs] & (blobs > 0)
+    hole_areas, holes = _areas((~kept).astype(np.uint8))
+    pinholes = (hole_areas <= LARGEST_HOLE * kept.sum())[holes] & (holes > 0)
+    return kept | pinholes
+
+
+def _prior(rows: int, columns: int, box: Box) -> npt.NDArray[np.uint8]:
+    """GrabCut's labels: background outside the box, probably foreground in the ellipse inscribed in it.
+
+    The box's corners are probably background: few objects fill them, and saying so shows the background
+    model what lies right beside the object.
+    """
+    left, top = min(round(box[0] * columns), columns - 1), min(round(box[1] * rows), rows - 1)
+    right, bottom = max(left + 1, round(box[2] * columns)), max(top + 1, round(box[3] * rows))
+    y = np.linspace(-1, 1, bottom - top)[:, None]
+    x = np.linspace(-1, 1, right - left)[None]
+    labels = np.full((rows, columns), cv2.GC_BGD, np.uint8)
+    labels[top:bottom, left:right] = np.where(x**2 + y**2 <= 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    return labels
+
+
+def _areas(binary: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Pixels of each connected blob (index 0, the rest, counts 0) and the blob of each pixel."""
+    _, blobs, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    areas[0] = 0
+    return areas, blobs
