@@ -139,9 +139,7 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
         self.controlnet_mid_block = _zero_conv(widths[-1])
 
     @classmethod
-    def from_unet(
-        cls, unet: Any, conditioning_embedding_out_channels: tuple[int, ...]
-    ) -> TemporalControlNet:
+    def from_unet(cls, unet: Any, conditioning_embedding_out_channels: tuple[int, ...]) -> TemporalControlNet:
         """A ControlNet of the UNet's architecture that starts from the UNet's encoder weights.
 
         Its residuals are zero until it is trained. Source: ControlNet, section on zero convolutions.
@@ -264,9 +262,7 @@ def _encode(
             hidden_states=hidden, **_block_arguments(block, time, context, image_only)
         )
         skips += block_skips
-    middle = net.mid_block(
-        hidden_states=hidden, **_block_arguments(net.mid_block, time, context, image_only)
-    )
+    middle = net.mid_block(hidden_states=hidden, **_block_arguments(net.mid_block, time, context, image_only))
     return _Encoded(skips, middle, time, context, image_only)
 
 
@@ -274,7 +270,10 @@ def _time_embedding(net: Any, sample: Tensor, timestep: Tensor | float, added_ti
     """(B, T): the sinusoidal embedding of the timestep plus that of the added time ids."""
     clips = sample.shape[0]
     # The sinusoids are float32 whatever the network's precision is.
-    steps = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(clips)
+    if isinstance(timestep, Tensor):
+        steps = timestep.to(sample.device, torch.float32).expand(clips)
+    else:  # filled on the device: no copy that the host would wait for
+        steps = torch.full((clips,), timestep, dtype=torch.float32, device=sample.device)
     embedded: Tensor = net.time_embedding(net.time_proj(steps).to(sample.dtype))
     ids = net.add_time_proj(added_time_ids.flatten()).reshape(clips, -1).to(sample.dtype)
     return embedded + net.add_embedding(ids)
