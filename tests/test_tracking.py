@@ -122,7 +122,6 @@ def test_offline_run_holds_losses_config_picture_and_video(tmp_path: Path) -> No
 def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
     with tracking.stage_run(
         OFFLINE,
-        key="k",
         group="g",
         job_type="lora",
         name="n",
