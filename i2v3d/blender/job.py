@@ -1,0 +1,68 @@
+"""What the parent asks of a Blender process: plain data, written as JSON. No bpy here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class BlendJob:
+    """Build scene.blend from scene.json and the meshes of `scene_dir`."""
+
+    scene_dir: str
+
+
+@dataclass(frozen=True)
+class FramesJob:
+    """Render `frames` of `scene_dir` with every pass into `out`. work: a scratch folder.
+
+    samples: Cycles samples a pixel of the colour. device: a torch device string. threads: 0 for all cores.
+    """
+
+    scene_dir: str
+    out: str
+    work: str
+    frames: tuple[int, ...]
+    samples: int
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class ViewsJob:
+    """Render the foreground of `scene_dir` alone, on white, `size` x `size` pixels, into `out`.
+
+    azimuths_deg, elevations_deg: one pair a view, relative to the camera of frame 1. margin: the free
+    border at each side as a fraction of the size.
+    """
+
+    scene_dir: str
+    out: str
+    work: str
+    size: int
+    samples: int
+    azimuths_deg: tuple[float, ...]
+    elevations_deg: tuple[float, ...]
+    margin: float
+    device: str
+    threads: int
+
+
+Job = BlendJob | FramesJob | ViewsJob
+_TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in (BlendJob, FramesJob, ViewsJob)}
+
+
+def save_job(job: Job, path: Path) -> None:
+    """Writes a job as JSON."""
+    path.write_text(json.dumps({"type": type(job).__name__, **dataclasses.asdict(job)}, indent=1) + "\n")
+
+
+def load_job(path: Path) -> Job:
+    """Reads a job that `save_job` wrote."""
+    data = json.loads(path.read_text())
+    cls = _TYPES[data.pop("type")]
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})

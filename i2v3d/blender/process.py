@@ -1,0 +1,115 @@
+"""A Blender process seen from its parent: events in, one-line errors out, everything else in a log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from i2v3d import errors
+from i2v3d.errors import I2V3DError, MachineError, RenderError
+
+log = logging.getLogger(__name__)
+
+Event = Mapping[str, Any]
+EXIT_S = 60.0
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    what: str,
+    log_file: Path,
+    env: Mapping[str, str],
+    stall_s: float,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Runs `command` to its end and hands each event that it prints to `on_event`.
+
+    The child prints one JSON object a line on standard output: {"event": "log" | "error" | "done" | ...};
+    standard error goes to `log_file`. what: names the work in messages, e.g. "rendering scene 'car'".
+    stall_s: seconds without any event after which the child is killed.
+
+    Raises the I2V3DError that the child reports, RenderError (with the log's path) if it ends without
+    "done", dies of a signal or stalls, and MachineError if it cannot be started.
+    """
+    finished = False
+    with log_file.open("ab") as log_stream:
+        try:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log_stream, env=env
+            )
+        except OSError as error:
+            raise MachineError(f"cannot start a process for {what}: {error.strerror}") from error
+        try:
+            assert child.stdout is not None, "the child's standard output is a pipe"
+            for line in _lines(child.stdout, stall_s):
+                event = _parse(line)
+                _raise_reported(event, log_file)
+                finished = finished or event.get("event") == "done"
+                on_event(event)
+            code = child.wait(EXIT_S)
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
+            raise RenderError(
+                f"Blender made no progress for {stall_s:.0f} s while {what} and was stopped; see {log_file}"
+            ) from error
+        finally:
+            _stop(child)
+    if code != 0 or not finished:
+        raise RenderError(f"Blender {_cause(code)} while {what}; a mesh may be broken; see {log_file}")
+
+
+def _lines(stream: IO[bytes], stall_s: float) -> Iterator[str]:
+    """Lines of a pipe as they come. Raises TimeoutError when nothing comes for `stall_s` seconds."""
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            if not selector.select(stall_s):
+                raise TimeoutError
+            chunk = os.read(stream.fileno(), 65536)
+            if not chunk:
+                return
+            *lines, pending = (pending + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+
+
+def _parse(line: str) -> Event:
+    """The event in a line; anything else becomes a log event."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"event": "log", "level": "DEBUG", "message": line}
+
+
+def _raise_reported(event: Event, log_file: Path) -> None:
+    """Raises the error that the child reports by its class name, if the event is one."""
+    if event.get("event") != "error":
+        return
+    cls = getattr(errors, str(event["type"]), RenderError)
+    known = isinstance(cls, type) and issubclass(cls, I2V3DError)
+    message = str(event["message"])
+    raise (cls if known else RenderError)(f"{message}; see {log_file}" if event["unexpected"] else message)
+
+
+def _cause(code: int) -> str:
+    """How a process ended, in words."""
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name}, signal {-code})"
+    return f"ended early (exit status {code})"
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Makes sure that the child is gone, also after an error or an interrupt in the parent."""
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

@@ -1,0 +1,68 @@
+"""The Blender process: `python -m i2v3d.blender.worker JOB.json`. Started by `i2v3d.blender.api` only."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import resource
+import sys
+import traceback
+from pathlib import Path
+
+from i2v3d.blender.job import BlendJob, FramesJob, Job, load_job
+from i2v3d.blender.machine import library_of_import_error, missing_library_error
+from i2v3d.blender.report import Reporter, ReportHandler
+from i2v3d.errors import I2V3DError
+
+
+def main(job_file: Path) -> int:
+    """Runs one job; returns the exit status. Every failure becomes an "error" event."""
+    faulthandler.enable()  # a crash leaves its Python stack in the log
+    reporter = Reporter()
+    package_log = logging.getLogger("i2v3d")
+    package_log.setLevel(logging.INFO)
+    package_log.addHandler(ReportHandler(reporter))
+    try:
+        _run(load_job(job_file), reporter)
+    except I2V3DError as error:
+        traceback.print_exc()
+        reporter.send("error", type=type(error).__name__, message=str(error), unexpected=False)
+        return 2
+    except ImportError as error:
+        traceback.print_exc()
+        library = library_of_import_error(str(error))
+        if library is None:
+            raise
+        reported = missing_library_error([library])
+        reporter.send("error", type="MachineError", message=str(reported), unexpected=False)
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reporter.send("error", type="RenderError", message=f"Blender failed ({reason})", unexpected=True)
+        return 1
+    reporter.send("done", peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return 0
+
+
+def _run(job: Job, reporter: Reporter) -> None:
+    """Runs a job. bpy is imported here, once errors can be reported."""
+    if isinstance(job, BlendJob):
+        from i2v3d.blender.build import build_blend
+
+        build_blend(Path(job.scene_dir))
+    elif isinstance(job, FramesJob):
+        from i2v3d.blender.frames import render_frames
+
+        render_frames(job, reporter)
+    else:
+        from i2v3d.blender.viewset import render_views
+
+        render_views(job, reporter)
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(status)  # Blender's own teardown can crash and has nothing left to do

@@ -1,0 +1,75 @@
+"""Stage render: the coarse passes of every frame of the scene."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from i2v3d.artifacts import frame_name, list_frames, require
+from i2v3d.blender import api
+from i2v3d.config import RenderConfig
+from i2v3d.errors import RenderError
+from i2v3d.images import read_rgb
+from i2v3d.scene.spec import SceneSpec
+from i2v3d.stages.context import StageContext
+
+log = logging.getLogger(__name__)
+
+
+def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
+    """Renders rgb, depth, fg_mask, mask, flow and cameras.json of all frames; writes metrics.json.
+
+    Raises RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing.
+    """
+    scene_dir = inputs["scene"]
+    spec = SceneSpec.load(scene_dir / "scene.json")
+    frames = list(range(1, spec.frames + 1))
+    with ctx.bar(f"render {spec.name}", "frame") as bar:
+        report = api.render_frames(
+            scene_dir,
+            out,
+            frames=frames,
+            samples=cfg.samples,
+            device=ctx.device,
+            on_frame=bar,
+            log_dir=ctx.work,
+        )
+    _check_frames(out, frames, spec.name)
+    metrics = report.metrics()
+    if metrics["depth_range_m"] is None:
+        raise RenderError(f"no frame of scene {spec.name!r} shows anything; check the camera and its path")
+    if spec.foreground() and metrics["foreground_max"] == 0:
+        raise RenderError(
+            f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
+        )
+    metrics["photo_psnr_db"] = _photo_psnr_db(scene_dir / "photo.png", out / "rgb" / frame_name(1))
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+    ctx.log_media("render/first_frame", out / "rgb" / frame_name(1))
+    log.info("rendered %d frames at %.2f s each", len(frames), metrics["seconds_per_frame"])
+
+
+def _check_frames(out: Path, frames: list[int], name: str) -> None:
+    """Raises RenderError or ArtifactError unless every pass has every frame."""
+    require(out, "cameras.json")
+    expected = {"rgb": frames, "depth": frames, "fg_mask": frames, "mask": frames, "flow": frames[:-1]}
+    for folder, numbers in expected.items():
+        suffix = "exr" if folder in ("depth", "flow") else "png"
+        found = list_frames(out / folder, suffix) if numbers else []
+        if found != numbers:
+            missing = sorted(set(numbers) - set(found))
+            raise RenderError(f"scene {name!r}: pass {folder} lacks frames {missing}; re-run the render")
+
+
+def _photo_psnr_db(photo: Path, first: Path) -> float | None:
+    """PSNR in dB of the first frame against the photo; None without a photo of that size or if equal."""
+    if not photo.is_file():
+        return None
+    expected, rendered = read_rgb(photo).astype(np.float64), read_rgb(first).astype(np.float64)
+    if expected.shape != rendered.shape or not (error := float(np.mean((expected - rendered) ** 2))):
+        return None
+    return float(10 * np.log10(255**2 / error))

@@ -1,0 +1,40 @@
+"""Stage views: multi-view renders of the foreground for the LoRA."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from i2v3d.artifacts import frame_name, list_frames
+from i2v3d.blender import api
+from i2v3d.config import ViewsConfig
+from i2v3d.errors import RenderError
+from i2v3d.stages.context import StageContext
+
+log = logging.getLogger(__name__)
+
+
+def render_views(cfg: ViewsConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
+    """Renders rgb, mask and cameras.json of every azimuth at every elevation; writes metrics.json.
+
+    Raises RenderError if a view is missing or does not show the foreground.
+    """
+    with ctx.bar("render views", "view") as bar:
+        report = api.render_view_set(
+            inputs["scene"], out, config=cfg, device=ctx.device, on_frame=bar, log_dir=ctx.work
+        )
+    count = len(cfg.azimuths_deg) * len(cfg.elevations_deg)
+    for folder in ("rgb", "mask"):
+        found = len(list_frames(out / folder))
+        if found != count:
+            raise RenderError(f"{found} of {count} views are in {folder}; re-run the stage")
+    empty = [number for number, row in report.frames.items() if row["foreground"] == 0]
+    if empty:
+        raise RenderError(f"view {empty[0]} does not show the foreground; raise views.size or check its mesh")
+    metrics = report.metrics()
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+    ctx.log_media("views/front", out / "rgb" / frame_name(1))
+    log.info("rendered %d views at %.2f s each", count, metrics["seconds_per_frame"])
