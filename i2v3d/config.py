@@ -227,7 +227,8 @@ class ModelsConfig:
 @section
 class LoraConfig:
     """LoRA customisation (I2V3D, image customisation with multi-view augmentation). lambda_views: weight of
-    the multi-view term, 0 for the ablation without it. weights: a ready LoRA file instead of training."""
+    the multi-view term, 0 for the ablation without it. weights: a ready LoRA file instead of training.
+    validation_*: how often a picture is drawn from the prompt, in how many steps, with which guidance."""
 
     weights: str | None
     prompt: str
@@ -243,6 +244,8 @@ class LoraConfig:
     clip_norm: Positive
     checkpoint_every: Count
     validation_every: Count
+    validation_steps: Count
+    validation_guidance: Positive
     seed: Index
 
 
