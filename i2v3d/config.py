@@ -50,11 +50,12 @@ class SegmentConfig:
 
 @section
 class InpaintConfig:
-    """How the hole behind the foreground is filled."""
+    """How the hole behind the foreground is filled. radius: how far the filling looks around; dilate: by how
+    much the hole is grown; fractions of the frame's longer side."""
 
     method: Literal["telea", "navier_stokes"]
-    radius_px: Positive
-    dilate_px: Index
+    radius: Fraction
+    dilate: Fraction
 
 
 @section

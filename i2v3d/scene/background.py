@@ -25,10 +25,9 @@ def ground_and_wall(
     padding can cause.
     """
     height, width = plate.shape[:2]
-    columns = np.append(np.arange(0, width, CELL_PX), width) - pad_x
-    rows = np.append(np.arange(0, height, CELL_PX), height) - pad_y
-    rows = _with_row(rows.astype(np.float64), wall_foot_px(view, wall_distance_m))
-    x, y = np.meshgrid(columns.astype(np.float64), rows)
+    columns = _grid_lines(width) - pad_x
+    rows = _with_row(_grid_lines(height) - pad_y, wall_foot_px(view, wall_distance_m))
+    x, y = np.meshgrid(columns, rows)
     corners = np.stack([x, y], axis=-1)
     depth = surface_depth(view, corners, wall_distance_m)
     if not np.isfinite(depth).all():
@@ -39,7 +38,7 @@ def ground_and_wall(
     return TexturedMesh(
         vertices_m=view.points(corners, depth).reshape(-1, 3).astype(np.float32),
         faces=grid_faces(np.ones((len(rows) - 1, len(columns) - 1), np.bool_)),
-        uv=((corners + [pad_x, pad_y]) / [width, height]).reshape(-1, 2).astype(np.float32),
+        uv=((corners + np.array([pad_x, pad_y])) / [width, height]).reshape(-1, 2).astype(np.float32),
         texture=plate,
     )
 
@@ -56,6 +55,11 @@ def wall_foot_px(view: PhotoView, wall_distance_m: float) -> float:
     pitch = np.radians(view.pitch_deg)
     down = np.arctan2(view.camera_height_m, wall_distance_m) + pitch  # below the optical axis
     return float(view.height / 2 + view.focal_px * np.tan(np.clip(down, -1.5, 1.5)))
+
+
+def _grid_lines(size_px: int) -> Array:
+    """Image coordinates of the grid lines over `size_px` pixels, both ends included."""
+    return np.append(np.arange(0.0, size_px, CELL_PX), float(size_px))
 
 
 def _with_row(rows: Array, extra: float) -> Array:

@@ -86,7 +86,7 @@ def inflate(
             [view.points(corners, depth - bulge), view.points(corners, depth + bulge)]
         ).astype(np.float32),
         faces=np.concatenate([front, behind]),
-        uv=np.concatenate([half, half + [0.5, 0.0]]).astype(np.float32),
+        uv=np.concatenate([half, half + np.array([0.5, 0.0])]).astype(np.float32),
         texture=np.concatenate([_bleed(rgb, mask), back_texture(rgb, mask, back)], axis=1),
     )
 
@@ -131,7 +131,7 @@ def _solve_poisson(inside: npt.NDArray[np.bool_]) -> Array:
 
 
 def _bleed(rgb: Rgb, mask: Mask) -> Rgb:
-    """Fills everything outside the mask with the nearest colour inside, so that edges sample no background."""
+    """Fills what lies outside the mask with the nearest colour inside: edges then sample no background."""
     outside = (~mask).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     colours = np.zeros((int(labels.max()) + 1, 3), np.uint8)

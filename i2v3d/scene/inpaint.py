@@ -11,21 +11,29 @@ import numpy.typing as npt
 from i2v3d.images import Mask, Rgb
 
 Method = Literal["telea", "navier_stokes"]
-BLUR_PER_PIXEL = 0.3  # standard deviation of the padding's blur per pixel of distance from the frame
+FloatPicture = npt.NDArray[np.float32]
+RIM = 0.04  # of the longer side: how far into a hole the surroundings' structure is continued
 
 
-def inpaint(rgb: Rgb, mask: Mask, method: Method, radius_px: float, dilate_px: int) -> Rgb:
-    """Fills the mask, grown by `dilate_px`, of a picture (H, W, 3); other pixels stay as they are.
+def background_plate(
+    rgb: Rgb, mask: Mask, pad_x: int, pad_y: int, method: Method, radius: float, dilate: float
+) -> Rgb:
+    """A picture (H, W, 3) without what `mask` (H, W) shows and wider by margins in pixels on each side.
 
-    The growth takes away the rim of blended pixels around the object, which would stay as a ghost outline.
-    radius_px: how far OpenCV looks for colours. Source: Telea 2004; Bertalmio, Bertozzi and Sapiro 2001.
+    The hole is grown by `dilate`, since the rim of blended pixels around the object would stay as a ghost
+    outline. radius, dilate: fractions of the longer side. Returns (H + 2 pad_y, W + 2 pad_x, 3), equal to
+    the picture outside the grown hole. Nothing is mirrored, so no object appears twice.
     """
+    longer = max(rgb.shape[:2])
     hole = mask.astype(np.uint8)
-    if dilate_px:
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * dilate_px + 1, 2 * dilate_px + 1))
+    grow_px = round(dilate * longer)
+    if grow_px:
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
         hole = cv2.dilate(hole, disc)
-    flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
-    return cv2.inpaint(np.ascontiguousarray(rgb), hole, radius_px, flag)
+    margins = (pad_y, pad_y, pad_x, pad_x)
+    wide = cv2.copyMakeBorder(rgb, *margins, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    unknown = cv2.copyMakeBorder(hole, *margins, cv2.BORDER_CONSTANT, value=1) > 0
+    return fill(wide, unknown, method, max(1.0, radius * longer), RIM * longer)
 
 
 def padding_px(width: int, height: int, pad: float) -> tuple[int, int]:
@@ -33,32 +41,41 @@ def padding_px(width: int, height: int, pad: float) -> tuple[int, int]:
     return round(pad * width), round(pad * height)
 
 
-def pad_plate(plate: Rgb, pad_x: int, pad_y: int) -> Rgb:
-    """Extends a plate (H, W, 3) by its edge colours to (H + 2 pad_y, W + 2 pad_x, 3).
+def fill(rgb: Rgb, hole: Mask, method: Method, radius_px: float, rim_px: float) -> Rgb:
+    """Fills `hole` (H, W) of a picture (H, W, 3); other pixels stay as they are.
 
-    The extension blurs with the distance from the frame, so edges neither streak nor repeat objects, as
-    mirroring would; the frame itself stays as it is.
+    Near its rim by OpenCV's inpainting, which continues edges and looks `radius_px` around; this fades over
+    `rim_px` into a smooth fill, since in a large hole it would draw a star of sectors. Source: Telea 2004;
+    Bertalmio, Bertozzi and Sapiro 2001; the smooth fill is pull-push, Gortler et al., The Lumigraph, 1996.
     """
-    if pad_x == 0 and pad_y == 0:
-        return plate
-    extended = cv2.copyMakeBorder(plate, pad_y, pad_y, pad_x, pad_x, cv2.BORDER_REPLICATE)
-    outside = np.ones(extended.shape[:2], np.uint8)
-    height, width = plate.shape[:2]
-    outside[pad_y : pad_y + height, pad_x : pad_x + width] = 0
-    sigma = BLUR_PER_PIXEL * cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    blurred = _blur_by(extended.astype(np.float32), sigma)
-    result = np.clip(np.round(blurred), 0, 255).astype(np.uint8)
-    result[pad_y : pad_y + height, pad_x : pad_x + width] = plate
-    return result
+    if not hole.any():
+        return rgb
+    smooth = _pull_push(rgb.astype(np.float32), (~hole).astype(np.float32))
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    rim = (hole & (depth < rim_px)).astype(np.uint8)
+    flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
+    sharp = cv2.inpaint(np.where(hole[..., None], _to_bytes(smooth), rgb), rim, radius_px, flag)
+    share = np.clip(depth / rim_px, 0.0, 1.0)[..., None]
+    share = share * share * (3.0 - 2.0 * share)
+    blended = _to_bytes(sharp + share * (smooth - sharp))
+    return np.where(hole[..., None], blended, rgb)
 
 
-def _blur_by(picture: npt.NDArray[np.float32], sigma: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Gaussian blur whose standard deviation (H, W) varies, blended from blurs of doubling strength."""
-    result = picture
-    weaker, stronger = 0.0, 1.0
-    while weaker < sigma.max():
-        blurred = cv2.GaussianBlur(picture, (0, 0), stronger, borderType=cv2.BORDER_REPLICATE)
-        share = np.clip((sigma - weaker) / (stronger - weaker), 0.0, 1.0)[..., None]
-        result = result + share * (blurred - result)
-        weaker, stronger = stronger, 2.0 * stronger
-    return result
+def _pull_push(picture: FloatPicture, weight: npt.NDArray[np.float32]) -> FloatPicture:
+    """Fills where `weight` (H, W) is 0 from ever coarser averages of what is known; weights are 0 to 1."""
+    height, width = weight.shape
+    if weight.min() >= 1.0 or max(height, width) == 1:
+        return picture
+    size = ((width + 1) // 2, (height + 1) // 2)
+    small_weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(picture * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    small = small / np.maximum(small_weight, 1e-6)[..., None]
+    coarse = _pull_push(small, np.minimum(1.0, 4.0 * small_weight))
+    coarse = cv2.resize(
+        cv2.GaussianBlur(coarse, (0, 0), 1.0), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    return coarse + weight[..., None] * (picture - coarse)
+
+
+def _to_bytes(picture: FloatPicture) -> Rgb:
+    return np.clip(np.round(picture), 0, 255).astype(np.uint8)

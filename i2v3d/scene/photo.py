@@ -87,7 +87,7 @@ class Framing:
 
 
 def photo_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a photo the right way up, from its header alone. Raises InputError as `load_photo`."""
+    """(width, height) of a photo the right way up, from its header. Raises InputError as `load_photo`."""
     with _opened(path, "photo") as picture:
         width, height = picture.size
         if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: quarter turns

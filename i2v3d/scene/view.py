@@ -44,7 +44,7 @@ class PhotoView:
         """Pose (4, 4), camera to world."""
         pitch = np.radians(self.pitch_deg)
         eye = np.array([0.0, 0.0, self.camera_height_m])
-        return geometry.look_at(eye, eye + [0.0, np.cos(pitch), np.sin(pitch)])
+        return geometry.look_at(eye, eye + np.array([0.0, np.cos(pitch), np.sin(pitch)]))
 
     def world_rays(self, pixels: ArrayLike) -> Array:
         """World directions (..., 3) of image coordinates (..., 2), one metre of depth long."""
@@ -56,7 +56,7 @@ class PhotoView:
         return self.world_rays(pixels) * depth + self.c2w[:3, 3]
 
     def plane_depth(self, pixels: ArrayLike, point_m: ArrayLike, normal: ArrayLike) -> Array:
-        """Planar depth (...) where the rays of image coordinates (..., 2) hit a plane; inf where none is hit."""
+        """Planar depth (...) at which rays of image coordinates (..., 2) hit a plane; inf if they miss it."""
         normal = np.asarray(normal, dtype=np.float64)
         offset = (np.asarray(point_m) - self.c2w[:3, 3]) @ normal
         slope = self.world_rays(pixels) @ normal
