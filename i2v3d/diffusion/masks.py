@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 
@@ -59,16 +62,30 @@ def within(step: int, steps: int, fraction: float, inclusive: bool = False) -> b
     return step <= limit if inclusive else step < limit
 
 
-def injection_mask(
-    visible: LayerMask, foreground: LayerMask, with_foreground: bool, with_background: bool
-) -> LayerMask | None:
-    """The mask of the attention injection, given which of its two time limits still hold.
+@dataclass(frozen=True)
+class FrameMasks:
+    """Per frame, at any size: where a surface is visible, and where the foreground object is."""
 
-    Both: the visibility mask (foreground and known background); foreground only: the foreground mask;
-    background only: what is visible and not foreground; none: None. Source: I2V3D, feature injection.
-    """
-    if with_foreground and with_background:
-        return visible
-    if with_foreground:
-        return foreground
-    return LayerMask(visible.full & ~foreground.full) if with_background else None
+    visible: LayerMask
+    foreground: LayerMask
+
+    @cached_property
+    def background(self) -> LayerMask:
+        """Where a surface is visible that is not the foreground."""
+        return LayerMask(self.visible.full & ~self.foreground.full)
+
+    def items(self, index: tuple[int, ...]) -> FrameMasks:
+        """The masks of some frames, in the order of `index`."""
+        return FrameMasks(self.visible.items(index), self.foreground.items(index))
+
+    def injection(self, with_foreground: bool, with_background: bool) -> LayerMask | None:
+        """The mask of the attention injection, given which of its two time limits still hold.
+
+        Both: the visibility mask (foreground and known background); one: that part alone; none: None.
+        Source: I2V3D, feature injection.
+        """
+        if with_foreground and with_background:
+            return self.visible
+        if with_foreground:
+            return self.foreground
+        return self.background if with_background else None

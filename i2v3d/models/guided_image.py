@@ -14,7 +14,7 @@ import torch
 
 from i2v3d.config import ImageLayers, KeyframesConfig
 from i2v3d.cross_frame import CrossFramePlan, extend_attention
-from i2v3d.diffusion.masks import LayerMask, injection_mask, within
+from i2v3d.diffusion.masks import FrameMasks, within
 from i2v3d.diffusion.windows import Windows
 from i2v3d.injection import FeatureCopy, InjectionPlan, inject, resolve_layers
 from i2v3d.models.sdxl import ImageCondition, ImageModels, denoise
@@ -27,18 +27,6 @@ class Branches:
     source: ImageCondition
     unconditional: ImageCondition
     conditional: ImageCondition
-
-
-@dataclass(frozen=True)
-class FrameMasks:
-    """Per frame, at any size: where a surface is visible, and where the foreground object is."""
-
-    visible: LayerMask
-    foreground: LayerMask
-
-    def items(self, index: tuple[int, ...]) -> FrameMasks:
-        """The masks of some frames, in the order of `index`."""
-        return FrameMasks(self.visible.items(index), self.foreground.items(index))
 
 
 @dataclass(frozen=True)
@@ -138,9 +126,7 @@ class GuidedDenoiser:
         if not cfg.injection:
             return ()
         inclusive = cfg.compat_inclusive_tau  # the released code's '<=' is in the attention's limits only
-        mask = injection_mask(
-            masks.visible,
-            masks.foreground,
+        mask = masks.injection(
             with_foreground=within(step, cfg.steps, cfg.tau_foreground, inclusive),
             with_background=within(step, cfg.steps, cfg.tau_background, inclusive),
         )

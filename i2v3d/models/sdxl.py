@@ -16,7 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from i2v3d.config import ImageModelConfig
@@ -162,23 +164,31 @@ def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEn
 
 
 def load_lora(models: ImageModels, weights: Path) -> None:
-    """Adds a LoRA file in diffusers' format to the UNet, as its own adapter at scale 1.
+    """Adds a LoRA file that plain diffusers reads to the UNet, at scale 1.
 
-    Raises InputError if the file is missing or is no LoRA of this UNet.
+    Raises InputError if the file is missing, is no safetensors file, or holds no LoRA of this UNet.
     """
+    if not weights.is_file():
+        raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
+    loader = StableDiffusionXLLoraLoaderMixin
     try:
-        models.unet.load_lora_adapter(str(weights), prefix="unet")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{weights} is no LoRA for the configured image UNet ({first[:200]}); "
-            "train it with the same models, or give a diffusers-format safetensors file"
-        ) from error
-    if not getattr(models.unet, "peft_config", None):
-        raise InputError(
-            f"{weights} holds no LoRA layer of the image UNet; expected keys that start with 'unet.'"
+        state, alphas = loader.lora_state_dict(
+            str(weights.parent),
+            weight_name=weights.name,
+            unet_config=models.unet.config,
+            use_safetensors=True,
+            local_files_only=True,
         )
-    models.unet.requires_grad_(False)
+        if not any(key.startswith("unet.") for key in state):
+            raise ValueError("no key starts with 'unet.'")
+        loader.load_lora_into_unet(state, alphas, models.unet)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{weights} is no LoRA of the configured image UNet ({first}); train it with the same models, "
+            "or give a safetensors file in diffusers' format"
+        ) from error
+    models.unet.to(models.device, models.dtype).requires_grad_(False)
     log.info("loaded LoRA %s", weights)
 
 
@@ -221,6 +231,25 @@ def check_size(models: ImageModels, height: int, width: int) -> None:
         )
 
 
+def frame_condition(
+    models: ImageModels, prompt: PromptEmbedding, depth: torch.Tensor, control_scale: float
+) -> ImageCondition:
+    """The condition of uncropped frames. prompt: one row a frame; depth: (N, H, W) in [0, 1].
+
+    control_scale 0 leaves the ControlNet out, which computes the same.
+    """
+    rows, height, width = depth.shape
+    size = (height, width)
+    pixels = depth.to(models.device, models.dtype)[:, None]
+    return ImageCondition(
+        text=prompt.text,
+        pooled=prompt.pooled,
+        time_ids=micro_conditioning(size, (0, 0), size).to(models.device).expand(rows, -1),
+        depth=pixels.expand(-1, 3, -1, -1) if control_scale else None,
+        control_scale=control_scale,
+    )
+
+
 @torch.no_grad()
 def encode_images(models: ImageModels, rgb: NDArray[np.uint8], max_batch: int) -> torch.Tensor:
     """Pictures (N, H, W, 3) uint8 -> scaled latents (N, C, h, w) float32: the posterior's mean."""
@@ -251,11 +280,13 @@ def denoise(models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCond
     dtype = models.dtype
     added = {"text_embeds": cond.pooled.to(dtype), "time_ids": cond.time_ids.to(dtype)}
     latents, text = x.to(dtype), cond.text.to(dtype)
+    # Filled on the device: a number would be copied there, which waits for all that is queued.
+    timesteps = torch.full((len(x),), timestep, device=x.device)
     residuals: dict[str, Any] = {}
     if cond.depth is not None:
         down, mid = models.controlnet(
             latents,
-            timestep,
+            timesteps,
             encoder_hidden_states=text,
             controlnet_cond=cond.depth.to(dtype),
             conditioning_scale=cond.control_scale,
@@ -265,10 +296,19 @@ def denoise(models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCond
         residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
     prediction = models.unet(
         latents,
-        timestep,
+        timesteps,
         encoder_hidden_states=text,
         added_cond_kwargs=added,
         return_dict=False,
         **residuals,
     )[0]
     return prediction.float()
+
+
+def denoise_in_chunks(
+    models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCondition, max_batch: int
+) -> torch.Tensor:
+    """`denoise` at most `max_batch` rows a call (0: all), for rows that do not depend on each other."""
+    size = max_batch or len(x)
+    spans = (slice(start, start + size) for start in range(0, len(x), size))
+    return torch.cat([denoise(models, x[span], timestep, cond.rows(span)) for span in spans])

@@ -1,0 +1,72 @@
+"""Stage keyframe_inversion: DDIM inversion of the coarse keyframes, the source of every later ablation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from i2v3d.artifacts import keyframe_numbers
+from i2v3d.config import Count, ImageModelConfig, KeyframeInversionConfig, section
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.models.sdxl import (
+    check_size,
+    denoise_in_chunks,
+    encode_images,
+    encode_prompts,
+    frame_condition,
+    load_image_models,
+    load_lora,
+)
+from i2v3d.renders import frame_count, read_renders
+from i2v3d.stages.context import StageContext
+
+log = logging.getLogger(__name__)
+
+
+@section
+class KeyframeInversionStage:
+    """What decides the result. segment_frames: F, which says which frames are keyframes."""
+
+    models: ImageModelConfig
+    inversion: KeyframeInversionConfig
+    segment_frames: Count
+
+
+def invert_keyframes(
+    cfg: KeyframeInversionStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext
+) -> None:
+    """Writes latents.safetensors: `latents` (S, N, C, h, w) float32 of the N keyframes, ascending in noise,
+    with the frame numbers and the prompt in its metadata.
+
+    Reads render and lora. Raises ConfigError if the frames do not fit the segments, ShapeError if the
+    renders' size does not suit the networks. Source: I2V3D, 3a of the method.
+    """
+    frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
+    renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
+    models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
+    check_size(models, renders.height, renders.width)
+    load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
+
+    prompt = encode_prompts(models, [cfg.inversion.prompt])
+    condition = frame_condition(
+        models, prompt.repeat(0, len(frames)), renders.depth, cfg.inversion.control_scale
+    )
+    clean = encode_images(models, renders.rgb, ctx.max_batch)
+    ddim = DDIM.from_config(models.scheduler, cfg.inversion.steps)
+
+    def predict(x: torch.Tensor, timestep: int) -> torch.Tensor:
+        return denoise_in_chunks(models, x, timestep, condition, ctx.max_batch)
+
+    with ctx.bar("keyframe inversion") as bar:
+        levels = ddim.invert(clean, predict, bar)
+
+    latents = torch.stack(levels).cpu()
+    facts = {"frames": json.dumps(frames), "prompt": cfg.inversion.prompt}
+    save_file({"latents": latents}, out / "latents.safetensors", metadata=facts)
+    ctx.log_metrics({"noise_mean": float(latents[-1].mean()), "noise_std": float(latents[-1].std())})
+    log.info("inverted %d keyframes in %d steps", len(frames), ddim.steps)

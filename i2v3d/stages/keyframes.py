@@ -1,0 +1,133 @@
+"""Stage keyframes: photo-like keyframes from the coarse renders under 3D guidance."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from i2v3d.artifacts import frame_name, keyframe_numbers, require
+from i2v3d.config import Count, ImageModelConfig, KeyframesConfig, section
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.keyframes import sample_keyframes, start_latents
+from i2v3d.diffusion.masks import FrameMasks, LayerMask
+from i2v3d.diffusion.windows import Windows
+from i2v3d.errors import ArtifactError
+from i2v3d.images import write_rgb
+from i2v3d.models.guided_image import Branches, GuidedDenoiser
+from i2v3d.models.sdxl import (
+    ImageModels,
+    check_size,
+    decode_latents,
+    encode_prompts,
+    frame_condition,
+    load_image_models,
+    load_lora,
+)
+from i2v3d.randomness import frame_noise
+from i2v3d.renders import Renders, frame_count, read_renders
+from i2v3d.stages.context import StageContext
+
+log = logging.getLogger(__name__)
+
+
+@section
+class KeyframesStage:
+    """What decides the result. segment_frames: F, which says which frames are keyframes."""
+
+    models: ImageModelConfig
+    keyframes: KeyframesConfig
+    segment_frames: Count
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """The source: latents (S, N, C, h, w) float32, ascending in noise, and the prompt they belong to."""
+
+    latents: torch.Tensor
+    prompt: str
+
+
+def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
+    """Writes the keyframes as PNG files named by frame number.
+
+    Reads render, lora and keyframe_inversion. Raises ArtifactError if the inversion belongs to other
+    frames or steps, ShapeError if the renders' size does not suit the networks, LayerError if a layer
+    pattern matches nothing. Source: I2V3D, 3b to 3g of the method.
+    """
+    frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
+    inverted = _read_inverted(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
+    renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
+    models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
+    check_size(models, renders.height, renders.width)
+    load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
+
+    latents = _sample(cfg, models, renders, inverted, ctx)
+    pictures = decode_latents(models, latents, ctx.max_batch)
+    for frame, picture in zip(frames, pictures, strict=True):
+        write_rgb(out / frame_name(frame), picture)
+        ctx.log_media(f"keyframes/{frame:04d}", out / frame_name(frame))
+    log.info("wrote %d keyframes of %dx%d", len(frames), renders.width, renders.height)
+
+
+def _sample(
+    cfg: KeyframesStage, models: ImageModels, renders: Renders, inverted: Inverted, ctx: StageContext
+) -> torch.Tensor:
+    """The clean latents (N, C, h, w) of all keyframes."""
+    keyframes, device = cfg.keyframes, torch.device(ctx.device)
+    windows = Windows.over(len(renders.frames), keyframes.window, keyframes.overlap)
+    masks = FrameMasks(LayerMask(renders.visible.to(device)), LayerMask(renders.foreground.to(device)))
+    predict = GuidedDenoiser(
+        models,
+        cfg.models.layers,
+        keyframes,
+        _branches(keyframes, models, renders, inverted.prompt),
+        masks,
+        windows,
+        ctx.max_batch,
+    )
+    source = inverted.latents.to(device)  # once: every step finds its level on the device
+    shape = tuple(source.shape[2:])
+    noise = frame_noise(list(renders.frames), shape, keyframes.seed, "keyframes").to(device)
+    start = start_latents(source[-1], masks.visible.at(*shape[1:]), noise)
+    ddim = DDIM.from_config(models.scheduler, keyframes.steps)
+    with ctx.bar("keyframes") as bar, torch.no_grad():
+        return sample_keyframes(ddim, start, list(source), predict, windows, keyframes.guidance, bar)[-1]
+
+
+def _branches(
+    keyframes: KeyframesConfig, models: ImageModels, renders: Renders, source_prompt: str
+) -> Branches:
+    """The conditions of source, unconditional and conditional branch, one row a keyframe."""
+    prompts = encode_prompts(models, [source_prompt, keyframes.negative_prompt, keyframes.prompt])
+    return Branches(
+        *(
+            frame_condition(
+                models, prompts.repeat(i, len(renders.frames)), renders.depth, keyframes.control_scale
+            )
+            for i in range(3)
+        )
+    )
+
+
+def _read_inverted(folder: Path, frames: list[int], steps: int) -> Inverted:
+    """Raises ArtifactError unless the inversion is of these keyframes and this number of steps."""
+    require(folder, "latents.safetensors")
+    path = folder / "latents.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts, latents = file.metadata() or {}, file.get_tensor("latents")
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); delete {folder} and re-run it") from error
+    found = json.loads(facts.get("frames", "[]"))
+    if found != frames or latents.shape[0] != steps:
+        raise ArtifactError(
+            f"{path} holds {latents.shape[0]} steps of frames {found}; expected {steps} steps of {frames}, "
+            "set keyframes.inversion.steps to keyframes.steps"
+        )
+    return Inverted(latents, facts["prompt"])
