@@ -29,7 +29,7 @@ def resolve(ref: WeightsRef) -> Path:
     if ref.subfolder is not None:
         folder = folder / ref.subfolder
     if not folder.is_dir():
-        raise missing(ref, ref.subfolder or ref.source)
+        raise missing(ref, ref.subfolder or "the folder")
     return folder
 
 
@@ -43,24 +43,29 @@ def _snapshot(ref: WeightsRef) -> Path:
     try:
         return Path(snapshot_download(ref.source, revision=ref.revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
-        raise missing(ref, ref.source) from error
+        raise missing(ref, "the snapshot") from error
+
+
+def fetch_command(ref: WeightsRef) -> str:
+    """The command line that fetches the files that are needed of a repository, and no others."""
+    folder = f"{ref.subfolder}/" if ref.subfolder else ""
+    weights = f"*.{ref.variant}.safetensors" if ref.variant else "*.safetensors"
+    wanted = " ".join(f"'{folder}{pattern}'" for pattern in ("*.json", "*.txt", weights))
+    revision = f" --revision {ref.revision}" if ref.revision else ""
+    return f"hf download {ref.source}{revision} --include {wanted}"
 
 
 def missing(ref: WeightsRef, what: str) -> WeightsError:
     """The error about weights that are not on this machine, with what fetches them."""
     if Path(ref.source).expanduser().is_dir():
-        return WeightsError(
-            f"{ref.source} lacks {what}; copy the whole folder again or set the model's source"
-        )
+        return WeightsError(f"{ref.source} lacks {what}; restore the folder or set the source of the model")
     if not _REPOSITORY.fullmatch(ref.source):
         return WeightsError(
-            f"weights folder {ref.source} does not exist; restore it or set the model's source"
+            f"weights folder {ref.source} does not exist; restore it or set the source of the model"
         )
-    revision = f" --revision {ref.revision}" if ref.revision else ""
     return WeightsError(
-        f"weights {what} are not in the local model cache: {ref.source} at "
-        f"{ref.revision or 'its newest revision'}, {ref.size_gb:g} GB, licence {ref.licence}; "
-        f"fetch them with `hf download {ref.source}{revision}`"
+        f"{what} of {ref.source} at {ref.revision or 'its newest revision'} is not in the local model cache "
+        f"({ref.size_gb:g} GB, licence: {ref.licence}); fetch it with: {fetch_command(ref)}"
     )
 
 
@@ -82,10 +87,9 @@ def check_safetensors(ref: WeightsRef, folder: Path) -> None:
 
 
 def _refetch(ref: WeightsRef) -> str:
-    revision = f" --revision {ref.revision}" if ref.revision else ""
     if Path(ref.source).expanduser().is_dir():
         return "restore it from where the folder came from"
-    return f"run `hf download {ref.source}{revision}` again"
+    return f"fetch it again with: {fetch_command(ref)}"
 
 
 def load_network(
