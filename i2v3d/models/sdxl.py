@@ -19,6 +19,7 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from i2v3d.config import ImageModelConfig
@@ -188,7 +189,8 @@ def load_lora(models: ImageModels, weights: Path) -> None:
             f"{weights} is no LoRA of the configured image UNet ({first}); train it with the same models, "
             "or give a safetensors file in diffusers' format"
         ) from error
-    models.unet.to(models.device, models.dtype).requires_grad_(False)
+    # Adapters come in the file's precision; the mixin's own `to` warns about modules it keeps in float32.
+    nn.Module.to(models.unet, models.device, models.dtype).requires_grad_(False)
     log.info("loaded LoRA %s", weights)
 
 
@@ -259,7 +261,7 @@ def encode_images(models: ImageModels, rgb: NDArray[np.uint8], max_batch: int) -
     for chunk in pixels.split(max_batch or len(pixels)):
         mean = models.vae.encode(chunk.to(models.device).float() / 127.5 - 1).latent_dist.mode()
         latents.append((mean - shift) * models.vae.config.scaling_factor)
-    return torch.cat(latents)
+    return torch.cat(latents).contiguous()
 
 
 @torch.no_grad()
