@@ -12,7 +12,7 @@ from i2v3d.images import Mask, Rgb
 
 Method = Literal["telea", "navier_stokes"]
 FloatPicture = npt.NDArray[np.float32]
-RIM = 0.04  # of the longer side: how far into a hole the surroundings' structure is continued
+RIM = 0.05  # of the longer side: how far into a hole the surroundings' structure is continued
 
 
 def background_plate(
@@ -52,9 +52,10 @@ def fill(rgb: Rgb, hole: Mask, method: Method, radius_px: float, rim_px: float) 
         return rgb
     smooth = _pull_push(rgb.astype(np.float32), (~hole).astype(np.float32))
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    rim = (hole & (depth < rim_px)).astype(np.uint8)
+    # Inpainting comes from both sides of this band; they meet in its middle, where it has faded out.
+    band = (hole & (depth < 2 * rim_px)).astype(np.uint8)
     flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
-    sharp = cv2.inpaint(np.where(hole[..., None], _to_bytes(smooth), rgb), rim, radius_px, flag)
+    sharp = cv2.inpaint(np.where(hole[..., None], _to_bytes(smooth), rgb), band, radius_px, flag)
     share = np.clip(depth / rim_px, 0.0, 1.0)[..., None]
     share = share * share * (3.0 - 2.0 * share)
     blended = _to_bytes(sharp + share * (smooth - sharp))
