@@ -1,0 +1,285 @@
+"""The lora stage: the photo and multi-view renders of its foreground -> LoRA weights of the image UNet.
+
+Reads scene/photo.png and views/rgb, views/mask; writes pytorch_lora_weights.safetensors (diffusers' format),
+loss.csv and validation/<step>.png. Goes on from the last checkpoint of a killed job, with the same result.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import logging
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from i2v3d.artifacts import frame_name, list_frames, require
+from i2v3d.config import ImageModelConfig, LoraConfig, section
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.guidance import classifier_free_guidance
+from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.images import read_mask, read_rgb, write_rgb
+from i2v3d.lora import LoraTrainer, Losses, Pool
+from i2v3d.models.lora import LORA_FILE, add_lora, check_lora_file, save_lora
+from i2v3d.models.sdxl import (
+    ImageCondition,
+    ImageModels,
+    PromptEmbedding,
+    check_size,
+    decode_latents,
+    denoise,
+    encode_images,
+    encode_prompts,
+    load_image_models,
+    load_lora,
+    micro_conditioning,
+)
+from i2v3d.randomness import noise
+from i2v3d.stages.context import StageContext
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("loss", "loss_photo", "loss_views", "grad_norm")
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@section
+class LoraStage:
+    """models: what is customised. lora: how."""
+
+    models: ImageModelConfig
+    lora: LoraConfig
+
+
+def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
+    """Trains the LoRA, or checks and copies the ready one that the configuration names.
+
+    Raises ConfigError for a resolution that the networks cannot take or a diverging loss, InputError for a
+    ready LoRA that does not fit, ArtifactError for unreadable inputs or checkpoints, and WeightsError.
+    """
+    require(inputs["scene"], "photo.png")
+    photo = read_rgb(inputs["scene"] / "photo.png")
+    models = load_image_models(_trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"))
+    check_size(models, *_size(photo))
+    prompts = encode_prompts(models, [cfg.lora.prompt, ""])
+    models = dataclasses.replace(models, text=None)
+    (out / "validation").mkdir()
+    if cfg.lora.weights is not None:
+        history = _use_ready(Path(cfg.lora.weights).expanduser(), models, out)
+        _validate(models, prompts, _size(photo), cfg.lora, 0, out / "validation", ctx)
+    else:
+        history = _train(cfg.lora, models, prompts, photo, inputs["views"], ctx)
+        save_lora(models.unet, out)
+        shutil.copytree(ctx.work / "validation", out / "validation", dirs_exist_ok=True)
+    _write_history(out / "loss.csv", history)
+    log.info("wrote %s", out / LORA_FILE)
+
+
+def _trainable(cfg: ImageModelConfig, device: str) -> ImageModelConfig:
+    """The precision to train in: on the CPU always float32, on which half precision is slow and coarse."""
+    if device == "cpu" and cfg.dtype != "float32":
+        log.info("training in float32 instead of %s: the device is the CPU", cfg.dtype)
+        return dataclasses.replace(cfg, dtype="float32")
+    return cfg
+
+
+def _use_ready(weights: Path, models: ImageModels, out: Path) -> list[Losses]:
+    """Checks a ready LoRA file, copies it unchanged and adds it to the UNet; no losses."""
+    check_lora_file(models.unet, weights)
+    shutil.copyfile(weights, out / LORA_FILE)
+    load_lora(models, out / LORA_FILE)
+    return []
+
+
+def _train(
+    cfg: LoraConfig,
+    models: ImageModels,
+    prompts: PromptEmbedding,
+    photo: NDArray[np.uint8],
+    views: Path,
+    ctx: StageContext,
+) -> list[Losses]:
+    """The training loop; leaves the adapter in the UNet and validation pictures in the work folder."""
+    check_resolution(models, cfg.resolution)
+    ctx.work.mkdir(parents=True, exist_ok=True)
+    trainer = LoraTrainer(
+        models.unet,
+        add_lora(models.unet, cfg.rank, cfg.target_modules, cfg.seed),
+        prompts,
+        photo_pool(models, photo, cfg.resolution, cfg.mirror),
+        view_pool(models, views, cfg.resolution) if cfg.lambda_views else None,
+        DDIMScheduler.from_config(models.scheduler).alphas_cumprod,
+        cfg,
+    )
+    history = _resume(ctx.work / CHECKPOINT, trainer, cfg)
+    with ctx.bar("lora") as bar:
+        for step in range(len(history) + 1, cfg.steps + 1):
+            history.append(trainer.step(step))
+            ctx.log_metrics(_row(history[-1]), step=step)
+            if step % cfg.validation_every == 0 or step == cfg.steps:
+                _validate(models, prompts, _size(photo), cfg, step, ctx.work / "validation", ctx)
+            if step % cfg.checkpoint_every == 0 or step == cfg.steps:
+                _save_checkpoint(ctx.work / CHECKPOINT, trainer, history, cfg)
+            bar(step, cfg.steps)
+    return history
+
+
+# ---------------------------------------------------------------- training pictures
+def check_resolution(models: ImageModels, resolution: int) -> None:
+    """Raises ConfigError unless square crops of `resolution` pixels pass through VAE and UNet."""
+    multiple = models.size_multiple
+    if resolution % multiple:
+        lower = max(resolution // multiple, 1) * multiple
+        raise ConfigError(
+            f"lora.resolution is {resolution}; these image models need a multiple of {multiple}, "
+            f"use {lower} or {lower + multiple}"
+        )
+
+
+def photo_pool(models: ImageModels, photo: NDArray[np.uint8], resolution: int, mirror: bool) -> Pool:
+    """Every square crop of the photo that training can draw, encoded once.
+
+    The short side is resized to `resolution`; crops slide along the long one. Differs from the published
+    training, which crops at every pixel and encodes at every step: here corners lie on the grid of the
+    latents, f pixels apart, of which there are few, so a step costs no encoder.
+    """
+    height, width = _size(photo)
+    scale = resolution / min(height, width)
+    resized = resize_rgb(photo, round(height * scale), round(width * scale))
+    latents, time_ids = [], []
+    for picture in (resized, resized[:, ::-1]) if mirror else (resized,):
+        for top in range(0, resized.shape[0] - resolution + 1, models.factor):
+            for left in range(0, resized.shape[1] - resolution + 1, models.factor):
+                crop = picture[top : top + resolution, left : left + resolution]
+                latents.append(encode_images(models, np.array(crop[None]), max_batch=1))
+                time_ids.append(micro_conditioning((height, width), (top, left), (resolution, resolution)))
+    pictures = torch.cat(latents).cpu()
+    return Pool(pictures, torch.ones_like(pictures[:, :1]), torch.stack(time_ids))
+
+
+def view_pool(models: ImageModels, views: Path, resolution: int) -> Pool:
+    """Every multi-view render at `resolution`, encoded once, with its mask at the size of the latents.
+
+    Raises ArtifactError if pictures and masks do not match or no mask covers a single latent.
+    """
+    require(views, "rgb", "mask")
+    latents, masks, time_ids = [], [], []
+    for number in list_frames(views / "rgb"):
+        picture = read_rgb(views / "rgb" / frame_name(number))
+        mask = read_mask(views / "mask" / frame_name(number))
+        if mask.shape != picture.shape[:2]:
+            raise ArtifactError(
+                f"{views}/mask/{frame_name(number)} is {mask.shape[1]}x{mask.shape[0]} but its picture "
+                f"{picture.shape[1]}x{picture.shape[0]}; delete {views} and re-run the views"
+            )
+        square = resize_rgb(picture, resolution, resolution)
+        latents.append(encode_images(models, np.array(square[None]), max_batch=1).cpu())
+        masks.append(torch.tensor(mask, dtype=torch.float32)[None, None])
+        time_ids.append(micro_conditioning(_size(picture), (0, 0), (resolution, resolution)))
+    size = latents[0].shape[-2:]
+    small = torch.cat([functional.interpolate(mask, size=size, mode="nearest-exact") for mask in masks])
+    if not small.any():
+        raise ArtifactError(f"{views}/mask shows no foreground at {size[1]}x{size[0]}; check scene.mask")
+    return Pool(torch.cat(latents), small, torch.stack(time_ids))
+
+
+def _size(picture: NDArray[np.uint8]) -> tuple[int, int]:
+    """Height and width."""
+    return int(picture.shape[0]), int(picture.shape[1])
+
+
+def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 -> (height, width, 3), bicubic with anti-aliasing; unchanged if it has that size."""
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float()
+    resized = functional.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+
+
+# ---------------------------------------------------------------- validation
+def _validate(
+    models: ImageModels,
+    prompts: PromptEmbedding,
+    size: tuple[int, int],
+    cfg: LoraConfig,
+    step: int,
+    folder: Path,
+    ctx: StageContext,
+) -> None:
+    """Draws what the prompt means by now, at the photo's size and without any 3D guidance."""
+    folder.mkdir(parents=True, exist_ok=True)
+    height, width = size
+    ddim = DDIM.from_config(models.scheduler, cfg.validation_steps)
+    ids = micro_conditioning((height, width), (0, 0), (height, width)).to(models.device)
+    cond = ImageCondition(prompts.text, prompts.pooled, ids.expand(2, -1), None, 0.0)
+    shape = (1, models.channels, height // models.factor, width // models.factor)
+    x = noise(shape, cfg.seed, "lora/validation", 0).to(models.device)
+    for level in range(ddim.steps, 0, -1):
+        conditional, unconditional = denoise(
+            models, x.expand(2, -1, -1, -1), ddim.timesteps[level - 1], cond
+        ).chunk(2)
+        predicted = classifier_free_guidance(unconditional, conditional, cfg.validation_guidance)
+        x = ddim.move(x, predicted, level, level - 1)
+    path = folder / frame_name(step)
+    write_rgb(path, decode_latents(models, x, max_batch=1)[0])
+    ctx.log_media("validation", path)
+
+
+# ---------------------------------------------------------------- checkpoints and losses
+def _save_checkpoint(path: Path, trainer: LoraTrainer, history: list[Losses], cfg: LoraConfig) -> None:
+    """Replaces the checkpoint in one piece: a killed job leaves the old or the new one, never half of one."""
+    rows = torch.tensor([dataclasses.astuple(losses) for losses in history], dtype=torch.float64)
+    temporary = path.with_suffix(".tmp")
+    save_file({**trainer.state(), "history": rows}, temporary, metadata={"config": _fingerprint(cfg)})
+    temporary.replace(path)
+
+
+def _resume(path: Path, trainer: LoraTrainer, cfg: LoraConfig) -> list[Losses]:
+    """Loads the checkpoint into the trainer, if there is one; returns the losses up to it.
+
+    Raises ArtifactError if it is corrupt or from another configuration.
+    """
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = (file.metadata() or {}).get("config")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is corrupt ({error}); delete it, and training starts anew") from error
+    if config != _fingerprint(cfg):
+        raise ArtifactError(f"{path} is from another configuration; delete it, and training starts anew")
+    trainer.load_state(tensors)
+    history = [Losses(*row) for row in tensors["history"].tolist()]
+    log.info("goes on after step %d of %d", len(history), cfg.steps)
+    return history
+
+
+def _fingerprint(cfg: LoraConfig) -> str:
+    return json.dumps(dataclasses.asdict(cfg), sort_keys=True)
+
+
+def _row(losses: Losses) -> dict[str, float]:
+    """The named values of a step; the views' loss only if it counts."""
+    values = dict(zip(COLUMNS, dataclasses.astuple(losses), strict=True))
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _write_history(path: Path, history: list[Losses]) -> None:
+    """loss.csv: a line a step; a term that does not count is empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ("step", *COLUMNS))
+        writer.writeheader()
+        for step, losses in enumerate(history, start=1):
+            writer.writerow({"step": step, **_row(losses)})
