@@ -6,23 +6,23 @@ size; (H, W) pixels; D width of the image embedding.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from i2v3d.artifacts import frame_name, keyframe_numbers, list_frames, require, segment_frame_numbers
-from i2v3d.diffusion.depth import disparity_conditioning
+from i2v3d.artifacts import keyframe_numbers, require, segment_frame_numbers
+from i2v3d.config import DepthRange
 from i2v3d.errors import ArtifactError
-from i2v3d.images import read_depth, read_mask, read_rgb
+from i2v3d.images import read_rgb
 from i2v3d.models.svd import VideoModels, conditioning_latents, embed_image
 from i2v3d.randomness import noise
+from i2v3d.renders import frame_count, read_renders
 
 LATENTS_FILE = "latents.safetensors"
 
@@ -90,50 +90,32 @@ class InvertedClip:
             ) from error
 
 
-def read_coarse_clip(
-    render: Path, segment_frames: int, segment: int, depth_range: Literal["shot", "frame"]
-) -> CoarseClip:
+def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_range: DepthRange) -> CoarseClip:
     """The renders of the 0-based `segment` of a shot that is cut into segments of `segment_frames`.
 
-    depth_range: what disparity is scaled by, see `disparity_conditioning`. Raises ArtifactError if a
-    frame is missing, unreadable or of another size.
+    depth_range: what disparity is scaled by, see `disparity_conditioning`. Raises ConfigError if the shot
+    does not fit the segments, ArtifactError if it has no such segment or a file is missing or misfits.
     """
-    require(render, "rgb", "depth", "mask", "cameras.json")
-    keyframes = keyframe_numbers(len(list_frames(render / "rgb")), segment_frames)
+    keyframes = keyframe_numbers(frame_count(render), segment_frames)
     if segment >= len(keyframes) - 1:
         raise ArtifactError(
-            f"segment {segment} of {render} does not exist; its shot has segments 0 to {len(keyframes) - 2}"
+            f"segment {segment} of {render} does not exist: its shot has segments 0 to {len(keyframes) - 2}; "
+            "run snakemake again, which plans them"
         )
     numbers = segment_frame_numbers(keyframes, segment)
-    rgb = torch.stack([read_picture(render / "rgb" / frame_name(n)) for n in numbers])
-    depth_m = np.stack([read_depth(render / "depth" / frame_name(n, "exr")) for n in numbers])
-    visible = np.stack([read_mask(render / "mask" / frame_name(n)) for n in numbers])
-    for name, maps in (("depth", depth_m), ("mask", visible)):
-        if maps.shape[-2:] != rgb.shape[-2:]:
-            raise ArtifactError(
-                f"{render / name} has frames of {maps.shape[-1]}x{maps.shape[-2]}, rgb of "
-                f"{rgb.shape[-1]}x{rgb.shape[-2]}; delete {render} and re-run its stage"
-            )
-    disparity = disparity_conditioning(torch.from_numpy(depth_m), depth_range, _shot_depth_range(render))
-    depth = (2 * disparity - 1)[:, None].expand(-1, 3, -1, -1)
-    return CoarseClip(numbers, rgb, depth, torch.from_numpy(visible))
-
-
-def _shot_depth_range(render: Path) -> tuple[float, float]:
-    """Nearest and farthest depth in metres that any frame of the shot sees, as the render recorded it."""
-    path = render / "cameras.json"
-    try:
-        near, far = json.loads(path.read_text())["depth_range_m"]
-        return float(near), float(far)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path} holds no depth_range_m ({error}); delete {render} and re-run its stage"
-        ) from error
+    renders = read_renders(render, numbers, depth_range)
+    depth = (2 * renders.depth - 1)[:, None].expand(-1, 3, -1, -1)
+    return CoarseClip(numbers, _signed(renders.rgb), depth, renders.visible)
 
 
 def read_picture(path: Path) -> Tensor:
     """A picture file as (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return _signed(read_rgb(path)[None])[0]
+
+
+def _signed(rgb: NDArray[np.uint8]) -> Tensor:
+    """Pictures (N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(rgb.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def picture_condition(
