@@ -213,13 +213,30 @@ class VideoModelConfig:
 
 
 @section
+class RecipeConfig:
+    """What a family wants of the other groups, which refer to it: steps, rates, the length of a shot.
+
+    memory_mb: resident memory to ask a cluster for, of a job that runs one of the networks.
+    """
+
+    frames: Count
+    lora_rank: Count
+    lora_steps: Count
+    lora_learning_rate: Positive
+    keyframe_steps: Count
+    interpolate_steps: Count
+    memory_mb: Count
+
+
+@section
 class ModelsConfig:
-    """A family of models and its native size (pixels) and segment length (frames)."""
+    """A family of models, its native size (pixels) and segment length (frames), and its recipe."""
 
     name: str
     width: Side
     height: Side
     segment_frames: Count
+    recipe: RecipeConfig
     image: ImageModelConfig
     video: VideoModelConfig
 

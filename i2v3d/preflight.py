@@ -15,7 +15,7 @@ from i2v3d.config import ModelsConfig, SceneConfig, WeightsRef, build
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
 from i2v3d.plan import Plan
-from i2v3d.scene.check import check_scene
+from i2v3d.stages.scene import check_scene
 
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
 

@@ -14,8 +14,7 @@ from i2v3d import tracking
 from i2v3d.errors import ArtifactError
 from i2v3d.plan import stage_dirs
 from i2v3d.provenance import machine, versions
-from i2v3d.runner import METRICS, RECORD, Settings, run_key
-from i2v3d.stages.registry import STAGES
+from i2v3d.runner import RECORD, Settings
 
 LINKS = ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "keyframes")
 
@@ -26,7 +25,7 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
     Raises ArtifactError if one of the variant's stage folders is missing.
     """
     variant = json.loads(variant_file.read_text())
-    records = {label: json.loads((folder / RECORD).read_text()) for label, folder in _folders(variant, cache)}
+    records = [json.loads((folder / RECORD).read_text()) for folder in _folders(variant, cache)]
     out.mkdir(parents=True, exist_ok=True)
     assembled = cache / "assemble" / variant["keys"]["assemble"]
     for name in LINKS:
@@ -34,28 +33,18 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
     for stage, key in variant["keys"].items():
         _link(out / "stages" / stage, cache / stage / key)
     (out / "config.yaml").write_text(yaml.safe_dump(variant["config"], sort_keys=False, allow_unicode=True))
-    record = provenance(variant, list(records.values()))
+    record = provenance(variant, records)
     (out / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
     run = Settings.load(settings)
     (cache / "tracking").mkdir(exist_ok=True)
     tracking.variant_run(
         run.tracking,
-        key=variant_file.stem,
         group=run.run,
         name=variant["name"],
         config=variant["config"],
+        stages=records,
+        results=out,
         directory=cache / "tracking",
-        stages={
-            label: tracking.StageRecord(
-                job_type=records[label]["stage"],
-                key=run_key(records[label]["key"], records[label]["segment"]),
-                directory=folder,
-                metrics_file=folder / METRICS,
-            )
-            for label, folder in _folders(variant, cache)
-        },
-        media={Path(name).stem: out / name for name in LINKS if "." in name}
-        | {f"keyframes/{path.stem}": path for path in sorted((out / "keyframes").glob("*.png"))},
     )
 
 
@@ -94,13 +83,13 @@ def provenance(variant: dict[str, Any], records: list[dict[str, Any]]) -> dict[s
     }
 
 
-def _folders(variant: dict[str, Any], cache: Path) -> Iterator[tuple[str, Path]]:
-    """(label, finished folder) of every job of a variant, such as ('interpolate/segment_000', ...)."""
+def _folders(variant: dict[str, Any], cache: Path) -> Iterator[Path]:
+    """The finished folder of every job of a variant."""
     for stage, key in variant["keys"].items():
         for folder in stage_dirs(cache, stage, key, variant["segments"], None):
             if not (folder / RECORD).is_file():
                 raise ArtifactError(f"{folder / RECORD} is missing; delete {folder} and run snakemake again")
-            yield f"{stage}/{folder.name}" if STAGES[stage].per_segment else stage, folder
+            yield folder
 
 
 def _link(link: Path, target: Path) -> None:

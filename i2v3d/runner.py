@@ -80,7 +80,6 @@ def run_job(job: Job) -> None:
         sink = stack.enter_context(
             tracking.stage_run(
                 job.settings.tracking,
-                key=run_key(job.node.key, job.segment),
                 group=job.settings.run,
                 job_type=stage.name,
                 name=_title(job),
@@ -157,13 +156,8 @@ def _load(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def run_key(key: str, segment: int | None) -> str:
-    """Names a job in the tracker: segments of one node are runs of their own."""
-    return key if segment is None else f"{key}-{segment_name(segment)}"
-
-
 def _title(job: Job) -> str:
-    return f"{job.node.stage}-{run_key(job.node.key, job.segment)}"
+    return tracking.stage_name(job.node.stage, job.node.key, job.segment)
 
 
 def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:

@@ -55,6 +55,7 @@ SETTINGS = settings_path(CACHE, config)
 PLAN = plan_run() if workflow.is_main_process else None
 VARIANTS = {variant.name: variant for variant in PLAN.variants} if PLAN else {}
 RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
+MEMORY_MB = max((v.config["models"]["recipe"]["memory_mb"] for v in PLAN.variants), default=0) if PLAN else 0
 
 
 def node_file(stage):

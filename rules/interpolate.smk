@@ -14,7 +14,7 @@ rule interpolation_inversion:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=32000,
+        mem_mb=MEMORY_MB,
         runtime=120,
     shell:
         command("interpolation_inversion")
@@ -33,7 +33,7 @@ rule interpolate:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=32000,
+        mem_mb=MEMORY_MB,
         runtime=240,
     shell:
         command("interpolate")

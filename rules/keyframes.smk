@@ -14,7 +14,7 @@ rule keyframe_inversion:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=24000,
+        mem_mb=MEMORY_MB,
         runtime=120,
     shell:
         command("keyframe_inversion")
@@ -33,7 +33,7 @@ rule keyframes:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=32000,
+        mem_mb=MEMORY_MB,
         runtime=240,
     shell:
         command("keyframes")

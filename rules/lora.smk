@@ -14,7 +14,7 @@ rule lora:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=16000,
+        mem_mb=MEMORY_MB,
         runtime=120,
     shell:
         command("lora")

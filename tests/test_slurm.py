@@ -1,4 +1,4 @@
-"""The same graph through a real Slurm on this machine. Run with `make test-slurm` (as root, a few minutes)."""
+"""The same graph through a real Slurm on this machine. Run with `make test-slurm` (as root, minutes)."""
 
 import shutil
 import subprocess
