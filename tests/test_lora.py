@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from i2v3d.config import ImageLayers, ImageModelConfig, LoraConfig, WeightsRef
+from i2v3d.config import Dtype, ImageLayers, ImageModelConfig, LoraConfig, WeightsRef
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError
 from i2v3d.images import read_rgb, write_mask, write_rgb
 from i2v3d.lora import LoraTrainer, Pool, add_noise, draw_rows, masked_loss
@@ -183,6 +184,53 @@ def test_one_minibatch_is_overfitted(models: ImageModels) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate allows one precision a process; these tests use another one than the rest."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _mixed_precision_step(model_config: ImageModelConfig, device: str, dtype: Dtype) -> None:
+    """A step in half precision gives nearly the float32 loss and keeps weights and moments in float32."""
+    models = load_image_models(
+        dataclasses.replace(model_config, dtype=dtype), device, ("unet", "vae", "text")
+    )
+    photo, views = pool(models, 3), pool(models, 3, seed=1)
+    half = trainer(models, CFG, photo, views, ALPHA_BAR)
+    losses = half.step(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    full = load_image_models(model_config, device, ("unet", "vae", "text"))
+    assert losses.loss == pytest.approx(trainer(full, CFG, photo, views, ALPHA_BAR).step(1).loss, rel=0.02)
+    kinds = {name.split("/")[0]: value.dtype for name, value in half.state().items() if name != "scaler"}
+    assert kinds == dict.fromkeys(("lora", "step", "exp_avg", "exp_avg_sq"), torch.float32)
+
+
+def test_mixed_precision_on_the_cpu(model_config: ImageModelConfig, fresh_accelerate: None) -> None:
+    _mixed_precision_step(model_config, "cpu", "bfloat16")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mixed_precision_on_a_gpu(
+    model_config: ImageModelConfig, fresh_accelerate: None, dtype: Dtype
+) -> None:
+    _mixed_precision_step(model_config, "cuda", dtype)
+
+
+@pytest.mark.gpu
+def test_the_loss_scale_is_part_of_a_checkpoint(
+    model_config: ImageModelConfig, inputs: dict[str, Path], tmp_path: Path, fresh_accelerate: None
+) -> None:
+    half = dataclasses.replace(model_config, dtype="float16")
+    with pytest.raises(Killed):
+        run(half, inputs, tmp_path, kill_at=3, device="cuda")
+    assert load_file(tmp_path / "work" / "checkpoint.safetensors")["scaler"][0] > 1
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert len(losses(run(half, inputs, tmp_path, device="cuda"))) == CFG.steps
+
+
 # ---------------------------------------------------------------- training pictures
 def test_crops_slide_on_the_latent_grid(plain_models: ImageModels) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
@@ -232,6 +280,7 @@ def run(
     folder: Path,
     lora: LoraConfig = CFG,
     kill_at: int | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Runs the stage into a fresh folder, with the work folder that earlier runs in `folder` left."""
 
@@ -241,7 +290,7 @@ def run(
 
     out = folder / f"out-{len(list(folder.glob('out-*'))) if folder.exists() else 0}"
     out.mkdir(parents=True)
-    ctx = StageContext(device="cpu", max_batch=0, work=folder / "work", sinks=(sink,))
+    ctx = StageContext(device=device, max_batch=0, work=folder / "work", sinks=(sink,))
     train_lora(LoraStage(model_config, lora), inputs, out, ctx)
     return out
 
