@@ -1,0 +1,63 @@
+"""GrabCut on drawn pictures whose foreground is known, and the clean-up of masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from i2v3d.scene.segment import clean, grabcut
+
+
+def disc(height: int, width: int, radius: float, centre: tuple[float, float]) -> np.ndarray:
+    y, x = np.mgrid[:height, :width] + 0.5
+    return (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
+
+
+def drawn(mask: np.ndarray) -> np.ndarray:
+    """A reddish object on a greenish ground, both noisy."""
+    noise = np.random.default_rng(3).normal(0, 12, (*mask.shape, 3))
+    colours = np.where(mask[..., None], [190, 60, 50], [60, 120, 70])
+    return np.clip(colours + noise, 0, 255).astype(np.uint8)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.mark.parametrize("box", [(0.2, 0.15, 0.75, 0.9), None], ids=["box", "no box"])
+def test_grabcut_finds_a_drawn_object(box):
+    truth = disc(160, 240, 50, (112, 84))
+    assert iou(grabcut(drawn(truth), box, 5), truth) > 0.97
+
+
+def test_grabcut_of_a_large_photo_keeps_its_size_and_shape():
+    truth = disc(700, 1000, 220, (480, 350))
+    mask = grabcut(drawn(truth), (0.2, 0.1, 0.75, 0.9), 3)
+    assert mask.shape == truth.shape and mask.dtype == np.bool_
+    assert iou(mask, truth) > 0.98
+
+
+def test_grabcut_is_the_same_at_every_call():
+    rgb = drawn(disc(120, 160, 40, (80, 60)))
+    np.testing.assert_array_equal(grabcut(rgb, None, 3), grabcut(rgb, None, 3))
+
+
+def test_nothing_outside_the_box_is_foreground():
+    two = disc(160, 240, 30, (60, 80)) | disc(160, 240, 30, (180, 80))
+    mask = grabcut(drawn(two), (0.05, 0.2, 0.48, 0.8), 5)
+    assert not mask[:, 122:].any()
+    assert iou(mask, disc(160, 240, 30, (60, 80))) > 0.95
+
+
+def test_clean_drops_specks_and_fills_pinholes_but_keeps_real_parts():
+    body = disc(200, 300, 60, (100, 100))
+    arm = disc(200, 300, 30, (240, 100))
+    gap = disc(200, 300, 25, (100, 100))
+    speck, pinhole = disc(200, 300, 5, (290, 190)), disc(200, 300, 4, (100, 150))
+    cleaned = clean(((body & ~gap) | arm | speck) & ~pinhole)
+    assert not (cleaned & speck).any() and (cleaned & pinhole).sum() == pinhole.sum()
+    assert iou(cleaned, (body & ~gap) | arm) > 0.98
+
+
+def test_clean_of_nothing_is_nothing():
+    assert not clean(np.zeros((20, 30), bool)).any()
