@@ -62,7 +62,7 @@ def _compose(conf: Path, name: str, overrides: tuple[str, ...]) -> Variant:
 
 def _explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
     """One line for Hydra's many: the offending word and the nearest valid name."""
-    text = " ".join(str(error).split())
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", text):
         group, choice = match.groups()
         return f"{group}={choice} does not exist; {nearest(choice, group_choices(conf, group))}"
@@ -71,8 +71,7 @@ def _explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
         return f"{full_key} is not an option; {nearest(key, _sibling_keys(conf, full_key))}"
     if match := re.search(r"Could not override '([^']+)'.*?No match in the defaults list", text):
         return f"{match[1]} is not a configuration group; {nearest(match[1], _groups(conf))}"
-    cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
-    return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}{cause}"
+    return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}"
 
 
 def group_choices(conf: Path, group: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from i2v3d.artifacts import keyframe_numbers, segment_name
 from i2v3d.composition import Variant
-from i2v3d.config import RuntimeConfig, TrackingConfig, build, plain
+from i2v3d.config import ModelsConfig, RuntimeConfig, TrackingConfig, build, plain
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.stages.registry import STAGES, Stage
@@ -94,7 +94,7 @@ def make_plan(variants: Sequence[Variant], fingerprints: Fingerprints) -> Plan:
     nodes: dict[tuple[str, str], Node] = {}
     planned = []
     for variant in variants:
-        _refuse_unknown_sections(variant.config)
+        validate_sections(variant.config)
         segments = (
             len(keyframe_numbers(variant.config["scene"]["frames"], _segment_frames(variant.config))) - 1
         )
@@ -159,18 +159,29 @@ def upstream_dirs(cache: Path, node: Node, segment: int | None) -> list[Path]:
     return found
 
 
+def validate_sections(config: Mapping[str, Any]) -> None:
+    """Builds every section of a composed configuration, outer ones first.
+
+    Raises ConfigError for the first unknown section or key, missing key, or wrong value.
+    """
+    sources = {source.path: source for stage in STAGES.values() for source in stage.sections.values()}
+    known = {path.split(".")[0] for path in sources} | TOP_LEVEL | {"runtime", "tracking"}
+    for name in config:
+        if name not in known:
+            raise ConfigError(f"{name} is not a section of the configuration; {nearest(name, known)}")
+    build(ModelsConfig, _select(config, "models"), "models")
+    for path in sorted(sources, key=lambda path: path.count(".")):
+        source = sources[path]
+        if source.section is not None:
+            build(source.section, source.cut(_select(config, path)), path)
+
+
 def stage_config(stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Cuts a stage's part out of a composed configuration and validates each section of it.
+    """Cuts a stage's part out of a composed configuration.
 
     A stage with the single field '' is configured by that section alone.
     """
-    cut: dict[str, Any] = {}
-    for field, source in stage.sections.items():
-        value = _select(config, source.path)
-        if source.section is not None:
-            value = {k: v for k, v in value.items() if k not in source.without}
-            build(source.section, value, source.path)
-        cut[field] = value
+    cut = {field: source.cut(_select(config, source.path)) for field, source in stage.sections.items()}
     return cut.get("", cut)
 
 
@@ -205,14 +216,6 @@ def _select(config: Mapping[str, Any], path: str) -> Any:
             raise ConfigError(f"{path} is missing; add it to the configuration")
         value = value[part]
     return value
-
-
-def _refuse_unknown_sections(config: Mapping[str, Any]) -> None:
-    known = {source.path.split(".")[0] for stage in STAGES.values() for source in stage.sections.values()}
-    known |= TOP_LEVEL | {"runtime", "tracking"}
-    for name in config:
-        if name not in known:
-            raise ConfigError(f"{name} is not a section of the configuration; {nearest(name, known)}")
 
 
 def _digest(value: Any) -> str:

@@ -31,10 +31,10 @@ def test_multirun_makes_one_variant_a_combination() -> None:
     words = ["seed=3", "keyframes.guidance=5.0,7.5", "keyframes.injection=true,false"]
     variants = compose_variants(CONF, words, multirun=True)
     assert [v.name for v in variants] == [
-        "keyframes.guidance=5.0_keyframes.injection=true",
-        "keyframes.guidance=5.0_keyframes.injection=false",
-        "keyframes.guidance=7.5_keyframes.injection=true",
-        "keyframes.guidance=7.5_keyframes.injection=false",
+        "keyframes.guidance=5.0_keyframes.injection=True",
+        "keyframes.guidance=5.0_keyframes.injection=False",
+        "keyframes.guidance=7.5_keyframes.injection=True",
+        "keyframes.guidance=7.5_keyframes.injection=False",
     ]
     assert {v.config["seed"] for v in variants} == {3}
 
@@ -83,9 +83,13 @@ def test_every_key_of_every_group_has_a_comment() -> None:
         if path.parent.name in ("experiment", "sweep"):
             assert lines[0].startswith("#"), path
             continue
+        explained: set[str] = set()
         for number, line in enumerate(lines):
-            key = line.split("#")[0].strip()
-            if not key or key.startswith("-") or not key.split()[0].endswith(":"):
+            key = line.split("#")[0].strip().removeprefix("- ")
+            if not key or not key.split()[0].endswith(":"):
                 continue
             above = lines[number - 1].strip() if number else ""
-            assert "#" in line or above.startswith("#"), f"{path.name}:{number + 1} has no comment: {line}"
+            if "#" in line or above.startswith("#"):
+                explained.add(key.split()[0])
+            where = f"{path.relative_to(CONF)}:{number + 1}"
+            assert key.split()[0] in explained, f"{where} explains nothing: {line}"

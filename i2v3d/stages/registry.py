@@ -25,6 +25,10 @@ class Source:
     section: type | None
     without: tuple[str, ...] = ()
 
+    def cut(self, value: Any) -> Any:
+        """The section's own keys of what stands at `path`."""
+        return {k: v for k, v in value.items() if k not in self.without} if self.without else value
+
 
 @dataclass(frozen=True)
 class Stage:
