@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,8 +169,10 @@ def _run(
         elif kind == "done":
             report.peak_memory_mib = event["peak_memory_mib"]
 
-    log_file = _log_file(job, log_dir)
-    with tempfile.TemporaryDirectory(prefix="i2v3d-blender-") as resources:
+    with (
+        _log_file(job, log_dir) as log_file,
+        tempfile.TemporaryDirectory(prefix="i2v3d-blender-") as resources,
+    ):
         job_file = Path(resources) / "job.json"
         save_job(job, job_file)
         run_child(
@@ -181,21 +184,29 @@ def _run(
             stall_s=stall_s,
             on_event=on_event,
         )
-    if log_dir is None:
-        log_file.unlink()
     return report
 
 
-def _log_file(job: Job, log_dir: Path | None) -> Path:
-    """An empty file for Blender's own output."""
-    if log_dir is None:
-        handle, name = tempfile.mkstemp(prefix="i2v3d-blender-", suffix=".log")
-        os.close(handle)
-        return Path(name)
-    log_dir.mkdir(parents=True, exist_ok=True)
-    path = log_dir / f"{type(job).__name__.removesuffix('Job').lower()}.log"
-    path.write_bytes(b"")
-    return path
+@contextmanager
+def _log_file(job: Job, log_dir: Path | None) -> Iterator[Path]:
+    """An empty file for Blender's own output; a temporary one stays after a RenderError only."""
+    if log_dir is not None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        path = log_dir / f"{type(job).__name__.removesuffix('Job').lower()}.log"
+        path.write_bytes(b"")
+        yield path
+        return
+    handle, name = tempfile.mkstemp(prefix="i2v3d-blender-", suffix=".log")
+    os.close(handle)
+    keep = False
+    try:
+        yield Path(name)
+    except RenderError:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            Path(name).unlink()
 
 
 def _threads() -> int:

@@ -90,13 +90,12 @@ def _parse(line: str) -> Event:
 
 
 def _raise_reported(event: Event, log_file: Path) -> None:
-    """Raises the error that the child reports by its class name, if the event is one."""
+    """Raises the error that the child reports by its class name; a RenderError also names the log."""
     if event.get("event") != "error":
         return
     cls = getattr(errors, str(event["type"]), RenderError)
-    known = isinstance(cls, type) and issubclass(cls, I2V3DError)
-    message = str(event["message"])
-    raise (cls if known else RenderError)(f"{message}; see {log_file}" if event["unexpected"] else message)
+    known = isinstance(cls, type) and issubclass(cls, I2V3DError) and cls is not RenderError
+    raise cls(event["message"]) if known else RenderError(f"{event['message']}; see {log_file}")
 
 
 def _cause(code: int) -> str:

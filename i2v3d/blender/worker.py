@@ -27,7 +27,7 @@ def main(job_file: Path) -> int:
         _run(load_job(job_file), reporter)
     except I2V3DError as error:
         traceback.print_exc()
-        reporter.send("error", type=type(error).__name__, message=str(error), unexpected=False)
+        reporter.send("error", type=type(error).__name__, message=str(error))
         return 2
     except ImportError as error:
         traceback.print_exc()
@@ -35,12 +35,12 @@ def main(job_file: Path) -> int:
         if library is None:
             raise
         reported = missing_library_error([library])
-        reporter.send("error", type="MachineError", message=str(reported), unexpected=False)
+        reporter.send("error", type="MachineError", message=str(reported))
         return 2
     except Exception as error:
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        reporter.send("error", type="RenderError", message=f"Blender failed ({reason})", unexpected=True)
+        reporter.send("error", type="RenderError", message=f"Blender failed ({reason})")
         return 1
     reporter.send("done", peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return 0
