@@ -40,9 +40,7 @@ def check_plan(plan: Plan, cache: Path) -> None:
 
 def check_sizes(scene: SceneConfig, models: ModelsConfig) -> None:
     """Raises ConfigError unless the scene's size is a multiple of what all networks need, with the nearest one."""
-    need = math.lcm(
-        _granularity(models.image.base, models.image.vae), _granularity(models.video.base, None)
-    )
+    need = math.lcm(_granularity(models.image.base, models.image.vae), _granularity(models.video.base, None))
     for side in ("width", "height"):
         pixels = getattr(scene, side)
         if pixels % need:

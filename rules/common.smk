@@ -1,4 +1,4 @@
-"""The plan of this run, and what every stage rule shares: paths, upstream folders, the command line."""
+"""The plan of this run, and what the stages' rules share (paths, upstream folders, command lines)."""
 
 import shlex
 import sys
@@ -9,13 +9,25 @@ from snakemake.exceptions import WorkflowError
 from i2v3d.composition import compose_variants
 from i2v3d.errors import I2V3DError
 from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import Node, make_plan, settings_path, stage_dirs, upstream_dirs, variant_path, write_plan
+from i2v3d.plan import (
+    Node,
+    make_plan,
+    settings_path,
+    stage_dirs,
+    upstream_dirs,
+    variant_path,
+    write_plan,
+)
 from i2v3d.preflight import check_plan
 from i2v3d.stages.registry import STAGES
 
 CONF = Path(workflow.basedir) / "conf"
 CACHE = Path(config.get("cache", "results/.cache"))
-PYTHON = shlex.quote(sys.executable)
+ENVIRONMENT = f"{workflow.basedir}/rules/environment.yaml"
+DEPLOYED = "conda" in {
+    str(method) for method in workflow.deployment_settings.deployment_method
+}
+PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
 OPTIONS = {"overrides", "sweep", "multirun", "cache"}
 
 
@@ -29,14 +41,18 @@ wildcard_constraints:
 def hydra_words():
     """The Hydra overrides of --config overrides="..." or of a list in a config file."""
     words = config.get("overrides", [])
-    return shlex.split(words) if isinstance(words, str) else [str(word) for word in words]
+    return (
+        shlex.split(words) if isinstance(words, str) else [str(word) for word in words]
+    )
 
 
 def plan_run():
     """Composes, validates and writes the plan; a mistake of the user ends here, before any work."""
     unknown = set(config) - OPTIONS
     if unknown:
-        raise WorkflowError(f"--config {unknown.pop()} is unknown; known: {', '.join(sorted(OPTIONS))}")
+        raise WorkflowError(
+            f"--config {unknown.pop()} is unknown; known: {', '.join(sorted(OPTIONS))}"
+        )
     try:
         fingerprints = Fingerprints(CACHE / "plan" / "fingerprints.json")
         multirun = str(config.get("multirun", False)).lower() == "true"
@@ -55,7 +71,11 @@ SETTINGS = settings_path(CACHE, config)
 PLAN = plan_run() if workflow.is_main_process else None
 VARIANTS = {variant.name: variant for variant in PLAN.variants} if PLAN else {}
 RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
-MEMORY_MB = max((v.config["models"]["recipe"]["memory_mb"] for v in PLAN.variants), default=0) if PLAN else 0
+MEMORY_MB = (
+    max((v.config["models"]["recipe"]["memory_mb"] for v in PLAN.variants), default=0)
+    if PLAN
+    else 0
+)
 
 
 def node_file(stage):
@@ -76,7 +96,8 @@ def upstream(stage):
 
 def stage_folder(stage):
     """Output path of a stage: one folder, or one a segment."""
-    return f"{CACHE}/{stage}/{{key}}" + ("/segment_{segment}" if STAGES[stage].per_segment else "")
+    parts = ["segment_{segment}"] if STAGES[stage].per_segment else []
+    return str(Path(CACHE, stage, "{key}", *parts))
 
 
 def record(kind, stage):
@@ -92,3 +113,18 @@ def command(stage):
         f"{PYTHON} -m i2v3d {stage} --node {{input.node}} --cache {CACHE} --out {{output}} "
         f"--settings {SETTINGS} --threads {{threads}} --log {{log}}{segment}"
     )
+
+
+def variant_file(wildcards):
+    """Input function: the frozen file of a variant."""
+    return str(variant_path(CACHE, VARIANTS[wildcards.variant]))
+
+
+def variant_folders(wildcards):
+    """Input function: every finished folder of a variant, stage by stage."""
+    variant = VARIANTS[wildcards.variant]
+    return [
+        str(folder)
+        for stage, key in variant.keys.items()
+        for folder in stage_dirs(CACHE, stage, key, variant.segments, None)
+    ]

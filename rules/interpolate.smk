@@ -11,6 +11,8 @@ rule interpolation_inversion:
         record("log", "interpolation_inversion"),
     benchmark:
         record("benchmark", "interpolation_inversion")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=1,
@@ -30,6 +32,8 @@ rule interpolate:
         record("log", "interpolate"),
     benchmark:
         record("benchmark", "interpolate")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=1,

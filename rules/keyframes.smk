@@ -11,6 +11,8 @@ rule keyframe_inversion:
         record("log", "keyframe_inversion"),
     benchmark:
         record("benchmark", "keyframe_inversion")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=1,
@@ -30,6 +32,8 @@ rule keyframes:
         record("log", "keyframes"),
     benchmark:
         record("benchmark", "keyframes")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=1,

@@ -11,6 +11,8 @@ rule lora:
         record("log", "lora"),
     benchmark:
         record("benchmark", "lora")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=1,

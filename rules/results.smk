@@ -11,6 +11,8 @@ rule assemble:
         record("log", "assemble"),
     benchmark:
         record("benchmark", "assemble")
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=0,
@@ -18,20 +20,6 @@ rule assemble:
         runtime=30,
     shell:
         command("assemble")
-
-
-def variant_file(wildcards):
-    return str(variant_path(CACHE, VARIANTS[wildcards.variant]))
-
-
-def variant_folders(wildcards):
-    """Every finished folder of a variant, stage by stage."""
-    variant = VARIANTS[wildcards.variant]
-    return [
-        str(folder)
-        for stage, key in variant.keys.items()
-        for folder in stage_dirs(CACHE, stage, key, variant.segments, None)
-    ]
 
 
 localrules:
@@ -82,19 +70,28 @@ rule variant:
         keyframes=directory("results/{run}/{variant}/keyframes"),
     log:
         f"{CACHE}/log/variant/{{run}}-{{variant}}.log",
-    params:
-        folder="results/{run}/{variant}",
+    conda:
+        ENVIRONMENT
+    threads: 1
     resources:
         gpu=0,
+    params:
+        folder="results/{run}/{variant}",
     shell:
-        "{PYTHON} -m i2v3d results --variant {input.variant} --cache {CACHE} --settings {SETTINGS}"
+        f"{PYTHON} -m i2v3d results --variant {{input.variant}} --cache {CACHE} --settings {SETTINGS}"
         " --out {params.folder} --log {log}"
 
 
 onsuccess:
     for name in VARIANTS:
         folder = Path("results") / PLAN.run / name
-        for item in ("video.mp4", "coarse.mp4", "side_by_side.mp4", "keyframes", "contact_sheet.png"):
+        for item in (
+            "video.mp4",
+            "coarse.mp4",
+            "side_by_side.mp4",
+            "keyframes",
+            "contact_sheet.png",
+        ):
             print(folder / item)
         print(folder / "config.yaml")
         print(folder / "provenance.json")

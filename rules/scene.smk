@@ -11,6 +11,8 @@ rule scene:
         record("log", "scene"),
     benchmark:
         record("benchmark", "scene")
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         gpu=0,
@@ -30,6 +32,8 @@ rule render:
         record("log", "render"),
     benchmark:
         record("benchmark", "render")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=0,
@@ -49,6 +53,8 @@ rule views:
         record("log", "views"),
     benchmark:
         record("benchmark", "views")
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         gpu=0,
