@@ -190,6 +190,8 @@ class LoraTrainer:
         """Goes back to what `state` returned. Raises KeyError or RuntimeError for another adapter's state."""
         for name, parameter in self._parameters.items():
             parameter.data.copy_(tensors[f"lora/{name}"])
+            if f"step/{name}" not in tensors:
+                continue  # in float16 the first steps may all have been skipped, for too large a loss scale
             moments = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
             self._adamw.state[parameter] = {
                 "step": tensors[f"step/{name}"].clone(),
