@@ -82,7 +82,8 @@ def test_front_and_back_share_the_silhouette_and_enclose_a_volume(stance):
     assert trimesh.Trimesh(mesh.vertices_m, mesh.faces, process=False).volume > 0  # faces turn outwards
     front, back = np.split(mesh.vertices_m, 2)
     shared = (front == back).all(axis=1)
-    assert (~shared).sum() == (inflated_height(disc()) > 0).sum()
+    corners = np.round(mesh.uv[: len(front)] * [2 * WIDTH, HEIGHT]).astype(int)
+    np.testing.assert_array_equal(shared, inflated_height(disc())[corners[:, 1], corners[:, 0]] == 0)
     joined = mesh.faces % len(front) + len(front) * (
         (mesh.faces >= len(front)) & ~np.tile(shared, 2)[mesh.faces]
     )
@@ -91,6 +92,17 @@ def test_front_and_back_share_the_silhouette_and_enclose_a_volume(stance):
     assert np.tile(shared, 2)[
         edges[counts == 1]
     ].all()  # open at most where the silhouette's rim is a flat sheet
+
+
+@pytest.mark.parametrize("radius", [20.0, 31.0])
+def test_the_faces_cover_every_mask_pixel_once_and_merge_inside(radius):
+    mask = disc(radius)
+    mesh = inflated(mask=mask)
+    front = mesh.faces[(mesh.faces < len(mesh.vertices_m) // 2).all(axis=1)]
+    a, b, c = (mesh.uv[front[:, i]].astype(float) * [2 * WIDTH, HEIGHT] for i in range(3))
+    areas = ((c - a)[:, 0] * (b - a)[:, 1] - (c - a)[:, 1] * (b - a)[:, 0]) / 2
+    assert (areas > 0).all() and areas.sum() == pytest.approx(mask.sum(), rel=1e-6)
+    assert len(front) < (1.9 if radius < 30 else 1.5) * mask.sum()
 
 
 def test_the_facing_base_has_one_depth_and_the_bulge_is_symmetric():
