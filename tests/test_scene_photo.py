@@ -86,6 +86,13 @@ def test_a_tiny_and_a_deep_photo_are_refused(tmp_path: Path):
         load_photo(tmp_path / "deep.png")
 
 
+def test_a_photo_too_large_to_decode_safely_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
+    with pytest.raises(InputError, match="too large"):
+        load_photo(tmp_path / "a.png")
+
+
 def test_a_mask_must_have_the_photo_s_size(tmp_path: Path):
     mask = picture(120, 80)[..., 0] > 50
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "m.png")
