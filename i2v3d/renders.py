@@ -34,6 +34,11 @@ class Renders:
     foreground: torch.Tensor
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Pixels (H, W)."""
+        return self.height, self.width
+
+    @property
     def height(self) -> int:
         """Pixels H."""
         return int(self.rgb.shape[1])

@@ -19,7 +19,7 @@ from i2v3d.models import sdxl
 from i2v3d.models.mini import image_unet, video_unet
 from i2v3d.models.sdxl import ImageCondition, ImageModels
 from i2v3d.models.weights import load_network, resolve
-from tests.image_family import CHANNELS, FACTOR, reference, write_tiny_family
+from tests.image_family import CHANNELS, FACTOR, reference, write_lora, write_tiny_family
 
 PARTS = ("unet", "controlnet", "vae", "text")
 CONF = Path(__file__).parents[1] / "conf" / "models"
@@ -43,7 +43,8 @@ def models(config: ImageModelConfig) -> ImageModels:
 def condition(models: ImageModels, rows: int, control_scale: float = 1.0) -> ImageCondition:
     prompt = sdxl.encode_prompts(models, ["a red cup"]).repeat(0, rows)
     depth = torch.rand(rows, 32, 48, generator=torch.Generator().manual_seed(1))
-    return sdxl.frame_condition(models, prompt, depth, control_scale)
+    control = sdxl.embed_depth(models, depth, max_batch=2)
+    return sdxl.frame_condition(models, prompt, (32, 48), control, control_scale)
 
 
 def latents(rows: int) -> torch.Tensor:
@@ -96,7 +97,7 @@ def test_prompts_are_encoded_as_the_pipeline_of_diffusers_does(folder: Path, mod
 def test_a_prompt_that_is_cut_is_said(models: ImageModels, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         sdxl.encode_prompts(models, ["a red cup " * 60])
-    assert "its end is not read" in caplog.text
+    assert "cannot read the end of the prompt" in caplog.text
 
 
 def test_encoding_takes_the_mean_and_scales(models: ImageModels) -> None:
@@ -125,11 +126,41 @@ def test_rows_do_not_depend_on_each_other(models: ImageModels) -> None:
 def test_depth_has_an_effect_and_none_at_scale_zero(models: ImageModels) -> None:
     with_depth = sdxl.denoise(models, latents(1), 500, condition(models, 1))
     without = condition(models, 1, control_scale=0.0)
-    assert without.depth is None
+    assert without.control is None
     plain = sdxl.denoise(models, latents(1), 500, without)
     scaled_away = dataclasses.replace(condition(models, 1), control_scale=0.0)
     assert not torch.allclose(with_depth, plain, atol=1e-3)
     assert torch.allclose(sdxl.denoise(models, latents(1), 500, scaled_away), plain, atol=1e-6)
+
+
+def test_taking_the_embedding_out_of_the_controlnet_computes_the_same(
+    models: ImageModels, config: ImageModelConfig
+) -> None:
+    from diffusers import ControlNetModel
+
+    whole = load_network(ControlNetModel, config.controlnet, None, "cpu", torch.float32)
+    depth = torch.rand(1, 32, 48, generator=torch.Generator().manual_seed(1))
+    added = {"text_embeds": torch.ones(1, 64), "time_ids": torch.ones(1, 6)}
+    common = {"encoder_hidden_states": torch.ones(1, 5, 128), "added_cond_kwargs": added}
+    expected = whole(latents(1), 5, controlnet_cond=depth[:, None].expand(-1, 3, -1, -1), **common)
+    control = sdxl.embed_depth(models, depth, max_batch=0)
+    ours = models.controlnet(latents(1), 5, controlnet_cond=control, **common)
+    assert torch.allclose(ours.mid_block_res_sample, expected.mid_block_res_sample, atol=1e-6)
+
+
+def test_a_lora_is_merged_as_plain_diffusers_applies_it(config: ImageModelConfig, tmp_path: Path) -> None:
+    write_lora(tmp_path)
+    plain, ours = (sdxl.load_image_models(config, "cpu", ("unet",)) for _ in range(2))
+    names = [name for name, _ in plain.unet.named_modules()]
+    weights = tmp_path / "pytorch_lora_weights.safetensors"
+    plain.unet.load_lora_adapter(str(tmp_path), weight_name=weights.name, prefix="unet")
+    sdxl.load_lora(ours, weights)
+    added = {"text_embeds": torch.ones(1, 64), "time_ids": torch.ones(1, 6)}
+    applied, merged = (
+        m.unet(latents(1), 5, torch.ones(1, 5, 128), added_cond_kwargs=added).sample for m in (plain, ours)
+    )
+    assert torch.allclose(applied, merged, atol=1e-5)
+    assert [name for name, _ in ours.unet.named_modules()] == names
 
 
 def test_time_ids_have_the_height_first() -> None:

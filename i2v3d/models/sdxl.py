@@ -1,75 +1,42 @@
 """SDXL with a depth ControlNet behind one contract: latents, timestep and conditions in, noise out.
 
-Loading, prompt encoding and micro-conditioning as SDXL defines them, the VAE in float32. The networks'
-own configurations say latent channels, VAE factor and widths; nothing here knows one by heart.
+Prompt encoding and micro-conditioning as SDXL defines them, the VAE in float32. The networks' own
+configurations say latent channels, VAE factor and widths; nothing here knows one by heart.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
-from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from i2v3d.config import ImageModelConfig
-from i2v3d.errors import InputError, ShapeError, WeightsError
-from i2v3d.models.weights import load_network, missing, resolve
+from i2v3d.errors import ShapeError
+from i2v3d.models.sdxl_weights import ImageModels, TextEncoders, load_image_models, load_lora
+
+__all__ = [
+    "ImageCondition",
+    "ImageModels",
+    "PromptEmbedding",
+    "TextEncoders",
+    "check_size",
+    "decode_latents",
+    "denoise",
+    "denoise_in_chunks",
+    "embed_depth",
+    "encode_images",
+    "encode_prompts",
+    "frame_condition",
+    "load_image_models",
+    "load_lora",
+    "micro_conditioning",
+]
 
 log = logging.getLogger(__name__)
-
-Part = Literal["unet", "controlnet", "vae", "text"]
-_TEXT_ENCODERS = (
-    ("tokenizer", "text_encoder", CLIPTextModel),
-    ("tokenizer_2", "text_encoder_2", CLIPTextModelWithProjection),
-)
-
-
-@dataclass(frozen=True)
-class TextEncoders:
-    """SDXL's two tokenizers and text encoders, in its order."""
-
-    tokenizers: tuple[Any, ...]
-    encoders: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class ImageModels:
-    """The parts of an SDXL pipeline that were asked for, the others None; `device` and `dtype` hold for all
-    but the VAE, which is in float32. scheduler: the pipeline's scheduler config."""
-
-    unet: Any
-    controlnet: Any
-    vae: Any
-    text: TextEncoders | None
-    scheduler: dict[str, Any]
-    device: str
-    dtype: torch.dtype
-
-    @property
-    def channels(self) -> int:
-        """Latent channels C."""
-        return int(self.vae.config.latent_channels)
-
-    @property
-    def factor(self) -> int:
-        """Pixels a latent, f: the VAE halves the size between two of its levels."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
-
-    @property
-    def size_multiple(self) -> int:
-        """Picture sides must be multiples of this, or the UNet's skips do not meet what it upsamples."""
-        return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
 
 @dataclass(frozen=True)
@@ -89,109 +56,34 @@ class PromptEmbedding:
 class ImageCondition:
     """What the denoiser knows besides latents and timestep; every tensor has one row a latent.
 
-    text, pooled: as in PromptEmbedding. time_ids: (rows, 6), `micro_conditioning`. depth: (rows, 3, H, W)
-    in [0, 1], near is bright; None leaves the ControlNet out. control_scale: strength of the ControlNet.
+    text, pooled: as in PromptEmbedding. time_ids: (rows, 6), `micro_conditioning`. control: embedded
+    depth (rows, C', h, w), `embed_depth`; None leaves the ControlNet out. control_scale: its strength.
     """
 
     text: torch.Tensor
     pooled: torch.Tensor
     time_ids: torch.Tensor
-    depth: torch.Tensor | None
+    control: torch.Tensor | None
     control_scale: float
 
     def rows(self, index: torch.Tensor | slice) -> ImageCondition:
         """The condition of some rows."""
-        depth = None if self.depth is None else self.depth[index]
+        control = None if self.control is None else self.control[index]
         return ImageCondition(
-            self.text[index], self.pooled[index], self.time_ids[index], depth, self.control_scale
+            self.text[index], self.pooled[index], self.time_ids[index], control, self.control_scale
         )
 
     @staticmethod
     def join(branches: Sequence[ImageCondition]) -> ImageCondition:
         """The conditions of several branches, one after the other."""
-        depths = [b.depth for b in branches if b.depth is not None]
+        controls = [b.control for b in branches if b.control is not None]
         return ImageCondition(
             torch.cat([b.text for b in branches]),
             torch.cat([b.pooled for b in branches]),
             torch.cat([b.time_ids for b in branches]),
-            torch.cat(depths) if depths else None,
+            torch.cat(controls) if controls else None,
             branches[0].control_scale,
         )
-
-
-def load_image_models(cfg: ImageModelConfig, device: str, parts: Collection[Part]) -> ImageModels:
-    """Loads the `parts` of the pipeline of `cfg` onto `device`, frozen.
-
-    Raises WeightsError if weights are missing, corrupt or of another architecture.
-    """
-    dtype: torch.dtype = getattr(torch, cfg.dtype)
-    unet = controlnet = vae = text = None
-    if "unet" in parts:
-        unet = load_network(UNet2DConditionModel, cfg.base, "unet", device, dtype)
-    if "controlnet" in parts:
-        controlnet = load_network(ControlNetModel, cfg.controlnet, None, device, dtype)
-    if "vae" in parts:
-        ref, part = (cfg.base, "vae") if cfg.vae is None else (cfg.vae, None)
-        vae = load_network(AutoencoderKL, ref, part, device, torch.float32)
-    if "text" in parts:
-        text = _load_text(cfg, device, dtype)
-    config = resolve(cfg.base) / "scheduler" / "scheduler_config.json"
-    if not config.is_file():
-        raise missing(cfg.base, "scheduler/scheduler_config.json")
-    if unet is not None and controlnet is not None:
-        _check_pair(unet, controlnet)
-    return ImageModels(unet, controlnet, vae, text, json.loads(config.read_text()), device, dtype)
-
-
-def _check_pair(unet: Any, controlnet: Any) -> None:
-    """Raises WeightsError unless the ControlNet takes what the UNet takes."""
-    for key in ("in_channels", "cross_attention_dim"):
-        if unet.config[key] != controlnet.config[key]:
-            raise WeightsError(
-                f"the image ControlNet has {key} {controlnet.config[key]}, the UNet {unet.config[key]}; "
-                "set models.image.controlnet to one that was trained with models.image.base"
-            )
-
-
-def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEncoders:
-    tokenizers, encoders = [], []
-    for tokenizer, encoder, cls in _TEXT_ENCODERS:
-        folder = resolve(cfg.base) / tokenizer
-        if not folder.is_dir():
-            raise missing(cfg.base, tokenizer)
-        tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
-        encoders.append(load_network(cls, cfg.base, encoder, device, dtype))
-    return TextEncoders(tuple(tokenizers), tuple(encoders))
-
-
-def load_lora(models: ImageModels, weights: Path) -> None:
-    """Adds a LoRA file that plain diffusers reads to the UNet, at scale 1.
-
-    Raises InputError if the file is missing, is no safetensors file, or holds no LoRA of this UNet.
-    """
-    if not weights.is_file():
-        raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
-    loader = StableDiffusionXLLoraLoaderMixin
-    try:
-        state, alphas = loader.lora_state_dict(
-            str(weights.parent),
-            weight_name=weights.name,
-            unet_config=models.unet.config,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-        if not any(key.startswith("unet.") for key in state):
-            raise ValueError("no key starts with 'unet.'")
-        loader.load_lora_into_unet(state, alphas, models.unet)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{weights} is no LoRA of the configured image UNet ({first}); train it with the same models, "
-            "or give a safetensors file in diffusers' format"
-        ) from error
-    # Adapters come in the file's precision; the mixin's own `to` warns about modules it keeps in float32.
-    nn.Module.to(models.unet, models.device, models.dtype).requires_grad_(False)
-    log.info("loaded LoRA %s", weights)
 
 
 @torch.no_grad()
@@ -201,18 +93,18 @@ def encode_prompts(models: ImageModels, prompts: Sequence[str]) -> PromptEmbeddi
     A prompt that does not fit the tokenizer is cut, with a warning in the log. Source: SDXL, section 2.1.
     """
     assert models.text is not None, "load the part 'text'"
-    states, pooled = [], torch.empty(0)
+    states, pooled, cut = [], torch.empty(0), set[str]()
     for tokenizer, encoder in zip(models.text.tokenizers, models.text.encoders, strict=True):
         length = tokenizer.model_max_length
-        for prompt in prompts:
-            if len(tokenizer(prompt).input_ids) > length:
-                log.warning("prompt '%s' is longer than %d tokens; its end is not read", prompt, length)
+        cut.update(p for p in prompts if len(tokenizer(p, verbose=False).input_ids) > length)
         tokens = tokenizer(
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
         output = encoder(tokens.input_ids.to(models.device), output_hidden_states=True)
         states.append(output.hidden_states[-2])
         pooled = output[0]
+    for prompt in sorted(cut):
+        log.warning("the text encoders cannot read the end of the prompt '%s': too many tokens", prompt)
     return PromptEmbedding(torch.cat(states, dim=-1), pooled)
 
 
@@ -233,21 +125,30 @@ def check_size(models: ImageModels, height: int, width: int) -> None:
         )
 
 
+@torch.no_grad()
+def embed_depth(models: ImageModels, depth: torch.Tensor, max_batch: int) -> torch.Tensor:
+    """Depth maps (N, H, W) in [0, 1], near is bright -> the ControlNet's features of them (N, C', h, w)."""
+    pixels = depth.to(models.device, models.dtype)[:, None].expand(-1, 3, -1, -1)
+    return torch.cat([models.depth_embedding(chunk) for chunk in pixels.split(max_batch or len(pixels))])
+
+
 def frame_condition(
-    models: ImageModels, prompt: PromptEmbedding, depth: torch.Tensor, control_scale: float
+    models: ImageModels,
+    prompt: PromptEmbedding,
+    size: tuple[int, int],
+    control: torch.Tensor,
+    control_scale: float,
 ) -> ImageCondition:
-    """The condition of uncropped frames. prompt: one row a frame; depth: (N, H, W) in [0, 1].
+    """The condition of uncropped frames of `size` (H, W). prompt: one row a frame; control: `embed_depth`.
 
     control_scale 0 leaves the ControlNet out, which computes the same.
     """
-    rows, height, width = depth.shape
-    size = (height, width)
-    pixels = depth.to(models.device, models.dtype)[:, None]
+    rows = len(prompt.text)
     return ImageCondition(
         text=prompt.text,
         pooled=prompt.pooled,
         time_ids=micro_conditioning(size, (0, 0), size).to(models.device).expand(rows, -1),
-        depth=pixels.expand(-1, 3, -1, -1) if control_scale else None,
+        control=control if control_scale else None,
         control_scale=control_scale,
     )
 
@@ -285,12 +186,12 @@ def denoise(models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCond
     # Filled on the device: a number would be copied there, which waits for all that is queued.
     timesteps = torch.full((len(x),), timestep, device=x.device)
     residuals: dict[str, Any] = {}
-    if cond.depth is not None:
+    if cond.control is not None:
         down, mid = models.controlnet(
             latents,
             timesteps,
             encoder_hidden_states=text,
-            controlnet_cond=cond.depth.to(dtype),
+            controlnet_cond=cond.control.to(dtype),
             conditioning_scale=cond.control_scale,
             added_cond_kwargs=added,
             return_dict=False,

@@ -16,6 +16,7 @@ from i2v3d.diffusion.ddim import DDIM
 from i2v3d.models.sdxl import (
     check_size,
     denoise_in_chunks,
+    embed_depth,
     encode_images,
     encode_prompts,
     frame_condition,
@@ -49,13 +50,12 @@ def invert_keyframes(
     frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
     renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
     models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
-    check_size(models, renders.height, renders.width)
+    check_size(models, *renders.size)
     load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
 
-    prompt = encode_prompts(models, [cfg.inversion.prompt])
-    condition = frame_condition(
-        models, prompt.repeat(0, len(frames)), renders.depth, cfg.inversion.control_scale
-    )
+    prompt = encode_prompts(models, [cfg.inversion.prompt]).repeat(0, len(frames))
+    control = embed_depth(models, renders.depth, ctx.max_batch)
+    condition = frame_condition(models, prompt, renders.size, control, cfg.inversion.control_scale)
     clean = encode_images(models, renders.rgb, ctx.max_batch)
     ddim = DDIM.from_config(models.scheduler, cfg.inversion.steps)
 

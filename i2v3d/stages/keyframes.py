@@ -24,6 +24,7 @@ from i2v3d.models.sdxl import (
     ImageModels,
     check_size,
     decode_latents,
+    embed_depth,
     encode_prompts,
     frame_condition,
     load_image_models,
@@ -64,7 +65,7 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     inverted = _read_inverted(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
     models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
-    check_size(models, renders.height, renders.width)
+    check_size(models, *renders.size)
     load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
 
     latents = _sample(cfg, models, renders, inverted, ctx)
@@ -72,7 +73,7 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     for frame, picture in zip(frames, pictures, strict=True):
         write_rgb(out / frame_name(frame), picture)
         ctx.log_media(f"keyframes/{frame:04d}", out / frame_name(frame))
-    log.info("wrote %d keyframes of %dx%d", len(frames), renders.width, renders.height)
+    log.info("wrote %d keyframes of %dx%d", len(frames), *reversed(renders.size))
 
 
 def _sample(
@@ -86,7 +87,7 @@ def _sample(
         models,
         cfg.models.layers,
         keyframes,
-        _branches(keyframes, models, renders, inverted.prompt),
+        _branches(keyframes, models, renders, inverted.prompt, ctx.max_batch),
         masks,
         windows,
         ctx.max_batch,
@@ -101,17 +102,14 @@ def _sample(
 
 
 def _branches(
-    keyframes: KeyframesConfig, models: ImageModels, renders: Renders, source_prompt: str
+    keyframes: KeyframesConfig, models: ImageModels, renders: Renders, source_prompt: str, max_batch: int
 ) -> Branches:
     """The conditions of source, unconditional and conditional branch, one row a keyframe."""
     prompts = encode_prompts(models, [source_prompt, keyframes.negative_prompt, keyframes.prompt])
+    control = embed_depth(models, renders.depth, max_batch)
+    scale, rows = keyframes.control_scale, len(renders.frames)
     return Branches(
-        *(
-            frame_condition(
-                models, prompts.repeat(i, len(renders.frames)), renders.depth, keyframes.control_scale
-            )
-            for i in range(3)
-        )
+        *(frame_condition(models, prompts.repeat(i, rows), renders.size, control, scale) for i in range(3))
     )
 
 

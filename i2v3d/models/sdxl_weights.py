@@ -1,0 +1,158 @@
+"""SDXL's networks from disk: an SDXL pipeline folder, its depth ControlNet, a LoRA."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
+from safetensors import SafetensorError
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from i2v3d.config import ImageModelConfig
+from i2v3d.errors import InputError, WeightsError
+from i2v3d.models.weights import load_network, missing, resolve
+
+log = logging.getLogger(__name__)
+
+Part = Literal["unet", "controlnet", "vae", "text"]
+_TEXT_ENCODERS = (
+    ("tokenizer", "text_encoder", CLIPTextModel),
+    ("tokenizer_2", "text_encoder_2", CLIPTextModelWithProjection),
+)
+
+
+@dataclass(frozen=True)
+class TextEncoders:
+    """SDXL's two tokenizers and text encoders, in its order."""
+
+    tokenizers: tuple[Any, ...]
+    encoders: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class ImageModels:
+    """The parts of an SDXL pipeline that were asked for, the others None; `device` and `dtype` hold for all
+    but the VAE, which is in float32. scheduler: the pipeline's scheduler config.
+
+    depth_embedding is the ControlNet's first part, from pixels to its first features. It is the same at
+    every step, so it is taken out of `controlnet`, which reads the features instead of the pixels.
+    """
+
+    unet: Any
+    controlnet: Any
+    depth_embedding: Any
+    vae: Any
+    text: TextEncoders | None
+    scheduler: dict[str, Any]
+    device: str
+    dtype: torch.dtype
+
+    @property
+    def channels(self) -> int:
+        """Latent channels C."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent, f: the VAE halves the size between two of its levels."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def size_multiple(self) -> int:
+        """Picture sides must be multiples of this, or the UNet's skips do not meet what it upsamples."""
+        return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+
+def load_image_models(cfg: ImageModelConfig, device: str, parts: Collection[Part]) -> ImageModels:
+    """Loads the `parts` of the pipeline of `cfg` onto `device`, frozen.
+
+    Raises WeightsError if weights are missing, corrupt or of another architecture.
+    """
+    dtype: torch.dtype = getattr(torch, cfg.dtype)
+    unet = controlnet = depth_embedding = vae = text = None
+    if "unet" in parts:
+        unet = load_network(UNet2DConditionModel, cfg.base, "unet", device, dtype)
+    if "controlnet" in parts:
+        controlnet = load_network(ControlNetModel, cfg.controlnet, None, device, dtype)
+        depth_embedding = take_depth_embedding(controlnet)
+    if "vae" in parts:
+        ref, part = (cfg.base, "vae") if cfg.vae is None else (cfg.vae, None)
+        vae = load_network(AutoencoderKL, ref, part, device, torch.float32)
+    if "text" in parts:
+        text = _load_text(cfg, device, dtype)
+    config = resolve(cfg.base) / "scheduler" / "scheduler_config.json"
+    if not config.is_file():
+        raise missing(cfg.base, "scheduler/scheduler_config.json")
+    if unet is not None and controlnet is not None:
+        _check_pair(unet, controlnet)
+    scheduler = json.loads(config.read_text())
+    return ImageModels(unet, controlnet, depth_embedding, vae, text, scheduler, device, dtype)
+
+
+def take_depth_embedding(controlnet: Any) -> Any:
+    """Removes the embedding of the pixels from a ControlNet, which then reads features, and returns it."""
+    embedding = controlnet.controlnet_cond_embedding
+    controlnet.controlnet_cond_embedding = nn.Identity()
+    return embedding
+
+
+def _check_pair(unet: Any, controlnet: Any) -> None:
+    """Raises WeightsError unless the ControlNet takes what the UNet takes."""
+    for key in ("in_channels", "cross_attention_dim"):
+        if unet.config[key] != controlnet.config[key]:
+            raise WeightsError(
+                f"the image ControlNet has {key} {controlnet.config[key]}, the UNet {unet.config[key]}; "
+                "set models.image.controlnet to one that was trained with models.image.base"
+            )
+
+
+def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEncoders:
+    tokenizers, encoders = [], []
+    for tokenizer, encoder, cls in _TEXT_ENCODERS:
+        folder = resolve(cfg.base) / tokenizer
+        if not folder.is_dir():
+            raise missing(cfg.base, tokenizer)
+        tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+        encoders.append(load_network(cls, cfg.base, encoder, device, dtype))
+    return TextEncoders(tuple(tokenizers), tuple(encoders))
+
+
+def load_lora(models: ImageModels, weights: Path) -> None:
+    """Adds a LoRA file that plain diffusers reads to the UNet's own weights, at scale 1.
+
+    Raises InputError if the file is missing, is no safetensors file, or holds no LoRA of this UNet.
+    """
+    if not weights.is_file():
+        raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
+    loader = StableDiffusionXLLoraLoaderMixin
+    try:
+        state, alphas = loader.lora_state_dict(
+            str(weights.parent),
+            weight_name=weights.name,
+            unet_config=models.unet.config,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        if not any(key.startswith("unet.") for key in state):
+            raise ValueError("no key starts with 'unet.'")
+        loader.load_lora_into_unet(state, alphas, models.unet)
+        # Adapters come in the file's precision; the mixin's own `to` warns about modules kept in float32.
+        nn.Module.to(models.unet, models.device, models.dtype)
+        models.unet.fuse_lora()
+        models.unet.unload_lora()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{weights} is no LoRA of the configured image UNet ({first}); train it with the same models, "
+            "or give a safetensors file in diffusers' format"
+        ) from error
+    models.unet.requires_grad_(False)
+    log.info("loaded LoRA %s", weights)
