@@ -200,8 +200,8 @@ class _PassGroup:
         self.source = torch.stack([p.source for p in passes], dim=1)
         keyframes = ClipCondition.join([p.condition for p in passes])
         sources = [p.source_condition for p in passes]
-        self.without_source = ClipCondition.join([keyframes.unconditional(), keyframes])
-        self.with_source = ClipCondition.join([*sources, self.without_source])
+        self.with_source = ClipCondition.join([*sources, keyframes.unconditional(), keyframes])
+        self.without_source = self.with_source.clips(slice(len(passes), None))
         self.visible = LayerMask(torch.cat([p.visible for p in passes]))
 
     def in_pass_order(self, x: Tensor) -> Tensor:

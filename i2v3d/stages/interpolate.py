@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -67,6 +67,27 @@ def interpolate_segment(
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
     schedule = edm.EDMSchedule.from_config(models.scheduler, settings.steps)
     _check_inversion(inverted, clip, schedule, inputs["interpolation_inversion"])
+    guided = _guided_interpolation(cfg, models, clip, inverted, keyframes, ctx.max_batch)
+    start = _start_latents(inverted, clip, schedule, settings.seed)
+    first, last = clip.numbers[0], clip.numbers[-1]
+    log.info("segment %d: frames %d to %d in %d steps", cfg.segment, first, last, schedule.steps)
+    with ctx.bar(f"interpolate segment {cfg.segment}") as bar:
+        latents = edm.sample(start, guided, schedule, bar)
+    _write_frames(models, latents, clip.numbers, out)
+    log.info("wrote frames %d to %d", first, last)
+    ctx.log_media("interpolate/middle_frame", out / frame_name((first + last) // 2))
+
+
+def _guided_interpolation(
+    cfg: InterpolateStage,
+    models: VideoModels,
+    clip: CoarseClip,
+    inverted: InvertedClip,
+    keyframes: Sequence[Tensor],
+    max_batch: int,
+) -> GuidedInterpolation:
+    """The denoiser of the segment, conditioned on its first and last keyframe, each (3, H, W)."""
+    settings = cfg.interpolate
     denoiser = ClipDenoiser(models.unet, models.controlnet, settings.control_scale)
     control = denoiser.control(clip.depth)
     forward, backward = (
@@ -80,28 +101,15 @@ def interpolate_segment(
         )
         for keyframe, end in zip(keyframes, ENDS, strict=True)
     )
-    guided = GuidedInterpolation(
+    return GuidedInterpolation(
         denoiser,
         forward,
         backward if settings.direction == "both" else None,
         fusion_rule(settings.direction, settings.interp_strength),
         settings.guidance,
         _injection_layers(models, cfg.models.layers, settings),
-        ctx.max_batch,
+        max_batch,
     )
-    log.info(
-        "segment %d: frames %d to %d, %d steps",
-        cfg.segment,
-        clip.numbers[0],
-        clip.numbers[-1],
-        schedule.steps,
-    )
-    start = _start_latents(inverted, clip, schedule, settings.seed)
-    with ctx.bar(f"interpolate segment {cfg.segment}") as bar:
-        latents = edm.sample(start, guided, schedule, bar)
-    _write_frames(models, latents, clip.numbers, out)
-    middle = clip.numbers[len(clip.numbers) // 2]
-    ctx.log_media("interpolate/middle_frame", out / frame_name(middle))
 
 
 def _read_keyframe(folder: Path, clip: CoarseClip, index: int) -> Tensor:

@@ -55,13 +55,8 @@ def invert_segment(
     )
     time_ids = added_time_ids(inversion.fps, inversion.motion_bucket, inversion.noise_aug).to(models.device)
     condition = _both_directions(denoiser, clip, first, last, time_ids, inversion.compat_unflipped_depth)
-    log.info(
-        "segment %d: frames %d to %d, %d steps",
-        cfg.segment,
-        clip.numbers[0],
-        clip.numbers[-1],
-        schedule.steps,
-    )
+    ends = (clip.numbers[0], clip.numbers[-1])
+    log.info("segment %d: frames %d to %d in %d steps", cfg.segment, *ends, schedule.steps)
 
     def denoise(x: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
         return denoiser.in_chunks(x, sigma, condition, ctx.max_batch)
@@ -78,6 +73,7 @@ def invert_segment(
         reversed_latents=last.latents,
         time_ids=time_ids,
     ).save(out)
+    log.info("wrote %d noise levels of %d frames, forward and reversed", len(trajectory), len(clean))
 
 
 def _both_directions(
