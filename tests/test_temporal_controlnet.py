@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,18 @@ def test_it_survives_saving_and_loading(tmp_path: Path) -> None:
     assert all(torch.equal(saved[name], loaded[name]) for name in saved)
     for before, after in zip(_flat(controlnet, 1.0)[0], _flat(again, 1.0)[0], strict=True):
         torch.testing.assert_close(before, after)
+
+
+def test_a_checkpoint_of_the_published_class_loads(tmp_path: Path) -> None:
+    seeded(tiny_controlnet).save_pretrained(tmp_path, safe_serialization=True)
+    path = tmp_path / "config.json"
+    config = {**json.loads(path.read_text()), "_class_name": "ControlNetSDVModel"}
+    del config["cumulative_residuals"]
+    path.write_text(json.dumps(config))
+    controlnet, report = TemporalControlNet.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert controlnet.residual_gains == [2, 2, 2, 1]
 
 
 @pytest.mark.parametrize(("channels", "scale"), [((8,), 1), ((8, 8), 2), ((8, 8, 16, 16), 8)])
