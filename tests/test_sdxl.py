@@ -191,6 +191,27 @@ def test_a_missing_repository_is_told_with_the_command_that_fetches_it(
     )
 
 
+def test_a_pinned_revision_of_the_local_cache_is_read(
+    config: ImageModelConfig, models: ImageModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Laid out as `hf download` leaves it, with the variant's file names."""
+    from huggingface_hub import constants
+
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "models--someone--some-model" / "snapshots" / revision
+    models.unet.save_pretrained(snapshot / "unet", variant="fp16")
+    models.text.encoders[0].save_pretrained(snapshot / "text_encoder", variant="fp16")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    ref = WeightsRef("someone/some-model", revision, None, "fp16", 7.5, "a licence")
+    assert resolve(ref) == snapshot
+    for network, part in ((models.unet, "unet"), (models.text.encoders[0], "text_encoder")):
+        loaded = load_network(type(network), ref, part, "cpu", torch.float32)
+        for name, value in network.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value)
+    with pytest.raises(WeightsError, match="is not in the local model cache"):
+        load_network(type(models.vae), ref, "vae", "cpu", torch.float32)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="a/b/image does not exist"):
         resolve(reference(tmp_path / "a/b/image"))
