@@ -19,6 +19,7 @@ def make_flat(mesh: bpy.types.Mesh) -> None:
     attribute = mesh.color_attributes[0].name if len(mesh.color_attributes) else None
     for material in set(filter(None, mesh.materials)):
         material.use_nodes = True
+        material.cycles.emission_sampling = "NONE"  # else every face counts as a lamp, a million of them
         _check_textures(material)
         _link_flat(material.node_tree, attribute)
 

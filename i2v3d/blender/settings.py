@@ -24,6 +24,7 @@ _OFF = (
     "use_multiview",
     "use_stamp",
     "use_placeholder",
+    "use_persistent_data",  # saves nothing where objects move, and edits can go stale
 )
 GPU_BACKENDS = {"cuda": ("OPTIX", "CUDA"), "mps": ("METAL",), "xpu": ("ONEAPI",)}
 
@@ -55,7 +56,6 @@ def _configure_frame(render: bpy.types.RenderSettings, width: int, height: int, 
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
     render.film_transparent = True  # alpha 0 where nothing is seen
     render.dither_intensity = 0.0
-    render.use_persistent_data = True  # meshes and textures stay with the renderer between frames
     render.threads_mode = "FIXED" if threads else "AUTO"
     if threads:
         render.threads = threads
@@ -94,6 +94,7 @@ def _configure_cycles(cycles: bpy.types.PropertyGroup, samples: int) -> None:
     cycles.film_exposure = 1.0
     for bounces in ("max", "diffuse", "glossy", "transmission", "volume"):
         setattr(cycles, f"{bounces}_bounces", 0)
+    cycles.use_light_tree = False  # without bounces lights are never sampled, but sorting them costs seconds
     cycles.transparent_max_bounces = TRANSPARENT_BOUNCES
     cycles.use_auto_tile = False
     cycles.texture_limit_render = "OFF"
