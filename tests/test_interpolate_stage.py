@@ -230,6 +230,18 @@ def test_both_keyframes_matter_and_forward_only_forgets_the_last(
     assert np.array_equal(forward, world.interpolate(tmp_path / "usual", direction="forward"))
 
 
+def test_half_precision_networks_keep_a_float32_state(
+    world: World, expected: np.ndarray, tmp_path: Path
+) -> None:
+    half = World(dataclasses.replace(world.models, dtype="bfloat16"), world.inputs)
+    inverted = half.invert(tmp_path / "inversion")
+    usual = InvertedClip.load(world.inputs["interpolation_inversion"], "cpu")
+    assert inverted.forward.dtype == torch.float32
+    assert float((inverted.forward[-1] - usual.forward[-1]).norm() / usual.forward[-1].norm()) < 0.03
+    frames = half.interpolate(tmp_path / "out")
+    assert np.abs(frames.astype(float) - expected).mean() < 3
+
+
 def test_another_number_of_steps_than_the_inversion_is_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"interpolate\.steps is 5 but .* was inverted in 3 steps"):
         world.interpolate(tmp_path / "out", steps=5)
