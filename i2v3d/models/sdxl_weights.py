@@ -88,12 +88,13 @@ def load_image_models(cfg: ImageModelConfig, device: str, parts: Collection[Part
         vae = load_network(AutoencoderKL, ref, part, device, torch.float32)
     if "text" in parts:
         text = _load_text(cfg, device, dtype)
-    config = resolve(cfg.base) / "scheduler" / "scheduler_config.json"
-    if not config.is_file():
-        raise missing(cfg.base, "scheduler/scheduler_config.json")
     if unet is not None and controlnet is not None:
         _check_pair(unet, controlnet)
-    scheduler = json.loads(config.read_text())
+    try:
+        config = resolve(cfg.base) / "scheduler" / "scheduler_config.json"
+        scheduler = json.loads(config.read_text())
+    except (OSError, ValueError) as error:
+        raise missing(cfg.base, "a readable scheduler/scheduler_config.json") from error
     return ImageModels(unet, controlnet, depth_embedding, vae, text, scheduler, device, dtype)
 
 
@@ -120,7 +121,10 @@ def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEn
         folder = resolve(cfg.base) / tokenizer
         if not folder.is_dir():
             raise missing(cfg.base, tokenizer)
-        tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+        try:
+            tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+        except (OSError, ValueError) as error:
+            raise missing(cfg.base, f"a readable {tokenizer}") from error
         encoders.append(load_network(cls, cfg.base, encoder, device, dtype))
     return TextEncoders(tuple(tokenizers), tuple(encoders))
 
@@ -143,6 +147,8 @@ def load_lora(models: ImageModels, weights: Path) -> None:
         )
         if not any(key.startswith("unet.") for key in state):
             raise ValueError("no key starts with 'unet.'")
+        if any(key.startswith("text_encoder") for key in state):
+            log.warning("%s has a part for text encoders, which is not used", weights)
         loader.load_lora_into_unet(state, alphas, models.unet)
         # Adapters come in the file's precision; the mixin's own `to` warns about modules kept in float32.
         nn.Module.to(models.unet, models.device, models.dtype)

@@ -116,7 +116,7 @@ def load_network(
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{folder} is no {cls.__name__}: {first}; {_refetch(ref)}") from error
     lacking = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
     if lacking:
