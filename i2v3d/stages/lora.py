@@ -82,7 +82,7 @@ def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: Stage
         save_lora(models.unet, out)
         shutil.copytree(ctx.work / "validation", out / "validation", dirs_exist_ok=True)
     _write_history(out / "loss.csv", history)
-    log.info("wrote %s", out / LORA_FILE)
+    log.info("wrote %s after %d steps", LORA_FILE, len(history))
 
 
 def _trainable(cfg: ImageModelConfig, device: str) -> ImageModelConfig:
@@ -112,15 +112,19 @@ def _train(
     """The training loop; leaves the adapter in the UNet and validation pictures in the work folder."""
     check_resolution(models, cfg.resolution)
     ctx.work.mkdir(parents=True, exist_ok=True)
-    trainer = LoraTrainer(
-        models.unet,
-        add_lora(models.unet, cfg.rank, cfg.target_modules, cfg.seed),
-        prompts,
-        photo_pool(models, photo, cfg.resolution, cfg.mirror),
-        view_pool(models, views, cfg.resolution) if cfg.lambda_views else None,
-        DDIMScheduler.from_config(models.scheduler).alphas_cumprod,
-        cfg,
+    parameters = add_lora(models.unet, cfg.rank, cfg.target_modules, cfg.seed)
+    crops = photo_pool(models, photo, cfg.resolution, cfg.mirror)
+    renders = view_pool(models, views, cfg.resolution) if cfg.lambda_views else None
+    log.info(
+        "training %d parameters of %d layers on %d crops of the photo and %d views at %d pixels",
+        sum(p.numel() for p in parameters.values()),
+        len(parameters) // 2,
+        len(crops.latents),
+        0 if renders is None else len(renders.latents),
+        cfg.resolution,
     )
+    alpha_bar = DDIMScheduler.from_config(models.scheduler).alphas_cumprod
+    trainer = LoraTrainer(models.unet, parameters, prompts, crops, renders, alpha_bar, cfg)
     history = _resume(ctx.work / CHECKPOINT, trainer, cfg)
     with ctx.bar("lora") as bar:
         for step in range(len(history) + 1, cfg.steps + 1):
