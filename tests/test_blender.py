@@ -17,10 +17,13 @@ from scipy.spatial import ConvexHull
 
 from i2v3d import geometry
 from i2v3d.blender import api
-from i2v3d.config import ViewsConfig
-from i2v3d.images import read_depth, read_flow, read_mask, read_rgb
+from i2v3d.config import RenderConfig, ViewsConfig
+from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.spec import ObjectSpec, SceneSpec, TransformKey
+from i2v3d.stages.context import StageContext
+from i2v3d.stages.render import render_passes
+from i2v3d.stages.views import render_views
 from tests.blender_scenes import (
     HEIGHT,
     LOOK_ALONG_Y,
@@ -42,12 +45,11 @@ PICTURE_DEPTH_M, PICTURE_FOCAL_PX = 3.0, 60.0
 
 @dataclass(frozen=True)
 class Rendered:
-    """A scene, its finished passes and what was reported."""
+    """A scene and its finished passes."""
 
     folder: Path
     out: Path
     spec: SceneSpec
-    report: api.RenderReport
 
     @property
     def cameras(self) -> dict[str, Any]:
@@ -72,10 +74,12 @@ def render(folder: Path, spec: SceneSpec, out: Path, samples: int) -> Rendered:
     """Renders all frames of a scene that has its .blend."""
     out.mkdir()
     frames = range(1, spec.frames + 1)
-    report = api.render_frames(
-        folder, out, frames=frames, samples=samples, device="cpu", on_frame=ignore_step
-    )
-    return Rendered(folder, out, spec, report)
+    api.render_frames(folder, out, frames=frames, samples=samples, device="cpu", on_frame=ignore_step)
+    return Rendered(folder, out, spec)
+
+
+def context(folder: Path) -> StageContext:
+    return StageContext(device="cpu", max_batch=0, work=folder / "work")
 
 
 # ---------------------------------------------------------------- scenes
@@ -157,7 +161,10 @@ def texture() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]) -> Rendered:
-    """A textured plane whose texels are the frame's pixels, with nothing around it."""
+    """A textured plane whose texels are the frame's pixels, with nothing around it, rendered by the stage.
+
+    The photo differs from the first frame by 1 everywhere.
+    """
     folder = tmp_path_factory.mktemp("picture")
     plane = folder / "meshes" / "plane.glb"
     picture_plane(plane, texture, PICTURE_FOCAL_PX, (WIDTH / 2, HEIGHT / 2), PICTURE_DEPTH_M)
@@ -165,7 +172,13 @@ def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]
         folder, (ObjectSpec("plane", "foreground", "meshes/plane.glb", (0.0, 3.0, 0.0)),), frames=2
     )
     api.save_blend(folder)
-    return render(folder, spec, folder / "out", samples=1)
+    photo = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    photo[8:-8, 8:-8] = texture
+    write_rgb(folder / "photo.png", photo ^ 1)
+    out = folder / "out"
+    out.mkdir()
+    render_passes(RenderConfig(samples=1), {"scene": folder}, out, context(folder))
+    return Rendered(folder, out, spec)
 
 
 # ---------------------------------------------------------------- cameras
@@ -298,6 +311,15 @@ def test_a_frame_alone_is_the_frame_of_the_shot(moving: Rendered, tmp_path: Path
     assert json.loads((tmp_path / "cameras.json").read_text())["frames"] == [3]
 
 
+def test_the_stage_reports_what_it_rendered(picture: Rendered) -> None:
+    metrics = json.loads((picture.out / "metrics.json").read_text())
+    seen = (HEIGHT - 16) * (WIDTH - 16) / (HEIGHT * WIDTH)
+    assert metrics["frames"] == 2 and metrics["renderer"] == "CPU"
+    assert metrics["photo_psnr_db"] == pytest.approx(20 * np.log10(255))
+    assert metrics["foreground_max"] == metrics["visible_min"] == pytest.approx(seen)
+    assert metrics["depth_range_m"] == pytest.approx([PICTURE_DEPTH_M, PICTURE_DEPTH_M])
+
+
 # ---------------------------------------------------------------- the .blend is the scene
 EDIT = """
 import os, sys, bpy
@@ -344,7 +366,7 @@ VIEWS = ViewsConfig(
 @pytest.fixture(scope="module")
 def views(moving: Rendered, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
     out = tmp_path_factory.mktemp("views")
-    api.render_view_set(moving.folder, out, config=VIEWS, device="cpu", on_frame=ignore_step)
+    render_views(VIEWS, {"scene": moving.folder}, out, context(out))
     return out, json.loads((out / "cameras.json").read_text())
 
 
