@@ -16,10 +16,10 @@ from i2v3d.artifacts import frame_name
 from i2v3d.config import InterpolateConfig, InterpolationInversionConfig, VideoLayers, VideoModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
 from i2v3d.images import read_rgb, write_mask, write_rgb
+from i2v3d.segments import InvertedClip
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
-from i2v3d.stages.segment import InvertedClip
 from tests.image_family import write_renders
 from tests.video_family import CHANNELS, FACTOR, write_tiny_video_family
 

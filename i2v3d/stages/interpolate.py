@@ -26,8 +26,7 @@ from i2v3d.models.video_denoiser import (
     InjectionLayers,
 )
 from i2v3d.randomness import frame_noise
-from i2v3d.stages.context import StageContext
-from i2v3d.stages.segment import (
+from i2v3d.segments import (
     CoarseClip,
     InvertedClip,
     PictureCondition,
@@ -35,6 +34,7 @@ from i2v3d.stages.segment import (
     read_coarse_clip,
     read_picture,
 )
+from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from i2v3d.config import Count, Index, InterpolationInversionConfig, VideoModelC
 from i2v3d.diffusion import edm
 from i2v3d.models.svd import added_time_ids, encode_frames, load_video_models
 from i2v3d.models.video_denoiser import ClipCondition, ClipDenoiser
-from i2v3d.stages.context import StageContext
-from i2v3d.stages.segment import (
+from i2v3d.segments import (
     CoarseClip,
     InvertedClip,
     PictureCondition,
     picture_condition,
     read_coarse_clip,
 )
+from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
 
