@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from i2v3d.stages.registry import STAGES
 
 log = logging.getLogger("i2v3d")
 RESULTS = "results"
+# Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
+PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
 
 DESCRIPTION = """\
 One image in, a video with exact 3D control out.
@@ -89,6 +92,8 @@ def run_stage(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--log", type=Path, help="file for the full log, tracebacks included")
     options = parser.parse_args(words)
     set_up_logging(options.log)
+    for variable, value in PROCESS_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
 
     from i2v3d.plan import Node
     from i2v3d.runner import Job, Settings, run_job

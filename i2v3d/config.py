@@ -217,6 +217,7 @@ class RecipeConfig:
     """What a family wants of the other groups, which refer to it: steps, rates, the length of a shot.
 
     memory_mb: resident memory to ask a cluster for, of a job that runs one of the networks.
+    max_batch: images a network call that fit the cards the family is meant for.
     """
 
     frames: Count
@@ -226,6 +227,7 @@ class RecipeConfig:
     keyframe_steps: Count
     interpolate_steps: Count
     memory_mb: Count
+    max_batch: Index
 
 
 @section
