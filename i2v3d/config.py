@@ -223,8 +223,10 @@ class RecipeConfig:
     frames: Count
     lora_rank: Count
     lora_steps: Count
+    lora_batch: Count
     lora_learning_rate: Positive
     keyframe_steps: Count
+    keyframe_guidance: Positive
     interpolate_steps: Count
     memory_mb: Count
     max_batch: Index
