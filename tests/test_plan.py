@@ -51,7 +51,7 @@ def _changed(variant: Variant, path: str, value: object) -> Variant:
         ("lora.rank", 3, "lora"),
         ("models.image.dtype", "bfloat16", "lora"),
         ("keyframes.inversion.prompt", "x", "keyframe_inversion"),
-        ("keyframes.guidance", 2.0, "keyframes"),
+        ("keyframes.guidance", 3.0, "keyframes"),
         ("interpolate.inversion.fps", 9, "interpolation_inversion"),
         ("interpolate.guidance", 2.0, "interpolate"),
         ("assemble.crf", 3, "assemble"),
