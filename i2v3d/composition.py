@@ -87,7 +87,7 @@ def _sibling_keys(conf: Path, full_key: str) -> set[str]:
     """Keys that stand where `full_key` does, in any file of its group (or in config.yaml)."""
     group, *rest = full_key.split(".")
     files = sorted((conf / group).glob("*.yaml")) if rest else [conf / "config.yaml"]
-    found: set[str] = set()
+    found: set[str] = set() if rest else set(_groups(conf))
     for file in files:
         node: Any = yaml.safe_load(file.read_text())
         for part in rest[:-1]:

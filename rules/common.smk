@@ -4,10 +4,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from i2v3d.composition import compose_variants
-from i2v3d.errors import I2V3DError
+from i2v3d.errors import I2V3DError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.plan import (
     Node,
@@ -46,13 +46,16 @@ def hydra_words():
     )
 
 
+def refuse(message):
+    """Ends snakemake with one line that says what to mend; a WorkflowError would add where in this file."""
+    logger.error(f"i2v3d: error: {message}")
+    sys.exit(2)
+
+
 def plan_run():
     """Composes, validates and writes the plan; a mistake of the user ends here, before any work."""
-    unknown = set(config) - OPTIONS
-    if unknown:
-        raise WorkflowError(
-            f"--config {unknown.pop()} is unknown; known: {', '.join(sorted(OPTIONS))}"
-        )
+    for word in set(config) - OPTIONS:
+        refuse(f"--config {word} is unknown; {nearest(word, OPTIONS)}")
     try:
         fingerprints = Fingerprints(CACHE / "plan" / "fingerprints.json")
         multirun = str(config.get("multirun", False)).lower() == "true"
@@ -62,7 +65,7 @@ def plan_run():
         fingerprints.save()
         write_plan(plan, CACHE, SETTINGS)
     except I2V3DError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
     return plan
 
 
