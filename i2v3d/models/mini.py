@@ -246,7 +246,10 @@ def video_controlnet() -> nn.Module:
     from i2v3d.models.temporal_controlnet import TemporalControlNet
 
     return TemporalControlNet(
-        **VIDEO_UNET_CONFIG, conditioning_channels=3, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
+        **VIDEO_UNET_CONFIG,
+        conditioning_channels=3,
+        conditioning_embedding_out_channels=CONDITIONING_CHANNELS,
+        cumulative_residuals=False,
     )
 
 
@@ -333,7 +336,12 @@ def write_tokenizer(path: Path) -> None:
     _write_json(path / "special_tokens_map.json", special)
     _write_json(
         path / "tokenizer_config.json",
-        {"tokenizer_class": "CLIPTokenizer", "model_max_length": MAX_TOKENS, "do_lower_case": True, **special},
+        {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": MAX_TOKENS,
+            "do_lower_case": True,
+            **special,
+        },
     )
 
 

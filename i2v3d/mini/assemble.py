@@ -1,0 +1,60 @@
+"""`python -m i2v3d.mini.assemble --weights weights/local --out weights/mini`: trained parts to one family on disk."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from torch import nn
+
+from i2v3d.mini.loop import load_half
+from i2v3d.models.mini import COMPONENTS, copy_image_decoder, write_family
+
+PARTS: dict[str, str] = {
+    "image/vae": "vae",
+    "image/text_encoder": "te1",
+    "image/text_encoder_2": "te2",
+    "image/unet": "unet",
+    "image_controlnet": "controlnet",
+    "video/image_encoder": "vision",
+    "video/unet": "vunet",
+    "video_controlnet": "vcontrolnet",
+}
+"""Where each weight file of a training folder belongs in the family."""
+
+SUMS = "SHA256SUMS"
+
+
+def trained_networks(weights: Path) -> dict[str, nn.Module]:
+    """Every network of the family with the weights of a training folder.
+
+    The video autoencoder is the image autoencoder: its decoder starts as an exact copy, frame by frame.
+    Raises WeightsError if a part is missing or does not fit.
+    """
+    networks: dict[str, nn.Module] = {name: build() for name, build in COMPONENTS.items()}
+    for name, file in PARTS.items():
+        load_half(networks[name], weights / f"{file}.safetensors")
+    copy_image_decoder(networks["image/vae"], networks["video/vae"])
+    return networks
+
+
+def write_checksums(family: Path) -> None:
+    """Writes SHA256SUMS of every file but the card, in the format of `sha256sum -c`."""
+    files = sorted(p for p in family.rglob("*") if p.is_file() and p.name not in (SUMS, "README.md"))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(family)}" for path in files]
+    (family / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Parses the command line and writes the family."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="folder of trained fp16 weights")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the family")
+    arguments = parser.parse_args()
+    write_family(arguments.out, trained_networks(arguments.weights))
+    write_checksums(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
