@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from i2v3d.errors import ArtifactError, ConfigError
 
@@ -72,28 +75,44 @@ def publish(out: Path) -> Iterator[Path]:
 
     A reader sees either no directory or a whole one, also when two processes build the same one: the
     first rename wins and the later copy is dropped, since equal keys mean equal contents. On an error
-    the half-written folder is removed. Raises ArtifactError if `out` lies on an unwritable or full disk.
+    the half-written folder is removed, and what killed processes of this machine left is, too. Files get
+    the read permissions of their folder. Raises ArtifactError if `out` lies on an unwritable or full disk.
     """
-    temporary = out.parent / f".{out.name}.tmp-{os.getpid()}"
+    temporary = out.parent / f".{out.name}.tmp-{platform.node()}-{os.getpid()}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_abandoned(out)
         temporary.mkdir()
     except OSError as error:
-        raise ArtifactError(
-            f"cannot write below {out.parent}: {error.strerror}; free or unlock it"
-        ) from error
+        raise ArtifactError(f"cannot write in {out.parent}: {error.strerror}; free or unlock it") from error
     try:
         yield temporary
+        _share(temporary)
         if out.is_dir() and not any(out.iterdir()):
             out.rmdir()  # Snakemake may have made the empty folder
         try:
             temporary.rename(out)
         except OSError as error:
             if not out.is_dir():
-                raise ArtifactError(f"cannot publish {out}: {error.strerror}") from error
+                raise ArtifactError(f"cannot publish {out}: {error.strerror}; free or unlock it") from error
             shutil.rmtree(temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     shutil.rmtree(work_dir(out), ignore_errors=True)
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Removes half-written folders of processes of this machine that are no more, and of this one."""
+    for folder in out.parent.glob(f".{out.name}.tmp-{platform.node()}-*"):
+        process = int(folder.name.rsplit("-", 1)[1])
+        if process == os.getpid() or not psutil.pid_exists(process):
+            shutil.rmtree(folder)
+
+
+def _share(folder: Path) -> None:
+    """Makes files as readable as the folder: safetensors writes them for their owner alone."""
+    readable = folder.stat().st_mode & 0o444
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | readable)

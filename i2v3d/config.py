@@ -1,30 +1,15 @@
-"""The types of every configuration group: one frozen dataclass each, validated when it is built.
+"""The types of every configuration group: one frozen section each, validated when it is built.
 
-Values live in conf/*.yaml; nothing here has a default. Sections are built from plain data by `build`,
-which refuses unknown keys, missing keys and values of another type or out of range, and says which.
+Values live in conf/*.yaml; nothing here has a default. `i2v3d.sections` says how sections are built.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from i2v3d.errors import ConfigError, nearest
-
-T = TypeVar("T")
-
-
-@dataclass_transform(frozen_default=True)
-def section(cls: type[T]) -> type[T]:
-    """Makes a class a frozen section that refuses unknown keys and numbers that are not finite."""
-    made = dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
-    return cast(type[T], made)
-
+from i2v3d.sections import section
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -366,48 +351,3 @@ class TrackingConfig:
     mode: Literal["offline", "online", "disabled"]
     project: str
     entity: str | None
-
-
-def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """Builds a section from plain data (what YAML or JSON holds).
-
-    Raises ConfigError naming the first wrong key as `where.key`, what it holds and what was expected;
-    unknown keys come first, with the nearest known names.
-    """
-    try:
-        return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
-    except ValidationError as error:
-        errors = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
-        first = errors[0]
-        path = ".".join([where, *(str(part) for part in first["loc"])])
-        if first["type"] == "unexpected_keyword_argument":
-            known = _field_names(cls, first["loc"][:-1])
-            message = f"{path} is not an option; {nearest(str(first['loc'][-1]), known)}"
-        elif first["type"] in ("missing", "missing_argument"):
-            message = f"{path} is missing; add it to the configuration"
-        else:
-            expected = first["msg"][0].lower() + first["msg"][1:]
-            message = f"{path} is {json.dumps(first['input'])[:80]}; {expected}"
-        raise ConfigError(message) from error
-
-
-def plain(section: object) -> dict[str, Any]:
-    """A section as plain data, the inverse of `build`."""
-    data: dict[str, Any] = TypeAdapter(type(section)).dump_python(section, mode="json")
-    return data
-
-
-def _field_names(cls: Any, loc: tuple[int | str, ...]) -> set[str]:
-    """Names of the fields of the section that the path `loc` points to inside section `cls`."""
-    for part in loc:
-        if isinstance(part, str):
-            cls = _section_in(get_type_hints(cls).get(part))
-    return {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
-
-
-def _section_in(annotation: Any) -> Any:
-    """The section class inside an annotation such as tuple[Section, ...] or Section | None."""
-    if dataclasses.is_dataclass(annotation):
-        return annotation
-    found = (_section_in(argument) for argument in get_args(annotation))
-    return next((section for section in found if section is not None), None)

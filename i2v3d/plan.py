@@ -18,9 +18,10 @@ from typing import Any
 
 from i2v3d.artifacts import keyframe_numbers, segment_name
 from i2v3d.composition import Variant
-from i2v3d.config import ModelsConfig, RuntimeConfig, TrackingConfig, build, plain
+from i2v3d.config import ModelsConfig, RuntimeConfig, TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.fingerprint import Fingerprints
+from i2v3d.sections import build, plain
 from i2v3d.stages.registry import STAGES, Stage
 
 TOP_LEVEL = {"run", "seed"}

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.blender.machine import check_machine
-from i2v3d.config import ModelsConfig, SceneConfig, WeightsRef, build
+from i2v3d.config import ModelsConfig, SceneConfig, WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
 from i2v3d.plan import Plan
+from i2v3d.sections import build
 from i2v3d.stages.scene import check_scene
 
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up

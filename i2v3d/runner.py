@@ -12,10 +12,11 @@ from typing import Any
 
 from i2v3d import tracking
 from i2v3d.artifacts import publish, segment_name, work_dir
-from i2v3d.config import RuntimeConfig, TrackingConfig, build
+from i2v3d.config import RuntimeConfig, TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.plan import Node
 from i2v3d.provenance import Meter, machine, versions
+from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES, Stage
 

@@ -1,5 +1,9 @@
 """Frame numbers, and finished folders that appear in one piece."""
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,27 @@ def test_the_first_of_two_equal_results_stays(tmp_path: Path) -> None:
         early.rename(out)
     assert (out / "who").read_text() == "early"
     assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f".key.tmp-{platform.node()}-{gone.pid}"
+    alive = tmp_path / f".key.tmp-{platform.node()}-{os.getppid()}"
+    elsewhere = tmp_path / ".key.tmp-another.machine-1"
+    for folder in (left, alive, elsewhere):
+        folder.mkdir()
+    with publish(tmp_path / "key"):
+        pass
+    assert (left.exists(), alive.exists(), elsewhere.exists()) == (False, True, True)
+
+
+def test_published_files_are_as_readable_as_their_folder(tmp_path: Path) -> None:
+    with publish(tmp_path / "key") as folder:
+        (folder / "weights").write_text("1")
+        (folder / "weights").chmod(0o600)
+    readable = (tmp_path / "key").stat().st_mode & 0o444
+    assert (tmp_path / "key" / "weights").stat().st_mode & 0o444 == readable
 
 
 def test_an_empty_folder_made_beforehand_is_replaced(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d.config import ModelsConfig, WeightsRef, build
+from i2v3d.config import ModelsConfig, WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.preflight import check_sizes, check_writable
+from i2v3d.sections import build
 
 REF = WeightsRef(source="", revision=None, subfolder=None, variant=None, size_gb=0.0, licence="none")
 Scene = namedtuple("Scene", "width height")

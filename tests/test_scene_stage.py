@@ -15,11 +15,12 @@ from PIL import Image
 
 from i2v3d import geometry
 from i2v3d.blender.api import render_frames
-from i2v3d.config import SceneConfig, build
+from i2v3d.config import SceneConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import read_mask, read_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.spec import SceneSpec
+from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.scene import build_scene, check_scene
 

@@ -122,7 +122,7 @@ def test_report_and_graph_are_written(finished: Path) -> None:
 
 def test_equal_seeds_give_identical_frames_in_fresh_processes(finished: Path, tmp_path: Path) -> None:
     folder = make_checkout(tmp_path / "checkout")
-    done = snakemake(folder, overrides=QUICK, cores=1)
+    done = snakemake(folder, overrides=QUICK)
     assert done.returncode == 0, done.stdout[-5000:]
     first, second = (read_video(f / "results/demo/base/video.mp4") for f in (finished, folder))
     assert np.array_equal(first, second)

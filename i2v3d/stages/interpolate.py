@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import Index, InterpolateConfig, VideoLayers, VideoModelConfig, section
+from i2v3d.config import Index, InterpolateConfig, VideoLayers, VideoModelConfig
 from i2v3d.diffusion import edm
 from i2v3d.diffusion.fusion import fusion_rule
 from i2v3d.diffusion.masks import nearest_resize
@@ -26,6 +26,7 @@ from i2v3d.models.video_denoiser import (
     InjectionLayers,
 )
 from i2v3d.randomness import frame_noise
+from i2v3d.sections import section
 from i2v3d.segments import (
     CoarseClip,
     InvertedClip,

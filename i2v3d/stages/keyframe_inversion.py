@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from i2v3d.artifacts import keyframe_numbers
-from i2v3d.config import Count, ImageModelConfig, KeyframeInversionConfig, section
+from i2v3d.config import Count, ImageModelConfig, KeyframeInversionConfig
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.models.sdxl import (
     check_size,
@@ -24,6 +24,7 @@ from i2v3d.models.sdxl import (
     load_lora,
 )
 from i2v3d.renders import frame_count, read_renders
+from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from i2v3d.artifacts import frame_name, keyframe_numbers, require
-from i2v3d.config import Count, ImageModelConfig, KeyframesConfig, section
+from i2v3d.config import Count, ImageModelConfig, KeyframesConfig
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.keyframes import sample_keyframes, start_latents
 from i2v3d.diffusion.masks import FrameMasks, LayerMask
@@ -32,6 +32,7 @@ from i2v3d.models.sdxl import (
 )
 from i2v3d.randomness import frame_noise
 from i2v3d.renders import Renders, frame_count, read_renders
+from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from i2v3d.artifacts import frame_name, list_frames, require
-from i2v3d.config import ImageModelConfig, LoraConfig, section
+from i2v3d.config import ImageModelConfig, LoraConfig
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.errors import ArtifactError, ConfigError
@@ -45,6 +45,7 @@ from i2v3d.models.sdxl import (
     micro_conditioning,
 )
 from i2v3d.randomness import noise
+from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

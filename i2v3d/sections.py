@@ -1,0 +1,71 @@
+"""How a configuration section is made, built from plain data, and turned back into it.
+
+A section is a frozen dataclass without defaults. `build` refuses unknown keys, missing keys and values of another
+type or out of range, and says which option it is and what was expected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from i2v3d.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def section(cls: type[T]) -> type[T]:
+    """Makes a class a frozen section that refuses unknown keys and numbers that are not finite."""
+    made = dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+    return cast(type[T], made)
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Builds a section from plain data (what YAML or JSON holds).
+
+    Raises ConfigError naming the first wrong key as `where.key`, what it holds and what was expected;
+    unknown keys come first, with the nearest known names.
+    """
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        errors = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
+        first = errors[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])])
+        if first["type"] == "unexpected_keyword_argument":
+            known = _field_names(cls, first["loc"][:-1])
+            message = f"{path} is not an option; {nearest(str(first['loc'][-1]), known)}"
+        elif first["type"] in ("missing", "missing_argument"):
+            message = f"{path} is missing; add it to the configuration"
+        else:
+            expected = first["msg"][0].lower() + first["msg"][1:]
+            message = f"{path} is {json.dumps(first['input'])[:80]}; {expected}"
+        raise ConfigError(message) from error
+
+
+def plain(section: object) -> dict[str, Any]:
+    """A section as plain data, the inverse of `build`."""
+    data: dict[str, Any] = TypeAdapter(type(section)).dump_python(section, mode="json")
+    return data
+
+
+def _field_names(cls: Any, loc: tuple[int | str, ...]) -> set[str]:
+    """Names of the fields of the section that the path `loc` points to inside section `cls`."""
+    for part in loc:
+        if isinstance(part, str):
+            cls = _section_in(get_type_hints(cls).get(part))
+    return {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section class inside an annotation such as tuple[Section, ...] or Section | None."""
+    if dataclasses.is_dataclass(annotation):
+        return annotation
+    found = (_section_in(argument) for argument in get_args(annotation))
+    return next((section for section in found if section is not None), None)
