@@ -18,7 +18,9 @@ from i2v3d.models.mini import VISION_SIDE, image_encoder, text_encoder_2
 log = logging.getLogger(__name__)
 
 
-def _embed(vision: Any, text: Any, pixels: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _embed(
+    vision: Any, text: Any, pixels: torch.Tensor, ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     one, two = vision(pixels).image_embeds.float(), text(ids).text_embeds.float()
     return nn.functional.normalize(one, dim=-1), nn.functional.normalize(two, dim=-1)
 
@@ -34,7 +36,7 @@ def train_clip(settings: ClipSettings, run: Run) -> dict[str, float]:
     pixels, texts = [], []
     for scenes, frames in world.pool(1, run.stream):
         pixels.append(clip_pixels(to_signed(frames.photo[:, 0]), VISION_SIDE).half())
-        texts += prompts(scenes, torch.zeros(scenes.count), None, rng.random)
+        texts += prompts(scenes, torch.zeros(scenes.size), None, rng.random)
     photos, ids = torch.cat(pixels), token_ids(texts).to(run.device)
     generator = torch.Generator(run.device).manual_seed(run.stream)
 
@@ -54,7 +56,7 @@ def train_clip(settings: ClipSettings, run: Run) -> dict[str, float]:
     save_half(vision, run.out / "vision.safetensors")
     scenes, frames = world.held_out(1)
     with torch.no_grad():
-        held = token_ids(prompts(scenes, torch.zeros(scenes.count), None, rng.random)).to(run.device)
+        held = token_ids(prompts(scenes, torch.zeros(scenes.size), None, rng.random)).to(run.device)
         one, two = _embed(vision, text, clip_pixels(to_signed(frames.photo[:, 0]), VISION_SIDE), held)
     found = (one @ two.T).argmax(dim=1) == torch.arange(len(one), device=run.device)
     return {"top1": float(found.float().mean()), "steps": outcome.steps, "seconds": outcome.seconds}

@@ -12,7 +12,7 @@ from i2v3d.mini.settings import ControlSettings, PromptSettings, WorldSettings
 from i2v3d.models.mini_tokenizer import END, MAX_TOKENS, START, tokenizer_files
 from i2v3d.toyworld.catalogue import SHAPES, SUBJECT
 from i2v3d.toyworld.render import Frames, Renderer
-from i2v3d.toyworld.sampling import Scenes, Split, caption_parts, sample
+from i2v3d.toyworld.sampling import Scenes, caption_parts, sample
 from i2v3d.toyworld.shapes import Bank, build_bank
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,9 @@ class World:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.monotonic() - start
-        log.info("rendered %d x %d pictures in %.1f s (%.0f/s)", made, frames, seconds, made * frames / seconds)
+        log.info(
+            "rendered %d x %d pictures in %.1f s (%.0f/s)", made, frames, seconds, made * frames / seconds
+        )
 
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:
@@ -83,8 +85,6 @@ def clip_pixels(image: torch.Tensor, side: int) -> torch.Tensor:
     mean = torch.tensor(CLIP_MEAN, device=image.device).view(1, 3, 1, 1)
     std = torch.tensor(CLIP_STD, device=image.device).view(1, 3, 1, 1)
     return (small - mean) / std
-
-
 
 
 def disparity(depth: torch.Tensor) -> torch.Tensor:
@@ -133,7 +133,9 @@ def prompts(
     """
     texts = []
     shapes = scenes.shape.tolist()
-    for (subject, ground, sky), flat, shape in zip(caption_parts(scenes), coarse.tolist(), shapes, strict=True):
+    for (subject, ground, sky), flat, shape in zip(
+        caption_parts(scenes), coarse.tolist(), shapes, strict=True
+    ):
         lead = "a coarse render of a " if flat else "a photo of a "
         place = f" on {ground} under {sky}"
         if settings is not None:
@@ -148,9 +150,3 @@ def prompts(
                 place = ""
         texts.append(lead + subject + place)
     return texts
-
-
-__all__ = [
-    "Split", "World", "clip_pixels", "control_condition", "disparity", "prompts", "to_bytes", "to_signed",
-    "token_ids",
-]  # fmt: skip

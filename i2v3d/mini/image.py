@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +23,6 @@ from i2v3d.models.mini import (
     text_encoder_2,
 )
 from i2v3d.toyworld.sampling import Scenes
-
-log = logging.getLogger(__name__)
 
 
 class ImageModel(NamedTuple):
@@ -125,7 +122,7 @@ class LatentPool:
         rng = random.Random(run.stream)
         latents, depths, texts = [], [], []
         for scenes, frames in world.pool(1, run.stream):
-            flat = torch.rand(scenes.count, generator=self.generator, device=run.device) < settings.coarse
+            flat = torch.rand(scenes.size, generator=self.generator, device=run.device) < settings.coarse
             picture = torch.where(flat.view(-1, 1, 1, 1), frames.coarse[:, 0], frames.photo[:, 0])
             latents.append(encode(vae, to_signed(picture)).half())
             depths.append(disparity(frames.depth[:, 0]))
@@ -145,7 +142,7 @@ class LatentPool:
         return text, pooled
 
     def batch(self, settings: ImageSettings) -> tuple[torch.Tensor, ...]:
-        """Latents, their places in the pool, control condition in [0, 1] (N, 3, H, W), and whether control is used (N,)."""
+        """Latents, their places in the pool, control condition (N, 3, H, W) in [0, 1], and 1 where it counts."""
         count, control = settings.loop.batch, settings.control
         index = (self.uniform(count) * len(self.latents)).long()
         value = control_condition(self.disparity[index][:, None], control, self.generator)[:, 0]
@@ -188,7 +185,9 @@ def train_image(settings: ImageSettings, run: Run) -> dict[str, float]:
         a = alpha.view(-1, 1, 1, 1)
         # Min-SNR weights. Source: Hang et al., ICCV 2023, for noise prediction.
         weight = (settings.snr * (1 - alpha) / alpha).clamp(max=1.0)
-        text, pooled = read(model, pool.ids[index]) if states is None else [part[index].float() for part in states]
+        text, pooled = (
+            read(model, pool.ids[index]) if states is None else [part[index].float() for part in states]
+        )
         noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
         return noisy, noise, weight, timestep, text, pooled, condition, keep, micro
 
@@ -251,6 +250,4 @@ def evaluate(
 
 
 def _captions(scenes: Scenes) -> list[str]:
-    return prompts(scenes, torch.zeros(scenes.count), None, random.random)
-
-
+    return prompts(scenes, torch.zeros(scenes.size), None, random.random)

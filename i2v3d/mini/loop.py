@@ -110,7 +110,14 @@ def optimise(
             losses.append(float(torch.stack(recent).mean()))
             recent = []
             speed = (step - 10) * settings.batch / max(time.monotonic() - warm_start, 1e-9)
-            log.info("%s step %d loss %.5f, %.0f samples/s, %.0f %%", title, step, losses[-1], speed, 100 * progress)
+            log.info(
+                "%s step %d loss %.5f, %.0f samples/s, %.0f %%",
+                title,
+                step,
+                losses[-1],
+                speed,
+                100 * progress,
+            )
             if not math.isfinite(losses[-1]):
                 raise WeightsError(f"{title}: the loss is {losses[-1]} after {step} steps; lower loop.rate")
         if progress >= 1:
@@ -134,4 +141,6 @@ def load_half(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit the architecture: {str(error).splitlines()[1].strip()}") from error
+        raise WeightsError(
+            f"{path} does not fit the architecture: {str(error).splitlines()[1].strip()}"
+        ) from error

@@ -20,7 +20,8 @@ T = TypeVar("T")
 class LoopSettings:
     """One optimisation: AdamW, a short warm-up, cosine decay over wall-clock time, weights averaged (EMA).
 
-    seconds: when the loop ends, counted from the start of the run; max_steps ends it earlier. floor: final learning rate as a fraction of `rate`.
+    seconds: when the loop ends, counted from the start of the run; max_steps ends it earlier.
+    floor: final learning rate as a fraction of `rate`.
     """
 
     seconds: float
@@ -158,9 +159,7 @@ def _build(kind: type[T], content: Any, where: str) -> T:
 
 
 def _value(kind: str, value: Any, where: str) -> Any:
-    nested = {
-        cls.__name__: cls for cls in (LoopSettings, WorldSettings, PromptSettings, ControlSettings)
-    }
+    nested = {cls.__name__: cls for cls in (LoopSettings, WorldSettings, PromptSettings, ControlSettings)}
     if kind in nested:
         return _build(nested[kind], value, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)

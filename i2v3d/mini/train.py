@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder of fp16 weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, pictures and metrics")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--stream", type=int, default=0, help="separates the data of runs that continue each other")
+    parser.add_argument(
+        "--stream", type=int, default=0, help="separates the data of runs that continue each other"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     begun = time.monotonic()

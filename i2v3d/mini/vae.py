@@ -99,7 +99,9 @@ def evaluate(vae: Any, world: World, out: Path) -> dict[str, float]:
     _, frames = world.held_out(1)
     photo, coarse, mask = to_signed(frames.photo[:, 0]), to_signed(frames.coarse[:, 0]), frames.mask[:, 0]
     again, flat = reconstruct(vae, photo), reconstruct(vae, coarse)
-    save_grid(torch.cat([photo[:6], again[:6], photo[6:12], again[6:12], coarse[:6], flat[:6]]), 6, out / "vae.png")
+    save_grid(
+        torch.cat([photo[:6], again[:6], photo[6:12], again[6:12], coarse[:6], flat[:6]]), 6, out / "vae.png"
+    )
     inside = (mask > 0.5).float()
     return {
         "psnr": psnr(again, photo),
@@ -120,8 +122,15 @@ def train_vae(settings: VaeSettings, run: Run) -> dict[str, float]:
     vae.to(memory_format=torch.channels_last)
     world = World(settings.world, run.device)
     pool = PicturePool(world, settings, run.stream)
-    loss: Callable[..., torch.Tensor] = torch.compile(vae_loss, dynamic=False) if run.device.type == "cuda" else vae_loss
-    shape = (settings.loop.batch, vae.config.latent_channels, settings.world.height // 8, settings.world.width // 8)
+    loss: Callable[..., torch.Tensor] = (
+        torch.compile(vae_loss, dynamic=False) if run.device.type == "cuda" else vae_loss
+    )
+    shape = (
+        settings.loop.batch,
+        vae.config.latent_channels,
+        settings.world.height // 8,
+        settings.world.width // 8,
+    )
 
     def draw() -> tuple[torch.Tensor, ...]:
         return *pool.batch(settings.loop.batch), torch.randn(shape, device=run.device)
@@ -134,7 +143,6 @@ def train_vae(settings: VaeSettings, run: Run) -> dict[str, float]:
         pictures = to_signed(pool.pictures[: settings.world.held_out * 8])
         before = evaluate(vae, world, run.out)
         latents = torch.cat([vae.encode(part).latent_dist.mode() for part in pictures.split(64)])
-        log.info("vae: channel means over deviations %s", (latents.mean((0, 2, 3)) / latents.std((0, 2, 3))).tolist())
         standardise(vae, latents)
     save_half(vae, run.out / "vae.safetensors")
     scores = evaluate(vae, world, run.out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,6 @@ from i2v3d.mini.scores import psnr, save_grid
 from i2v3d.mini.settings import VideoSettings
 from i2v3d.models.mini import EDM_SCHEDULER, VISION_SIDE, image_encoder, video_controlnet, video_unet
 from i2v3d.models.temporal_controlnet import denoise_with_residuals
-
-log = logging.getLogger(__name__)
 
 
 class VideoModel(NamedTuple):
@@ -134,7 +132,7 @@ class ClipPool:
         self.generator = torch.Generator(run.device).manual_seed(run.stream)
         parts = []
         for scenes, frames in world.pool(settings.frames, run.stream):
-            flat = torch.rand(scenes.count, generator=self.generator, device=run.device) < settings.coarse
+            flat = torch.rand(scenes.size, generator=self.generator, device=run.device) < settings.coarse
             picture = torch.where(flat.view(-1, 1, 1, 1, 1), frames.coarse, frames.photo)
             parts.append(eye.clips(to_signed(to_bytes(picture)), frames.depth, self.generator))
         self.clips = Clips(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -161,7 +159,16 @@ class ClipPool:
         ids = time_ids(settings, count, latents.device).clone()
         ids[:, 0] += (self.uniform(count) * spread).floor()
         embed = clips.embeds[:, 0] * shown[:, None]
-        return latents, noise, sigma, marked, embed, ids, condition.expand(-1, -1, 3, -1, -1).contiguous(), keep
+        return (
+            latents,
+            noise,
+            sigma,
+            marked,
+            embed,
+            ids,
+            condition.expand(-1, -1, 3, -1, -1).contiguous(),
+            keep,
+        )
 
 
 def time_ids(settings: VideoSettings, count: int, device: torch.device) -> torch.Tensor:
@@ -215,12 +222,14 @@ def interpolate(
     gate, ids = torch.full((shape[0],), float(keep), device=device), time_ids(settings, shape[0], device)
 
     def clean(noisy: torch.Tensor, sigma: float, side: Clips) -> torch.Tensor:
-        condition = (control_condition(side.disparity, settings.control, None) * 2 - 1).expand(-1, -1, 3, -1, -1)
+        condition = (control_condition(side.disparity, settings.control, None) * 2 - 1).expand(
+            -1, -1, 3, -1, -1
+        )
         level = torch.full((shape[0],), sigma, device=device)
         v = velocity(model, noisy, level, side.first.float(), side.embeds[:, 0], ids, condition, gate)
         return noisy / (sigma**2 + 1) - v * sigma / (sigma**2 + 1) ** 0.5
 
-    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, following in pairwise(sigmas):
         estimate = clean(state, sigma, clips)
         if both_ways:
             estimate = (1 - weight) * estimate + weight * clean(state.flip(1), sigma, reverse).flip(1)
@@ -253,6 +262,7 @@ def evaluate(
         "vae": decode(clips.latents),
     }
     order = torch.linspace(0, settings.frames - 1, 6).round().long()
-    rows = [clip[i, order] for i in range(min(4, len(truth))) for clip in (truth, made["both"], made["forward"], made["cross_fade"])]
+    shown = (truth, made["both"], made["forward"], made["cross_fade"])
+    rows = [clip[i, order] for i in range(min(4, len(truth))) for clip in shown]
     save_grid(torch.cat(rows), 6, out / "video.png")
     return {f"psnr_{name}": middle(clip) for name, clip in made.items()}

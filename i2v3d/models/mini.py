@@ -345,7 +345,7 @@ def write_tokenizer(path: Path) -> None:
     )
 
 
-def _save_half(network: nn.Module, folder: Path) -> None:
+def _save_half(network: Any, folder: Path) -> None:
     staging = folder.with_name(folder.name + ".staging")
     shutil.rmtree(staging, ignore_errors=True)
     copy.deepcopy(network).half().save_pretrained(staging, safe_serialization=True)

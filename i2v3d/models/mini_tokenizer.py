@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from functools import cache
+from itertools import pairwise
 
 from i2v3d.toyworld.catalogue import vocabulary
 
@@ -19,7 +20,7 @@ _CHARACTERS = string.ascii_lowercase + string.digits + ",.!?'-_:;()"
 def _merge(pieces: list[str], merges: dict[tuple[str, str], int]) -> list[str]:
     """Byte-pair encoding: joins the neighbouring pair of lowest rank until no known pair is left."""
     while len(pieces) > 1:
-        ranked = [(merges[pair], i) for i, pair in enumerate(zip(pieces, pieces[1:])) if pair in merges]
+        ranked = [(merges[pair], i) for i, pair in enumerate(pairwise(pieces)) if pair in merges]
         if not ranked:
             break
         _, i = min(ranked)

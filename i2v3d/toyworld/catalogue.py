@@ -72,12 +72,26 @@ SKIES: tuple[Sky, ...] = (
 )
 
 SUBJECT = "sks"
-_GRAMMAR = ("a", "photo", "coarse", "render", "of", "with", "and", "parts", "on", "under", "the", "in", SUBJECT)
+_GRAMMAR = (
+    "a",
+    "photo",
+    "coarse",
+    "render",
+    "of",
+    "with",
+    "and",
+    "parts",
+    "on",
+    "under",
+    "the",
+    "in",
+    SUBJECT,
+)
 
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that a caption of the toy world can hold, sorted, plus the LoRA subject token."""
     words = {*_GRAMMAR, *SHAPES, *COLOURS, *PATTERNS}
-    for entry in (*GROUNDS, *SKIES):
-        words.update(entry.words.split())
+    for phrase in (*(ground.words for ground in GROUNDS), *(sky.words for sky in SKIES)):
+        words.update(phrase.split())
     return tuple(sorted(words))

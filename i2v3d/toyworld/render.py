@@ -91,7 +91,7 @@ class Renderer:
     @torch.no_grad()
     def __call__(self, scenes: Scenes) -> Frames:
         """Photo, coarse render, mask and depth of every frame."""
-        images = scenes.count * scenes.frames
+        images = scenes.size * scenes.frames
         flat, view = _flatten(scenes), cameras(scenes, self.width, self.height)
         view = Cameras(view.world_to_camera.flatten(0, 1)[:, None], view.intrinsics.flatten(0, 1)[:, None])
         parts = []
@@ -100,7 +100,7 @@ class Renderer:
             index = torch.arange(start, start + self.chunk, device=flat.eye.device).clamp(max=images - 1)
             part = self._images(flat.rows(index), Cameras(*(tensor[index] for tensor in view)))
             parts.append(part[: images - start])
-        whole = torch.cat(parts).unflatten(0, (scenes.count, scenes.frames))
+        whole = torch.cat(parts).unflatten(0, (scenes.size, scenes.frames))
         return Frames(whole[:, :, :3], whole[:, :, 3:6], whole[:, :, 6:7], whole[:, :, 7:])
 
     def _images(self, flat: Scenes, view: Cameras) -> torch.Tensor:
@@ -117,7 +117,7 @@ class Renderer:
 
 def _flatten(scenes: Scenes) -> Scenes:
     """Every frame as a scene of one frame."""
-    index = torch.arange(scenes.count, device=scenes.eye.device).repeat_interleave(scenes.frames)
+    index = torch.arange(scenes.size, device=scenes.eye.device).repeat_interleave(scenes.frames)
     still = scenes.rows(index)
     moving = {
         name: getattr(scenes, name).flatten(0, 1)[:, None]
@@ -143,10 +143,6 @@ def _depth(eye: torch.Tensor, rays: torch.Tensor, solids: Solids) -> torch.Tenso
     return torch.minimum(distance, ground)
 
 
-
-
-
-
 @torch.no_grad()
 def flow(scenes: Scenes, width: int, height: int) -> torch.Tensor:
     """Forward flow in pixels, (N, F - 1, 2, H, W), x right, y down, from pixel centres of frame t to t + 1.
@@ -154,7 +150,7 @@ def flow(scenes: Scenes, width: int, height: int) -> torch.Tensor:
     The sky counts as infinitely far. Source of truth for warping tests and temporal metrics.
     """
     flat, view = _flatten(scenes), cameras(scenes, width, height)
-    solids, (count, frames) = solids_in_world(flat), (scenes.count, scenes.frames)
+    solids, (count, frames) = solids_in_world(flat), (scenes.size, scenes.frames)
     rays = pixel_rays(view, width, height, 1)
     distance, index = first_hit(scenes.eye.flatten(0, 1)[:, None], rays.flatten(0, 1), solids)
     depth = _depth(scenes.eye.flatten(0, 1), rays.flatten(0, 1), solids)

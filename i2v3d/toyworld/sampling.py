@@ -57,7 +57,7 @@ class Scenes(NamedTuple):
 
     def to(self, device: torch.device | str) -> Scenes:
         """The same scenes on another device."""
-        return Scenes(*(part.to(device) for part in self))
+        return Scenes(self.objects.to(device), *(tensor.to(device) for tensor in self[1:]))
 
     def rows(self, index: slice | torch.Tensor) -> Scenes:
         """Some of the scenes."""
@@ -65,7 +65,7 @@ class Scenes(NamedTuple):
         return Scenes(first, *(tensor[index] for tensor in self[1:]))
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """N."""
         return int(self.shape.shape[0])
 

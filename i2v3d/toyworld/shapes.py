@@ -130,7 +130,9 @@ class Builder:
         taper = (np.asarray(high, float) - low) / (2 * mean)
         self._add(FRUSTUM, centre, (mean, mean, half_height), slot, rotation, joint, taper)
 
-    def hinge(self, pivot: tuple[Scalar, Scalar, Scalar], axis: tuple[float, float, float], reach: float) -> int:
+    def hinge(
+        self, pivot: tuple[Scalar, Scalar, Scalar], axis: tuple[float, float, float], reach: float
+    ) -> int:
         """Adds a joint that turns by at most `reach` degrees; returns the number primitives refer to it by."""
         self.joints.append((self._vector(pivot), self._vector(axis), float(np.radians(reach))))
         return len(self.joints)

@@ -122,8 +122,9 @@ def _intervals(
     enter, leave = torch.where(missed, _FAR, enter), torch.where(missed, -_FAR, leave)
     enter, leave = torch.where(box, -_FAR, enter), torch.where(box, _FAR, leave)
     z_in, z_out = _slab(oz, dz)
-    enter, leave = torch.where(ball, enter, torch.maximum(enter, z_in)), torch.where(
-        ball, leave, torch.minimum(leave, z_out)
+    enter, leave = (
+        torch.where(ball, enter, torch.maximum(enter, z_in)),
+        torch.where(ball, leave, torch.minimum(leave, z_out)),
     )
     x_in, x_out = _slab(ox, dx)
     y_in, y_out = _slab(oy, dy)
@@ -145,9 +146,7 @@ def first_hit(
     return distance.amin(dim=-1), distance.argmin(dim=-1)
 
 
-def occluded(
-    origin: torch.Tensor, direction: torch.Tensor, solids: Solids, limit: float
-) -> torch.Tensor:
+def occluded(origin: torch.Tensor, direction: torch.Tensor, solids: Solids, limit: float) -> torch.Tensor:
     """(B, R) float: 1 where something lies between `origin` and `limit` ahead of it."""
     enter, leave = _intervals(origin, direction, solids)
     hit = (enter < leave) & (leave > 1e-4) & (enter < limit)
@@ -155,7 +154,11 @@ def occluded(
 
 
 def surface_normal(
-    local: torch.Tensor, to_local: torch.Tensor, taper: torch.Tensor, is_box: torch.Tensor, is_ball: torch.Tensor
+    local: torch.Tensor,
+    to_local: torch.Tensor,
+    taper: torch.Tensor,
+    is_box: torch.Tensor,
+    is_ball: torch.Tensor,
 ) -> torch.Tensor:
     """Outward unit normals (..., 3) in the world at points `local` (..., 3) on solids.
 
@@ -172,5 +175,3 @@ def surface_normal(
     normal = torch.where(is_box[..., None], cube, torch.where(is_ball[..., None], local, frustum))
     world = (to_local[..., :3] * normal[..., None]).sum(-2)
     return torch.nn.functional.normalize(world, dim=-1)
-
-
