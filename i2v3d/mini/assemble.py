@@ -1,4 +1,4 @@
-"""`python -m i2v3d.mini.assemble --weights weights/local --out weights/mini`: trained parts to one family on disk."""
+"""Trained parts to one family: `python -m i2v3d.mini.assemble --weights weights/local --out weights/mini`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def _embed(
 def train_clip(settings: ClipSettings, run: Run) -> dict[str, float]:
     """Trains both towers on photos and their captions; writes te2.safetensors and vision.safetensors.
 
-    run.weights: not used, the pair starts fresh. Returns the held-out top-1 rate of finding a photo's caption.
+    run.weights: not used, the pair starts fresh. Returns the held-out top-1 rate of finding a photo's
+    caption.
     """
     world, rng = World(settings.world, run.device), random.Random(run.stream)
     vision, text = image_encoder().to(run.device), text_encoder_2().to(run.device)

@@ -1,4 +1,4 @@
-"""Training data: pools of rendered scenes that stay on the device, and what the networks are conditioned on."""
+"""Training data: pools of rendered scenes that stay on the device, and the networks' conditions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def to_signed(image: torch.Tensor) -> torch.Tensor:
 
 
 def clip_pixels(image: torch.Tensor, side: int) -> torch.Tensor:
-    """Images (N, 3, H, W) in [-1, 1] as the CLIP vision tower wants them, resized as diffusers' SVD pipeline does."""
+    """Images (N, 3, H, W) in [-1, 1] for the CLIP vision tower, resized as in diffusers' SVD pipeline."""
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
         _resize_with_antialiasing,
     )
@@ -95,10 +95,10 @@ def disparity(depth: torch.Tensor) -> torch.Tensor:
 def control_condition(
     inverse_depth: torch.Tensor, control: ControlSettings, generator: torch.Generator | None
 ) -> torch.Tensor:
-    """Disparity (N, F, 1, H, W) scaled by one range a shot to [0, 1]: 1 = nearest point of the shot, 0 = far away.
+    """Disparity (N, F, 1, H, W) scaled by one range a shot: 1 = nearest point of the shot, 0 = far away.
 
-    With a generator, augmented as pipelines vary: the shot's nearest point may lie outside these frames, and a
-    wall may close the background. Without one, exact.
+    With a generator, augmented as pipelines vary: the shot's nearest point may lie outside these frames,
+    and a wall may close the background. Without one, exact.
     """
     value = inverse_depth.float()
     nearest = value.amax(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-6)

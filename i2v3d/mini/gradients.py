@@ -1,7 +1,7 @@
 """Loss and gradients of one batch: plainly, or replayed as a CUDA graph.
 
-The miniature networks are so small that launching their kernels takes the host longer than running them takes the
-GPU; a captured step is launched at once.
+The miniature networks are so small that launching their kernels takes the host longer than running them
+takes the GPU; a captured step is launched at once.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def plain(
 def captured(
     loss: Loss, draw: Draw, parameters: Sequence[nn.Parameter], device: torch.device
 ) -> Callable[[], torch.Tensor]:
-    """As `plain`, with forward and backward pass replayed as one CUDA graph; plain where that is not possible.
+    """As `plain`, but forward and backward pass are one CUDA graph, where that is possible.
 
-    loss must be free of random numbers, host synchronisation and branches on values; draw must return tensors of
-    the same shapes every time.
+    loss must be free of random numbers, host synchronisation and branches on values; draw must return
+    tensors of the same shapes every time.
     """
     if device.type != "cuda":
         return plain(loss, draw, parameters, device)
@@ -87,8 +87,9 @@ def _capture(loss: Loss, draw: Draw, parameters: Sequence[nn.Parameter]) -> Call
 
 
 def fold_time_convolutions(network: nn.Module) -> None:
-    """Computes every 3x1x1 convolution over (B, C, F, h, w) as a 2D one over (B, C, F, h * w): the same numbers,
-    by kernels that are much faster in half precision. Parameters stay where they are."""
+    """Computes every 3x1x1 convolution over (B, C, F, h, w) as a 2D one over (B, C, F, h * w): the same
+    numbers, by kernels that are much faster in half precision. Parameters stay where they are.
+    """
 
     def forward(self: nn.Conv3d, volume: torch.Tensor) -> torch.Tensor:
         flat = nn.functional.conv2d(volume.flatten(3), self.weight[..., 0], self.bias, padding=(1, 0))

@@ -57,7 +57,7 @@ def alphas_cumprod(device: torch.device) -> torch.Tensor:
 
 
 def read(model: ImageModel, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Text states (N, tokens, width) and pooled embedding (N, width), as SDXL takes them from both encoders."""
+    """Text states (N, tokens, width) of both encoders and the pooled embedding (N, width), as in SDXL."""
     one, two = model.te1(ids, output_hidden_states=True), model.te2(ids, output_hidden_states=True)
     return torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1), two.text_embeds
 
@@ -142,7 +142,7 @@ class LatentPool:
         return text, pooled
 
     def batch(self, settings: ImageSettings) -> tuple[torch.Tensor, ...]:
-        """Latents, their places in the pool, control condition (N, 3, H, W) in [0, 1], and 1 where it counts."""
+        """Latents, their places in the pool, conditions (N, 3, H, W) in [0, 1], and 1 where they count."""
         count, control = settings.loop.batch, settings.control
         index = (self.uniform(count) * len(self.latents)).long()
         value = control_condition(self.disparity[index][:, None], control, self.generator)[:, 0]

@@ -76,8 +76,8 @@ def optimise(
     run: Run,
     title: str,
 ) -> Outcome:
-    """Follows `gradients()`, which fills the parameters' gradients for a batch it draws itself and returns the
-    loss (see i2v3d.mini.gradients), and leaves the averaged weights in `parameters`.
+    """Follows `gradients()`, which fills the parameters' gradients for a batch it draws itself and returns
+    the loss (see i2v3d.mini.gradients), and leaves the averaged weights in `parameters`.
 
     Raises WeightsError when the loss stops being finite (checked when logging).
     """

@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def psnr(image: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> float:
-    """Mean over images of 10 log10(peak^2 / MSE) in dB, peak-to-peak 2; weight (N, 1, H, W): where it counts."""
+    """Mean over images of 10 log10(2^2 / MSE) in dB; weight (N, 1, H, W): where errors count."""
     error = (image.float().clamp(-1, 1) - truth.float().clamp(-1, 1)) ** 2
     if weight is None:
         weight = torch.ones_like(error[:, :1])

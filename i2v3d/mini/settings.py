@@ -1,6 +1,7 @@
 """Types of conf/mini/*.yaml. Nothing here has a default; unknown and missing keys are refused.
 
-Plain dataclasses rather than i2v3d.config, so that training runs where only PyTorch and diffusers are installed.
+Plain dataclasses rather than i2v3d.config, so that training runs where only PyTorch and diffusers are
+installed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class LoopSettings:
 
 @dataclasses.dataclass(frozen=True)
 class WorldSettings:
-    """The data: seed of bank and scenes, pictures held on the device, seconds spent rendering them at most."""
+    """The data: seed of bank and scenes, pictures held on the device, most seconds to render them."""
 
     seed: int
     variants: int
@@ -88,8 +89,8 @@ class PromptSettings:
 @dataclasses.dataclass(frozen=True)
 class ControlSettings:
     """Depth control. keep: chance that it is used; init: gain of the control convolutions' first weights;
-    range: largest factor by which the shot's nearest point is nearer than this picture's; wall: chance of a far
-    wall, and its nearest and farthest distance in metres."""
+    range: largest factor by which the shot's nearest point is nearer than this picture's; wall: chance of a
+    far wall, and its nearest and farthest distance in metres."""
 
     keep: float
     init: float
@@ -120,8 +121,9 @@ class ImageSettings:
 @dataclasses.dataclass(frozen=True)
 class VideoSettings:
     """Video UNet and temporal depth ControlNet. sigma_mean, sigma_std: log-normal noise levels;
-    drop: chance of no image condition; augmentation: noise on the conditioning image; fps_id_low, fps_id_high,
-    motion_bucket: SVD's added time ids, the frame rate drawn anew for every clip; coarse: fraction of flat clips."""
+    drop: chance of no image condition; augmentation: noise on the conditioning image; fps_id_low,
+    fps_id_high, motion_bucket: SVD's added time ids, the frame rate drawn anew for every clip; coarse:
+    fraction of flat clips."""
 
     world: WorldSettings
     loop: LoopSettings
@@ -140,7 +142,7 @@ class VideoSettings:
 
 
 def load(path: Path, kind: type[T]) -> T:
-    """Reads a YAML file into one of the settings above. Raises ConfigError on unknown, missing or mistyped keys."""
+    """Reads one of the settings above. Raises ConfigError on unknown, missing or mistyped keys."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     return _build(kind, content, str(path))
 

@@ -1,4 +1,4 @@
-"""`python -m i2v3d.mini.train vae --config conf/mini/vae.yaml --weights weights/local --out DIR`: one training run."""
+"""One training run: `python -m i2v3d.mini.train vae --config conf/mini/vae.yaml --weights DIR --out DIR`."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _edges(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def vae_loss(
     vae: Any, picture: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, settings: VaeSettings
 ) -> torch.Tensor:
-    """Weighted absolute, squared and gradient errors of the reconstruction, and the KL term of the latents."""
+    """Weighted absolute, squared and gradient errors of the pictures, and the KL term of the latents."""
     mean, log_variance = vae.quant_conv(vae.encoder(picture)).float().chunk(2, dim=1)
     log_variance = log_variance.clamp(-30, 20)
     latents = mean + noise * torch.exp(0.5 * log_variance)
@@ -75,8 +75,8 @@ def vae_loss(
 def standardise(vae: Any, latents: torch.Tensor) -> None:
     """Rescales the autoencoder so that its latents have deviation 1 in every channel; pictures stay the same.
 
-    The scale is folded into the neighbouring convolutions. Means are left alone: a shift could not be folded into
-    a convolution with zero padding. latents (N, C, h, w): posterior modes of many pictures.
+    The scale is folded into the neighbouring convolutions. Means are left alone: a shift could not be
+    folded into a convolution with zero padding. latents (N, C, h, w): posterior modes of many pictures.
     """
     spread = latents.std((0, 2, 3))
     channels = len(spread)

@@ -1,4 +1,4 @@
-"""The video model: SVD-layout UNet and temporal depth ControlNet, trained on clips in both directions of time."""
+"""The video model: SVD-layout UNet and temporal depth ControlNet, trained in both directions of time."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class VideoModel(NamedTuple):
 
 
 class Clips(NamedTuple):
-    """B clips of F frames. latents (B, F, C, h, w); first, last (B, C, h, w): noise-augmented conditioning latents;
-    embeds (B, 2, D): image embeddings of first and last frame; disparity (B, F, 1, H, W)."""
+    """B clips of F frames. latents (B, F, C, h, w); first, last (B, C, h, w): noise-augmented conditioning
+    latents; embeds (B, 2, D): image embeddings of first and last frame; disparity (B, F, 1, H, W).
+    """
 
     latents: torch.Tensor
     first: torch.Tensor
@@ -118,7 +119,7 @@ def velocity_loss(
     condition: torch.Tensor,
     keep: torch.Tensor,
 ) -> torch.Tensor:
-    """Squared error of v = (noise - sigma x0) / sqrt(sigma^2 + 1). Source: Karras et al. 2022 in v form, as SVD."""
+    """Squared error of v = (noise - sigma x0) / sqrt(sigma^2 + 1). Source: EDM, Karras et al. 2022."""
     s = sigma.view(-1, 1, 1, 1, 1)
     target = (noise - s * latents) * torch.rsqrt(s**2 + 1)
     predicted = velocity(model, latents + s * noise, sigma, marked, embed, ids, condition, keep).float()
@@ -211,7 +212,8 @@ def interpolate(
 ) -> torch.Tensor:
     """Latents (B, F, C, h, w) of the clips made again from their end frames and depth, by Euler steps.
 
-    both_ways: blend the prediction with that of the reversed clip, frame by frame; else only the first frame counts.
+    both_ways: blend the prediction with that of the reversed clip, frame by frame; else only the first
+    frame counts.
     """
     shape, device = clips.latents.shape, clips.latents.device
     generator = torch.Generator().manual_seed(settings.world.seed)

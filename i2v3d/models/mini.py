@@ -1,7 +1,8 @@
 """The miniature SDXL + SVD family: architectures, tokenizer, and its layout on disk.
 
-Every network is an ordinary diffusers or transformers class with a small configuration, so that the code which
-loads the published models loads these too. Native size 192x128, latents 16 channels at 1/8, segments of 8 frames.
+Every network is an ordinary diffusers or transformers class with a small configuration, so that the code
+which loads the published models loads these too. Native size 192x128, latents 16 channels at 1/8, segments
+of 8 frames.
 
     <family>/image/             a StableDiffusionXLPipeline folder
     <family>/image_controlnet/  ControlNetModel (depth)
@@ -277,8 +278,9 @@ def random_family(seed: int) -> dict[str, nn.Module]:
 def copy_image_decoder(image: AutoencoderKL, video: AutoencoderKLTemporalDecoder) -> None:
     """Makes the temporal decoder compute exactly what the image decoder does, frame by frame.
 
-    Encoder and spatial residual blocks are copied, the last temporal convolution of every block is zeroed, and
-    the final convolution over time becomes the identity. Raises WeightsError if the architectures differ.
+    Encoder and spatial residual blocks are copied, the last temporal convolution of every block is zeroed,
+    and the final convolution over time becomes the identity. Raises WeightsError if the architectures
+    differ.
     """
     source, target = image.state_dict(), video.state_dict()
     for name, value in target.items():
@@ -322,7 +324,7 @@ def write_family(path: Path, networks: Mapping[str, nn.Module]) -> None:
 
 
 def write_random_family(path: Path, seed: int) -> None:
-    """An untrained family with the layout, sizes and file formats of the shipped one; same seed, same bytes."""
+    """An untrained family, in layout and sizes as the shipped one; same seed, same bytes."""
     write_family(path, random_family(seed))
 
 

@@ -1,6 +1,7 @@
 """The miniature's tokenizer: a CLIP byte-pair encoding in which every toy-world word is one token.
 
-Words outside the toy world fall apart into shorter pieces, in the end single characters, always the same ones.
+Words outside the toy world fall apart into shorter pieces, in the end single characters, always the same
+ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Ray traces toy scenes in closed form: photo, coarse render, depth, mask and flow.
 
 Every solid is an affine image of a ball, a cube or a frustum, so the nearest hit is one reduction over the
-primitives of a scene. The heavy functions are pure tensor expressions: compile them on a GPU, call them as they
-are on a CPU. World: metres, z up. Cameras: OpenCV axes, pixel (i, j) has its centre at (i + 0.5, j + 0.5).
+primitives of a scene. The heavy functions are pure tensor expressions: compile them on a GPU, call them as
+they are on a CPU. World: metres, z up. Cameras: OpenCV axes, pixel (i, j) has its centre at (i + 0.5, j +
+0.5).
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def pixel_rays(view: Cameras, width: int, height: int, samples: int) -> torch.Te
 class Renderer:
     """Renders batches of scenes at one size.
 
-    samples: rays per pixel side of photo, coarse render and mask (2: four rays a pixel). chunk: images traced at
-    once; results do not depend on it. compile: fuse the tracing with torch.compile (GPU).
+    samples: rays per pixel side of photo, coarse render and mask (2: four rays a pixel). chunk: images
+    traced at once; results do not depend on it. compile: fuse the tracing with torch.compile (GPU).
     """
 
     def __init__(self, width: int, height: int, *, samples: int, chunk: int, compile: bool) -> None:

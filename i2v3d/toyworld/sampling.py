@@ -1,7 +1,7 @@
 """Draws scenes, cameras and motions as batched tensors, on the device of the generator.
 
-Held-out scenes differ from training ones twice: by the combination of shape, colours, pattern and ground, and by
-the variant of the shape. Both are decided by fixed arithmetic, so no seed can mix them.
+Held-out scenes differ from training ones twice: by the combination of shape, colours, pattern and ground,
+and by the variant of the shape. Both are decided by fixed arithmetic, so no seed can mix them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _COMBINATIONS, _SHAPE, _COLOUR, _SECOND, _PATTERN, _GROUND = 12, 1, 3, 5, 5, 7
 class Scenes(NamedTuple):
     """N scenes of F frames. Lengths in metres, angles in radians, z up, the ground is z = 0.
 
-    objects: Bank (N, ...). shape, pattern, ground, sky (N,) and colours (N, 3: body, second, accent): catalogue
-    indices. palette (N, 5, 3): albedo of the slots body, accent, dark, light and of the pattern's second colour.
-    pattern_scale, gloss (N,). ground_albedo (N, 2, 3), ground_map (N, 4): scale, angle, shift x, shift y.
-    sun_direction (N, 3) towards the sun; sun, zenith, horizon (N, 3) radiance; cloud (N, 4): radiance, amount;
-    cloud_shift (N,). eye, target (N, F, 3); half_view (N,): tangent of half the vertical field of view.
-    place (N, F, 3), heading (N, F), bend (N, F, J): object pose and joint angles.
+    objects: Bank (N, ...). shape, pattern, ground, sky (N,) and colours (N, 3: body, second, accent):
+    catalogue indices. palette (N, 5, 3): albedo of the slots body, accent, dark, light and of the pattern's
+    second colour. pattern_scale, gloss (N,). ground_albedo (N, 2, 3), ground_map (N, 4): scale, angle,
+    shift x, shift y. sun_direction (N, 3) towards the sun; sun, zenith, horizon (N, 3) radiance; cloud (N,
+    4): radiance, amount; cloud_shift (N,). eye, target (N, F, 3); half_view (N,): tangent of half the
+    vertical field of view. place (N, F, 3), heading (N, F), bend (N, F, J): object pose and joint angles.
     """
 
     objects: Bank
@@ -230,8 +230,9 @@ def _motion(dice: _Dice, frames: int, objects: Bank) -> dict[str, torch.Tensor]:
 def sample(count: int, frames: int, bank: Bank, generator: torch.Generator, split: Split) -> Scenes:
     """`count` scenes of `frames` frames (1: stills), on the device of `generator`.
 
-    bank: `build_bank` output, on any device. Motions are small enough for one video segment: at most 22 degrees of
-    orbit, 32 of rotation and half a metre of travel. Raises ConfigError if the bank is too small to be split.
+    bank: `build_bank` output, on any device. Motions are small enough for one video segment: at most 22
+    degrees of orbit, 32 of rotation and half a metre of travel. Raises ConfigError if the bank is too small
+    to be split.
     """
     variants = bank.kind.shape[1]
     if variants <= HELD_OUT_VARIANTS:
@@ -258,7 +259,7 @@ def sample(count: int, frames: int, bank: Bank, generator: torch.Generator, spli
 
 
 def captions(scenes: Scenes) -> list[str]:
-    """What each scene shows, without the leading 'a photo of a': 'red car with blue parts on snow under ...'."""
+    """What each scene shows: 'red car with blue parts on snow under cloudy sky'."""
     return [f"{subject} on {ground} under {sky}" for subject, ground, sky in caption_parts(scenes)]
 
 

@@ -1,7 +1,7 @@
 """Colours of the toy world: albedo patterns, ground textures, sky, sun with soft shadows, tone curve.
 
-Textures are sums of sines: smooth, free of tables, and equal on every device. Points are in metres, colours are
-linear until `tone_curve`. Ray directions are unit vectors. B images, R rays.
+Textures are sums of sines: smooth, free of tables, and equal on every device. Points are in metres, colours
+are linear until `tone_curve`. Ray directions are unit vectors. B images, R rays.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def sky_colour(direction: torch.Tensor, surface: Surface, *, clouds: bool) -> to
 
 
 def _sun_rays(direction: torch.Tensor, rays: int, patterns: int) -> list[torch.Tensor]:
-    """`_SUN_RAYS` lists of directions (B, R, 3) over the sun's disc; sub-pixel samples use different points."""
+    """`_SUN_RAYS` directions (B, R, 3) over the sun's disc, others for every sample of a pixel."""
     helper = torch.zeros_like(direction)
     helper[:, 0] = 1.0
     across = torch.nn.functional.normalize(torch.linalg.cross(direction, helper), dim=-1)
@@ -148,7 +148,8 @@ def shade(
 ) -> torch.Tensor:
     """What unit rays (B, R, 3) from `eye` (B, 3) see: photo, flat colour and object coverage, (B, R, 7).
 
-    patterns: the number of consecutive rays that belong to one pixel; they sample the sun at different points.
+    patterns: the number of consecutive rays that belong to one pixel; they sample the sun at different
+    points.
     """
     distance, index = first_hit(eye[:, None], rays, solids)
     down = rays[..., 2]

@@ -29,8 +29,9 @@ class Bank(NamedTuple):
 
     centre (..., P, 3) and frame (..., P, 3, 3): rest = centre + frame @ local, where local is the unit solid.
     taper (..., P): a frustum's radius is 1 + taper * z on z in [-1, 1]; 0 for the other kinds.
-    kind, slot, joint (..., P) long: ELLIPSOID/BOX/FRUSTUM, colour slot, joint + 1 (0: rigid); kind -1: absent.
-    pivot, axis (..., J, 3): joints turn about `axis` through `pivot`; reach (..., J): their largest angle, rad.
+    kind, slot, joint (..., P) long: ELLIPSOID/BOX/FRUSTUM, colour slot, joint + 1 (0: rigid); kind -1:
+    absent. pivot, axis (..., J, 3): joints turn about `axis` through `pivot`; reach (..., J): their largest
+    angle, rad.
     """
 
     centre: torch.Tensor
@@ -133,7 +134,7 @@ class Builder:
     def hinge(
         self, pivot: tuple[Scalar, Scalar, Scalar], axis: tuple[float, float, float], reach: float
     ) -> int:
-        """Adds a joint that turns by at most `reach` degrees; returns the number primitives refer to it by."""
+        """Adds a joint that turns by at most `reach` degrees; returns its number for primitives."""
         self.joints.append((self._vector(pivot), self._vector(axis), float(np.radians(reach))))
         return len(self.joints)
 

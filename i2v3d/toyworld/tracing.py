@@ -114,7 +114,7 @@ def _intervals(
     root = torch.sqrt(disc.clamp(min=0.0))
     one, two = (-h - root) / a, (-h + root) / a
     low, high = torch.minimum(one, two), torch.maximum(one, two)
-    # a < 0: the ray is steeper than the cone and inside beyond one of the roots, on the nappe with 1 + k z > 0.
+    # a < 0: the ray is steeper than the cone, inside beyond one root, on the nappe with 1 + k z > 0.
     ahead = k * dz > 0
     enter = torch.where(a > 0, low, torch.where(ahead, high, -_FAR))
     leave = torch.where(a > 0, high, torch.where(ahead, _FAR, low))
