@@ -1,5 +1,6 @@
 """The same graph through a real Slurm on this machine. Run with `make test-slurm` (as root, minutes)."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,29 +14,21 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slurm
 
 
-def test_a_reduced_experiment_runs_through_slurm_with_the_results_of_this_machine(tmp_path: Path) -> None:
+def test_a_reduced_experiment_runs_through_slurm_and_is_finished_for_this_machine(tmp_path: Path) -> None:
     missing = missing_programs()
     assert not missing, f"{missing} not found; apt-get install --no-install-recommends slurm-wlm munge"
     checkout = tmp_path / "checkout"
     ignored = shutil.ignore_patterns(".git", ".venv", "results", ".snakemake", "__pycache__")
     shutil.copytree(ROOT, checkout, ignore=ignored, symlinks=True)
     words = ["--config", "overrides=experiment=quick run=slurm"]
+    # squeue: this cluster keeps no accounts that sacct could ask
+    cluster = ["--slurm-status-command", "squeue", "--jobs", "2", "--max-threads", str(os.cpu_count())]
     state = tmp_path / "slurm"
     state.mkdir()
     snakemake = [sys.executable, "-m", "snakemake"]
     with single_node_slurm(state) as environment:
         done = subprocess.run(
-            # squeue: this cluster keeps no accounts that sacct could ask
-            [
-                *snakemake,
-                "--profile",
-                "profiles/slurm",
-                "--slurm-status-command",
-                "squeue",
-                "--jobs",
-                "2",
-                *words,
-            ],
+            [*snakemake, "--profile", "profiles/slurm", *cluster, *words],
             cwd=checkout,
             env=environment,
             capture_output=True,
