@@ -212,6 +212,7 @@ class RecipeConfig:
     lora_learning_rate: Positive
     keyframe_steps: Count
     keyframe_guidance: Positive
+    negative_prompt: str
     interpolate_steps: Count
     memory_mb: Count
     max_batch: Index

@@ -16,6 +16,7 @@ from i2v3d.plan import stage_dirs
 from i2v3d.provenance import machine, versions
 from i2v3d.runner import RECORD, Settings
 
+RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
 LINKS = ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "keyframes")
 
 
@@ -69,13 +70,7 @@ def provenance(variant: dict[str, Any], records: list[dict[str, Any]]) -> dict[s
             for name, ref in config["models"][part].items()
             if isinstance(ref, dict) and "source" in ref
         },
-        "stages": [
-            {
-                k: record[k]
-                for k in ("stage", "key", "segment", "device", "started", "wall_s", "peak_memory_mb")
-            }
-            for record in records
-        ],
+        "stages": [{k: record[k] for k in RECORDED} for record in records],
         "wall_s": round(sum(record["wall_s"] for record in records), 1),
         "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
         "versions": versions(),

@@ -169,6 +169,7 @@ def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:
         "version": node.version,
         "segment": job.segment,
         "device": device,
+        "threads": job.settings.runtime.threads or job.threads,
         **meter.reading(),
         "config": node.config,
         "files": node.files,

@@ -131,3 +131,10 @@ def variant_folders(wildcards):
         for stage, key in variant.keys.items()
         for folder in stage_dirs(CACHE, stage, key, variant.segments, None)
     ]
+
+
+def finished_files(folder):
+    """What a user looks at first in a variant's folder, as far as this run went."""
+    videos = ("video.mp4", "coarse.mp4", "side_by_side.mp4")
+    others = ("keyframes", "contact_sheet.png", "config.yaml", "provenance.json")
+    return [folder / name for name in videos + others if (folder / name).exists()]

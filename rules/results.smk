@@ -84,14 +84,5 @@ rule variant:
 
 onsuccess:
     for name in VARIANTS:
-        folder = Path("results") / PLAN.run / name
-        for item in (
-            "video.mp4",
-            "coarse.mp4",
-            "side_by_side.mp4",
-            "keyframes",
-            "contact_sheet.png",
-        ):
-            print(folder / item)
-        print(folder / "config.yaml")
-        print(folder / "provenance.json")
+        for path in finished_files(Path("results", PLAN.run, name)):
+            print(path)
