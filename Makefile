@@ -4,16 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 
-.PHONY: demo test test-slow test-slurm lint clean-environment
+.PHONY: demo test test-slurm lint clean-environment
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
-
-test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow
 
 test-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[slurm]'
