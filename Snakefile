@@ -3,6 +3,9 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
+report: "rules/report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/scene.smk"
 include: "rules/lora.smk"
