@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from omegaconf import OmegaConf
 from PIL import Image
 
 from i2v3d import geometry
 from i2v3d.blender.api import render_frames
+from i2v3d.composition import compose_variants
 from i2v3d.config import SceneConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import read_mask, read_rgb
@@ -31,9 +31,8 @@ FILES = ["mask.png", "meshes", "metrics.json", "photo.png", "plate.png", "scene.
 
 def options(name: str) -> dict[str, Any]:
     """A shipped scene's options for models of 192x128."""
-    scene = OmegaConf.load(ROOT / "conf" / "scene" / f"{name}.yaml")
-    composed = OmegaConf.create({"models": {"width": 192, "height": 128}, "scene": scene})
-    return OmegaConf.to_container(composed.scene, resolve=True)
+    (variant,) = compose_variants(ROOT / "conf", [f"scene={name}"])
+    return variant.config["scene"]
 
 
 def object_mask() -> np.ndarray:
