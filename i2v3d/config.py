@@ -214,6 +214,7 @@ class RecipeConfig:
     keyframe_guidance: Positive
     negative_prompt: str
     interpolate_steps: Count
+    interpolate_guidance: Positive
     memory_mb: Count
     max_batch: Index
 
