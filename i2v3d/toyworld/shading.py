@@ -64,6 +64,11 @@ def tone_curve(radiance: torch.Tensor) -> torch.Tensor:
     return (bright / (1 + 0.18 * bright)).clamp(1e-6, 1.0) ** (1 / 2.2)
 
 
+def flat_colour(albedo: torch.Tensor) -> torch.Tensor:
+    """Display values in [0, 1] of surfaces in the coarse render, which knows no light."""
+    return tone_curve(albedo * _FLAT_EXPOSURE)
+
+
 def ground_colour(point: torch.Tensor, distance: torch.Tensor, surface: Surface) -> torch.Tensor:
     """Albedo (B, R, 3) of the ground at `point` (B, R, 2), fading to its mean with `distance` (B, R)."""
     scale, angle, shift_x, shift_y = (column[:, None] for column in surface.ground_map.unbind(1))
@@ -177,8 +182,8 @@ def shade(
     photo = _mix(albedo * light + sheen, surface.horizon[:, None].expand_as(albedo), haze)
     seen = (on_object | on_ground)[..., None]
     photo = torch.where(seen, photo, sky_colour(rays, surface, clouds=True))
-    coarse = torch.where(seen, albedo * _FLAT_EXPOSURE, sky_colour(rays, surface, clouds=False))
-    return torch.cat([tone_curve(photo), tone_curve(coarse), on_object[..., None].float()], dim=-1)
+    coarse = torch.where(seen, flat_colour(albedo), tone_curve(sky_colour(rays, surface, clouds=False)))
+    return torch.cat([tone_curve(photo), coarse, on_object[..., None].float()], dim=-1)
 
 
 def _light(
