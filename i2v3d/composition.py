@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from i2v3d.errors import ConfigError, nearest
+from i2v3d.errors import ConfigError, I2V3DError, nearest
 
 BASE = "base"
 
@@ -50,14 +50,34 @@ def _compose(conf: Path, name: str, overrides: tuple[str, ...]) -> Variant:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    OmegaConf.register_new_resolver("toy_caption", _toy_caption, replace=True)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
             composed = compose("config", overrides=list(overrides))
             config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
+        if (reason := _own(error)) is not None:
+            raise reason from None
         raise ConfigError(_explain(conf, overrides, error)) from error
     assert isinstance(config, dict)
     return Variant(name, overrides, {str(key): value for key, value in config.items()})
+
+
+def _own(error: BaseException | None) -> I2V3DError | None:
+    """The error of this program that Hydra wrapped up in its own, if it did."""
+    while error is not None and not isinstance(error, I2V3DError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _toy_caption(seed: Any, variants: Any, index: Any) -> str:
+    """Resolves ${toy_caption:SEED,VARIANTS,INDEX}: what a held-out clip of the toy world shows."""
+    from i2v3d.toyworld.held_out import held_out_caption  # torch, which other scenes need not wait for
+
+    for key, value in {"seed": seed, "variants": variants, "index": index}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ConfigError(f"scene.{key} is {value!r}; expected a whole number, 0 or more")
+    return held_out_caption(seed, variants, index)
 
 
 def _explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:

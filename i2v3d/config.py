@@ -103,22 +103,49 @@ class ObjectKeyConfig:
 
 @section
 class SceneConfig:
-    """A photo and what happens in it."""
+    """What every scene has. source: what it is made from, which decides its other options.
 
+    prompt: what LoRA and keyframes call it. width, height: pixels. frames: of the shot, at fps a second.
+    """
+
+    source: str
     name: str
-    photo: str
-    mask: str | None
-    class_name: str
+    prompt: str
     width: Side
     height: Side
     frames: Count
     fps: Count
+
+
+@section
+class PhotoSceneConfig(SceneConfig):
+    """A photo and what happens in it."""
+
+    source: Literal["photo"]
+    photo: str
+    mask: str | None
+    class_name: str
     segment: SegmentConfig
     inpaint: InpaintConfig
     foreground: ForegroundConfig
     background: BackgroundConfig
     camera: CameraConfig
     keys: tuple[ObjectKeyConfig, ...]
+
+
+@section
+class ToySceneConfig(SceneConfig):
+    """A held-out clip of the toy world, with its truth. seed, variants: the world. index: which clip.
+
+    caption: what it shows. samples: rays a pixel side of the true photos.
+    """
+
+    source: Literal["toy"]
+    seed: Index
+    variants: Count
+    index: Index
+    caption: str
+    samples: Count
 
 
 # ---------------------------------------------------------------- render

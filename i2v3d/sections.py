@@ -1,7 +1,8 @@
 """How a configuration section is made, built from plain data, and turned back into it.
 
 A section is a frozen dataclass without defaults. `build` refuses unknown keys, missing keys and values of another
-type or out of range, and says which option it is and what was expected.
+type or out of range, and says which option it is and what was expected. A section with subclasses is one of
+them: the one whose `source` the data name.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """Builds a section from plain data (what YAML or JSON holds).
 
     Raises ConfigError naming the first wrong key as `where.key`, what it holds and what was expected;
-    unknown keys come first, with the nearest known names.
+    unknown keys come first, with the nearest known names. Of a section with subclasses, builds the one that
+    the key `source` names.
     """
+    cls = _of_source(cls, data, where)
     try:
         return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
@@ -53,6 +56,22 @@ def plain(section: object) -> dict[str, Any]:
     """A section as plain data, the inverse of `build`."""
     data: dict[str, Any] = TypeAdapter(type(section)).dump_python(section, mode="json")
     return data
+
+
+def _of_source(cls: type[T], data: Mapping[str, Any], where: str) -> type[T]:
+    """The subclass whose field `source` is the literal that `data` hold; `cls` itself if it has none.
+
+    Raises ConfigError if `source` is missing or none of theirs.
+    """
+    choices = {get_args(get_type_hints(sub)["source"])[0]: sub for sub in cls.__subclasses__()}
+    if not choices:
+        return cls
+    if "source" not in data:
+        raise ConfigError(f"{where}.source is missing; expected {' or '.join(sorted(choices))}")
+    source = data["source"]
+    if source not in choices:
+        raise ConfigError(f"{where}.source is {source!r}; {nearest(str(source), choices)}")
+    return choices[source]
 
 
 def _field_names(cls: Any, loc: tuple[int | str, ...]) -> set[str]:

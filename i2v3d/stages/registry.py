@@ -34,8 +34,8 @@ class Source:
 class Stage:
     """One node of the graph. entry and config_type: 'module:name', imported only by the job itself.
 
-    files: dotted paths of options that name a file. weights: of sections that hold weight references.
-    per_segment: one job for every pair of neighbouring keyframes.
+    files: dotted paths of options that name a file, where a scene has them. weights: of sections that hold
+    weight references. per_segment: one job for every pair of neighbouring keyframes.
     """
 
     name: str
@@ -55,7 +55,8 @@ class Stage:
         Weights of a repository are identified by its id and revision in the configuration instead.
         """
         for option in self.files:
-            value = _get(cut, option)
+            section, _, name = option.rpartition(".")
+            value = (_get(cut, section) if section else cut).get(name)
             if value is not None:
                 yield value, option
         for option in self.weights:
@@ -83,7 +84,7 @@ _ALL = (
     Stage(
         "scene",
         version=1,
-        help="photo -> masks, background plate, meshes, animation: scene.json and scene.blend",
+        help="photo or toy clip -> mask, background plate, meshes, animation: scene.json and scene.blend",
         entry="i2v3d.stages.scene:build_scene",
         config_type="i2v3d.config:SceneConfig",
         sections={"": Source("scene", config.SceneConfig)},

@@ -1,4 +1,5 @@
-"""The scene stage: a photo becomes masks, a background plate, meshes and an animation."""
+"""The scene stage: a photo, or a clip of the toy world, becomes a mask, a background plate, meshes and an
+animation."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from i2v3d.config import SceneConfig
+from i2v3d.config import PhotoSceneConfig, SceneConfig, ToySceneConfig
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
 from i2v3d.scene.animation import camera_keys, check_keys, check_moves, object_keys
@@ -52,8 +53,21 @@ def check_scene(cfg: SceneConfig) -> None:
 
     Raises InputError for a photo or mask that is missing, unreadable, too small, or of another size, and for
     a mask that selects nothing or everything; ConfigError for an empty box or an animation that does not
-    fit the shot.
+    fit the shot, and for a clip that the toy world does not have.
     """
+    if isinstance(cfg, ToySceneConfig):
+        _check_toy(cfg)
+    if isinstance(cfg, PhotoSceneConfig):
+        _check_photo(cfg)
+
+
+def _check_toy(cfg: ToySceneConfig) -> None:
+    from i2v3d.scene.toy import load_clip  # torch, which the check of a photo should not pay
+
+    load_clip(cfg)
+
+
+def _check_photo(cfg: PhotoSceneConfig) -> None:
     photo = load_photo(Path(cfg.photo))
     if cfg.mask is not None:
         mask = load_mask(Path(cfg.mask), photo.width, photo.height)
@@ -71,30 +85,16 @@ def check_scene(cfg: SceneConfig) -> None:
 def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Writes scene.json, scene.blend, photo.png, mask.png, plate.png, meshes/, sheet.png and metrics.json.
 
-    Raises InputError or ConfigError before heavy work where the input or its animation cannot be used, and
-    the errors of `i2v3d.blender.api.save_blend`.
+    A toy scene also has truth/: photo, mask and depth of every frame. Raises InputError or ConfigError
+    before heavy work where the input or its animation cannot be used, and the errors of
+    `i2v3d.blender.api.save_blend`.
     """
     check_scene(cfg)
-    framed = frame_photo(cfg)
-    view = photo_view(
-        framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
-    )
-    pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
-    log.info("inpainting the background with %s", cfg.inpaint.method)
-    fill = cfg.inpaint
-    plate = background_plate(framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate)
-    meshes = build_meshes(cfg, framed, view, plate)
-    spec = scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y))
-
-    write_rgb(out / "photo.png", framed.rgb)
-    write_mask(out / "mask.png", framed.mask)
-    write_rgb(out / "plate.png", meshes.background.texture)
-    write_rgb(out / "sheet.png", _sheet(framed, plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]))
-    (out / "meshes").mkdir()
-    write_glb(out / "meshes" / "foreground.glb", meshes.foreground)
-    write_glb(out / "meshes" / "background.glb", meshes.background)
-    spec.save(out / "scene.json")
-    metrics = _metrics(framed, view, meshes)
+    if isinstance(cfg, ToySceneConfig):
+        metrics = _build_toy(cfg, out)
+    else:
+        assert isinstance(cfg, PhotoSceneConfig), cfg.source
+        metrics = _build_photo(cfg, out)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("sheet", out / "sheet.png")
@@ -105,7 +105,55 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
     save_blend(out, log_dir=ctx.work)
 
 
-def frame_photo(cfg: SceneConfig) -> Framed:
+def _build_toy(cfg: ToySceneConfig, out: Path) -> dict[str, Any]:
+    """Everything of a toy scene but scene.blend; returns its metrics."""
+    from i2v3d.scene.toy import load_clip, truth, write_toy_scene, write_truth
+
+    clip = load_clip(cfg)
+    log.info("rendering %d true frames of held-out clip %d: %s", cfg.frames, cfg.index, cfg.caption)
+    known = truth(clip, cfg.width, cfg.height, cfg.samples)
+    write_truth(out / "truth", known)
+    _write_pictures(out, known.photo[0], known.mask[0], known.plate, known.plate)
+    meshes = write_toy_scene(cfg, clip, out)
+    seen = known.mask[0]
+    return {
+        **_mask_metrics("truth", seen),
+        "foreground_depth_m": [float(known.depth_m[0][seen].min()), float(known.depth_m[0][seen].max())],
+        "foreground_faces": sum(len(part.mesh.faces) for part in meshes.parts),
+        "background_faces": len(meshes.ground.faces) + len(meshes.sky.faces),
+    }
+
+
+def _build_photo(cfg: PhotoSceneConfig, out: Path) -> dict[str, Any]:
+    """Everything of a photo's scene but scene.blend; returns its metrics."""
+    framed = frame_photo(cfg)
+    view = photo_view(
+        framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
+    )
+    pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
+    log.info("inpainting the background with %s", cfg.inpaint.method)
+    fill = cfg.inpaint
+    plate = background_plate(framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate)
+    meshes = build_meshes(cfg, framed, view, plate)
+    spec = scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y))
+    inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
+    _write_pictures(out, framed.rgb, framed.mask, meshes.background.texture, inner)
+    (out / "meshes").mkdir()
+    write_glb(out / "meshes" / "foreground.glb", meshes.foreground)
+    write_glb(out / "meshes" / "background.glb", meshes.background)
+    spec.save(out / "scene.json")
+    return _metrics(framed, view, meshes)
+
+
+def _write_pictures(out: Path, photo: Rgb, mask: Mask, plate: Rgb, inner: Rgb) -> None:
+    """photo.png, mask.png, plate.png, and sheet.png with the plate's inner part."""
+    write_rgb(out / "photo.png", photo)
+    write_mask(out / "mask.png", mask)
+    write_rgb(out / "plate.png", plate)
+    write_rgb(out / "sheet.png", _sheet(photo, mask, inner))
+
+
+def frame_photo(cfg: PhotoSceneConfig) -> Framed:
     """Reads the photo, finds its foreground and brings both to the scene's size.
 
     The mask is the user's, else the photo's own transparency, else GrabCut's. Raises InputError if nothing
@@ -127,7 +175,7 @@ def frame_photo(cfg: SceneConfig) -> Framed:
     return framed
 
 
-def build_meshes(cfg: SceneConfig, framed: Framed, view: PhotoView, plate: Rgb) -> Meshes:
+def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: Rgb) -> Meshes:
     """Inflates the foreground and stands the padded plate behind it.
 
     Raises ConfigError if the wall would stand in front of a part of the foreground.
@@ -147,7 +195,7 @@ def build_meshes(cfg: SceneConfig, framed: Framed, view: PhotoView, plate: Rgb) 
     return Meshes(foreground, ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m), (x, y, z))
 
 
-def scene_spec(cfg: SceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple[int, int]) -> SceneSpec:
+def scene_spec(cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple[int, int]) -> SceneSpec:
     """The scene as plain data. Raises ConfigError as `camera_keys` and `object_keys`."""
     return SceneSpec(
         name=cfg.name,
@@ -177,7 +225,7 @@ def scene_spec(cfg: SceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple
     )
 
 
-def _find_mask(cfg: SceneConfig, photo: Photo) -> tuple[Mask, str]:
+def _find_mask(cfg: PhotoSceneConfig, photo: Photo) -> tuple[Mask, str]:
     if cfg.mask is not None:
         return load_mask(Path(cfg.mask), photo.width, photo.height), "file"
     if photo.alpha is not None:
@@ -186,21 +234,26 @@ def _find_mask(cfg: SceneConfig, photo: Photo) -> tuple[Mask, str]:
     return grabcut(photo.rgb, cfg.segment.box, cfg.segment.iterations), "grabcut"
 
 
-def _sheet(framed: Framed, plate: Rgb) -> Rgb:
+def _sheet(photo: Rgb, mask: Mask, plate: Rgb) -> Rgb:
     """The photo, the foreground alone over grey, and the background plate, side by side."""
-    alone = np.where(framed.mask[..., None], framed.rgb, np.uint8(128))
-    return grid([[framed.rgb, alone, plate]])
+    alone = np.where(mask[..., None], photo, np.uint8(128))
+    return grid([[photo, alone, plate]])
+
+
+def _mask_metrics(source: str, mask: Mask) -> dict[str, Any]:
+    sides = {"left": mask[:, 0], "right": mask[:, -1], "top": mask[0], "bottom": mask[-1]}
+    return {
+        "mask_source": source,
+        "mask_coverage": float(mask.mean()),
+        "cut_by_frame": [side for side, pixels in sides.items() if pixels.any()],
+    }
 
 
 def _metrics(framed: Framed, view: PhotoView, meshes: Meshes) -> dict[str, Any]:
-    mask = framed.mask
-    sides = {"left": mask[:, 0], "right": mask[:, -1], "top": mask[0], "bottom": mask[-1]}
     inverse = np.linalg.inv(view.c2w)
     depth = meshes.foreground.vertices_m @ inverse[2, :3] + inverse[2, 3]
     return {
-        "mask_source": framed.mask_source,
-        "mask_coverage": float(mask.mean()),
-        "cut_by_frame": [side for side, pixels in sides.items() if pixels.any()],
+        **_mask_metrics(framed.mask_source, framed.mask),
         "focal_px": view.focal_px,
         "pitch_deg": view.pitch_deg,
         "camera_height_m": view.camera_height_m,

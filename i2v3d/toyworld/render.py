@@ -145,6 +145,17 @@ def _depth(eye: torch.Tensor, rays: torch.Tensor, solids: Solids) -> torch.Tenso
 
 
 @torch.no_grad()
+def coverage(scenes: Scenes, width: int, height: int) -> torch.Tensor:
+    """(N, F, H, W) bool: whether the object is what is seen at the centre of each pixel."""
+    flat, view = _flatten(scenes), cameras(scenes, width, height)
+    rays = pixel_rays(view, width, height, 1).flatten(0, 1)
+    eye, solids = scenes.eye.flatten(0, 1), solids_in_world(flat)
+    distance, _ = first_hit(eye[:, None], rays, solids)
+    seen = torch.isfinite(distance) & (distance <= _depth(eye, rays, solids))
+    return seen.unflatten(1, (height, width)).unflatten(0, (scenes.size, scenes.frames))
+
+
+@torch.no_grad()
 def flow(scenes: Scenes, width: int, height: int) -> torch.Tensor:
     """Forward flow in pixels, (N, F - 1, 2, H, W), x right, y down, from pixel centres of frame t to t + 1.
 
