@@ -28,6 +28,7 @@ from i2v3d.mini.settings import (
     ControlSettings,
     ImageSettings,
     LoopSettings,
+    VaeDecoderSettings,
     VaeSettings,
     VideoSettings,
     WorldSettings,
@@ -145,6 +146,7 @@ def test_checksums_find_a_changed_file(tmp_path: Path) -> None:
     ("name", "kind"),
     [
         ("vae", VaeSettings),
+        ("vae_decoder", VaeDecoderSettings),
         ("clip", ClipSettings),
         ("image", ImageSettings),
         ("image_more", ImageSettings),

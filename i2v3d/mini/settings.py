@@ -68,6 +68,33 @@ class VaeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class VaeDecoderSettings:
+    """Decoder of the autoencoder. foreground, gradient: weights of the object's and of the image gradients'
+    error beside the frame's; noise: largest deviation of noise on the latents; coarse, views: as in
+    `VaeSettings`; uneven: extra weight of places where the first decoder errs more than at the mirrored
+    place, in multiples of the excess, which counts up to the ratio uneven_cap; window (pixels, odd), measured
+    (pictures): how that is measured."""
+
+    world: WorldSettings
+    loop: LoopSettings
+    foreground: float
+    gradient: float
+    noise: float
+    coarse: float
+    views: float
+    uneven: float
+    uneven_cap: float
+    window: int
+    measured: int
+
+    def __post_init__(self) -> None:
+        if self.window % 2 == 0:
+            raise ConfigError(
+                f"window must be odd to have a middle, got {self.window}; take {self.window + 1}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class ClipSettings:
     """Contrastive pair of the image encoder and the second text encoder."""
 

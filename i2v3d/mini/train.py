@@ -15,14 +15,23 @@ import torch
 from i2v3d.mini.clip import train_clip
 from i2v3d.mini.image import train_image
 from i2v3d.mini.loop import Run
-from i2v3d.mini.settings import ClipSettings, ImageSettings, VaeSettings, VideoSettings, load
+from i2v3d.mini.settings import (
+    ClipSettings,
+    ImageSettings,
+    VaeDecoderSettings,
+    VaeSettings,
+    VideoSettings,
+    load,
+)
 from i2v3d.mini.vae import train_vae
+from i2v3d.mini.vae_decoder import train_vae_decoder
 from i2v3d.mini.video import train_video
 
 log = logging.getLogger(__name__)
 
 RUNS: dict[str, tuple[type[Any], Callable[..., dict[str, float]]]] = {
     "vae": (VaeSettings, train_vae),
+    "vae_decoder": (VaeDecoderSettings, train_vae_decoder),
     "clip": (ClipSettings, train_clip),
     "image": (ImageSettings, train_image),
     "video": (VideoSettings, train_video),

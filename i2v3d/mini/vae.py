@@ -14,7 +14,7 @@ from i2v3d.mini.data import World, to_bytes, to_signed
 from i2v3d.mini.gradients import plain
 from i2v3d.mini.loop import Run, load_half, optimise, save_half
 from i2v3d.mini.scores import psnr, save_grid
-from i2v3d.mini.settings import VaeSettings
+from i2v3d.mini.settings import VaeDecoderSettings, VaeSettings
 from i2v3d.models.mini import image_vae
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class PicturePool:
     """Pictures and object masks on the device, uint8."""
 
-    def __init__(self, world: World, settings: VaeSettings, stream: int) -> None:
+    def __init__(self, world: World, settings: VaeSettings | VaeDecoderSettings, stream: int) -> None:
         generator = torch.Generator(world.device).manual_seed(stream)
         pictures, masks = [], []
         for _, frames in world.pool(1, stream):
