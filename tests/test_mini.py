@@ -35,7 +35,7 @@ from i2v3d.mini.settings import (
     load,
 )
 from i2v3d.mini.vae import reconstruct, standardise
-from i2v3d.mini.video import Clips, VideoModel, interpolate, karras_sigmas
+from i2v3d.mini.video import ClipConditions, Clips, VideoModel, interpolate, karras_sigmas
 from i2v3d.models import mini
 from i2v3d.models.temporal_controlnet import denoise_with_residuals
 from i2v3d.toyworld.catalogue import vocabulary
@@ -317,10 +317,8 @@ def test_sampling_with_the_ideal_velocity_ends_at_the_clip(monkeypatch: pytest.M
         latents[:1], latents[0, :1], latents[0, -1:], torch.zeros(1, 2, 3), torch.ones(1, 4, 1, 16, 16)
     )
 
-    def ideal(
-        model: Any, state: torch.Tensor, sigma: torch.Tensor, marked: torch.Tensor, *rest: Any
-    ) -> torch.Tensor:
-        target = truth if torch.equal(marked, clips.first) else truth.flip(1)
+    def ideal(model: Any, state: torch.Tensor, sigma: torch.Tensor, given: ClipConditions) -> torch.Tensor:
+        target = truth if torch.equal(given.marked, clips.first) else truth.flip(1)
         s = sigma.view(-1, 1, 1, 1, 1)
         return (state - (s**2 + 1) * target) / (s * (s**2 + 1).sqrt())
 

@@ -1,10 +1,31 @@
-"""How ControlNets of the miniature start."""
+"""How models with a ControlNet start: fresh, or from an earlier run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from i2v3d.mini.loop import Run, load_half
+from i2v3d.mini.settings import ImageSettings, VideoSettings
+
+
+def start_networks(
+    networks: Mapping[str, Any], unet: str, controlnet: str, settings: ImageSettings | VideoSettings, run: Run
+) -> None:
+    """Fresh networks, or those of an earlier run if the settings say so; moves them to the device.
+
+    networks: by the names of their weight files; unet, controlnet: the names of the two that
+    `start_control` joins. Raises WeightsError if a file is missing or does not fit.
+    """
+    if settings.fresh:
+        start_control(networks[controlnet], networks[unet], settings.control.init)
+    else:
+        for name, network in networks.items():
+            load_half(network, run.weights / f"{name}.safetensors")
+    for network in networks.values():
+        network.to(run.device)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from i2v3d.mini.control import start_control
+from i2v3d.mini.control import start_networks
 from i2v3d.mini.data import World, control_condition, disparity, prompts, to_signed, token_ids
 from i2v3d.mini.gradients import captured, plain
 from i2v3d.mini.loop import Run, load_half, optimise, save_half
@@ -37,13 +37,7 @@ class ImageModel(NamedTuple):
     def start(cls, settings: ImageSettings, run: Run) -> ImageModel:
         """Fresh networks, or those of an earlier run if the settings say so."""
         model = cls(image_unet(), image_controlnet(), text_encoder(), text_encoder_2())
-        if settings.fresh:
-            start_control(model.controlnet, model.unet, settings.control.init)
-        else:
-            for name, network in model._asdict().items():
-                load_half(network, run.weights / f"{name}.safetensors")
-        for network in model:
-            network.to(run.device)
+        start_networks(model._asdict(), "unet", "controlnet", settings, run)
         for network in model[:2]:
             network.to(memory_format=torch.channels_last)
         return model
@@ -62,27 +56,30 @@ def read(model: ImageModel, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1), two.text_embeds
 
 
+class ImageConditions(NamedTuple):
+    """What N pictures are made from. text (N, tokens, width) and pooled (N, width): see `read`; depth
+    (N, 3, H, W) in [0, 1]; keep (N,): 0 switches control off; micro (N, 6): SDXL's sizes and crop."""
+
+    text: torch.Tensor
+    pooled: torch.Tensor
+    depth: torch.Tensor
+    keep: torch.Tensor
+    micro: torch.Tensor
+
+
 def predict_noise(
-    model: ImageModel,
-    noisy: torch.Tensor,
-    timestep: torch.Tensor,
-    prompt: tuple[torch.Tensor, torch.Tensor],
-    condition: torch.Tensor,
-    keep: torch.Tensor,
-    micro: torch.Tensor,
+    model: ImageModel, noisy: torch.Tensor, timestep: torch.Tensor, given: ImageConditions
 ) -> torch.Tensor:
-    """Noise in `noisy` (N, C, h, w). prompt: `read` output; condition (N, 3, H, W) in [0, 1]; keep (N,): 0
-    switches control off; micro (N, 6): SDXL's sizes and crop."""
-    text, pooled = prompt
-    added = {"text_embeds": pooled, "time_ids": micro}
+    """Noise in `noisy` (N, C, h, w) at timestep (N,)."""
+    added = {"text_embeds": given.pooled, "time_ids": given.micro}
     down, middle = model.controlnet(
-        noisy, timestep, text, controlnet_cond=condition, added_cond_kwargs=added, return_dict=False
+        noisy, timestep, given.text, controlnet_cond=given.depth, added_cond_kwargs=added, return_dict=False
     )
-    gate = keep.view(-1, 1, 1, 1)
+    gate = given.keep.view(-1, 1, 1, 1)
     predicted: torch.Tensor = model.unet(
         noisy,
         timestep,
-        text,
+        given.text,
         added_cond_kwargs=added,
         down_block_additional_residuals=[residual * gate for residual in down],
         mid_block_additional_residual=middle * gate,
@@ -103,14 +100,10 @@ def noise_loss(
     noise: torch.Tensor,
     weight: torch.Tensor,
     timestep: torch.Tensor,
-    text: torch.Tensor,
-    pooled: torch.Tensor,
-    condition: torch.Tensor,
-    keep: torch.Tensor,
-    micro: torch.Tensor,
+    given: ImageConditions,
 ) -> torch.Tensor:
     """Squared error of the predicted noise, weight (N,)."""
-    predicted = predict_noise(model, noisy, timestep, (text, pooled), condition, keep, micro).float()
+    predicted = predict_noise(model, noisy, timestep, given).float()
     return (weight * ((predicted - noise) ** 2).mean((1, 2, 3))).mean()
 
 
@@ -189,12 +182,17 @@ def train_image(settings: ImageSettings, run: Run) -> dict[str, float]:
             read(model, pool.ids[index]) if states is None else [part[index].float() for part in states]
         )
         noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
-        return noisy, noise, weight, timestep, text, pooled, condition, keep, micro
+        given = ImageConditions(text, pooled, condition, keep, micro)
+        return noisy, noise, weight, timestep, *given
+
+    def loss(*batch: torch.Tensor) -> torch.Tensor:
+        noisy, noise, weight, timestep, *given = batch
+        return noise_loss(model, noisy, noise, weight, timestep, ImageConditions(*given))
 
     parameters = [parameter for network in trained for parameter in network.parameters()]
     # Text encoders that are trained cannot be captured: transformers' encoders talk to the host.
     method = plain if settings.train_text else captured
-    gradients = method(lambda *batch: noise_loss(model, *batch), draw, parameters, run.device)
+    gradients = method(loss, draw, parameters, run.device)
     outcome = optimise(settings.loop, parameters, gradients, run, "image")
     for name, network in model._asdict().items():
         save_half(network.eval(), run.out / f"{name}.safetensors")
@@ -215,12 +213,15 @@ def generate(
     channels = model.unet.config.in_channels
     small = (condition.shape[-2] // 8, condition.shape[-1] // 8)
     state = torch.randn(count, channels, *small, generator=generator).to(device)
-    prompt = read(model, token_ids(["" for _ in texts] + texts).to(device))
-    micro = micro_conditioning(settings, 2 * count, device)
-    both, gate = condition.repeat(2, 1, 1, 1), torch.full((2 * count,), float(keep), device=device)
+    given = ImageConditions(
+        *read(model, token_ids(["" for _ in texts] + texts).to(device)),
+        depth=condition.repeat(2, 1, 1, 1),
+        keep=torch.full((2 * count,), float(keep), device=device),
+        micro=micro_conditioning(settings, 2 * count, device),
+    )
     for now in steps:
         timestep = torch.full((2 * count,), now, device=device)
-        noise = predict_noise(model, state.repeat(2, 1, 1, 1), timestep, prompt, both, gate, micro)
+        noise = predict_noise(model, state.repeat(2, 1, 1, 1), timestep, given)
         empty, full = noise.chunk(2)
         noise = empty + settings.guidance * (full - empty)
         alpha, before = schedule[now], schedule[max(now - gap, 0)]

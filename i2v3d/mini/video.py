@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from i2v3d.mini.control import start_control
+from i2v3d.mini.control import start_networks
 from i2v3d.mini.data import World, clip_pixels, control_condition, disparity, to_bytes, to_signed
 from i2v3d.mini.gradients import captured, fold_time_convolutions
 from i2v3d.mini.image import encode, frozen_vae
@@ -29,13 +29,7 @@ class VideoModel(NamedTuple):
     def start(cls, settings: VideoSettings, run: Run) -> VideoModel:
         """Fresh networks, or those of an earlier run if the settings say so."""
         model = cls(video_unet(), video_controlnet())
-        if settings.fresh:
-            start_control(model.vcontrolnet, model.vunet, settings.control.init)
-        else:
-            for name, network in model._asdict().items():
-                load_half(network, run.weights / f"{name}.safetensors")
-        for network in model:
-            network.to(run.device)
+        start_networks(model._asdict(), "vunet", "vcontrolnet", settings, run)
         return model
 
 
@@ -86,26 +80,30 @@ class Eye:
         return Clips(latents, marked[:, 0], marked[:, 1], embeds, disparity(depth))
 
 
+class ClipConditions(NamedTuple):
+    """What B clips are made from. marked (B, C, h, w): conditioning latents; embed (B, D): image embedding;
+    ids (B, 3): added time ids; depth (B, F, 3, H, W) in [-1, 1]; keep (B,): 0 switches control off."""
+
+    marked: torch.Tensor
+    embed: torch.Tensor
+    ids: torch.Tensor
+    depth: torch.Tensor
+    keep: torch.Tensor
+
+
 def velocity(
-    model: VideoModel,
-    state: torch.Tensor,
-    sigma: torch.Tensor,
-    marked: torch.Tensor,
-    embed: torch.Tensor,
-    ids: torch.Tensor,
-    condition: torch.Tensor,
-    keep: torch.Tensor,
+    model: VideoModel, state: torch.Tensor, sigma: torch.Tensor, given: ClipConditions
 ) -> torch.Tensor:
-    """v-prediction (B, F, C, h, w) at noise levels sigma (B,). marked (B, C, h, w): conditioning latents;
-    embed (B, D); ids (B, 3); condition (B, F, 3, H, W) in [-1, 1]; keep (B,): 0 switches control off."""
+    """v-prediction (B, F, C, h, w) of noisy clips `state` of that shape, at noise levels sigma (B,)."""
     scale = torch.rsqrt(sigma**2 + 1).view(-1, 1, 1, 1, 1)
     frames = state.shape[1]
-    sample = torch.cat([state * scale, marked[:, None].expand(-1, frames, -1, -1, -1)], dim=2)
+    sample = torch.cat([state * scale, given.marked[:, None].expand(-1, frames, -1, -1, -1)], dim=2)
     time = 0.25 * torch.log(sigma)
-    down, middle = model.vcontrolnet(sample, time, embed[:, None], ids, condition)
-    gate = keep.repeat_interleave(frames).view(-1, 1, 1, 1)
+    embed = given.embed[:, None]
+    down, middle = model.vcontrolnet(sample, time, embed, given.ids, given.depth)
+    gate = given.keep.repeat_interleave(frames).view(-1, 1, 1, 1)
     residuals = tuple(residual * gate for residual in down), middle * gate
-    return denoise_with_residuals(model.vunet, sample, time, embed[:, None], ids, residuals)
+    return denoise_with_residuals(model.vunet, sample, time, embed, given.ids, residuals)
 
 
 def velocity_loss(
@@ -113,16 +111,12 @@ def velocity_loss(
     latents: torch.Tensor,
     noise: torch.Tensor,
     sigma: torch.Tensor,
-    marked: torch.Tensor,
-    embed: torch.Tensor,
-    ids: torch.Tensor,
-    condition: torch.Tensor,
-    keep: torch.Tensor,
+    given: ClipConditions,
 ) -> torch.Tensor:
     """Squared error of v = (noise - sigma x0) / sqrt(sigma^2 + 1). Source: EDM, Karras et al. 2022."""
     s = sigma.view(-1, 1, 1, 1, 1)
     target = (noise - s * latents) * torch.rsqrt(s**2 + 1)
-    predicted = velocity(model, latents + s * noise, sigma, marked, embed, ids, condition, keep).float()
+    predicted = velocity(model, latents + s * noise, sigma, given).float()
     return ((predicted - target) ** 2).mean()
 
 
@@ -143,7 +137,7 @@ class ClipPool:
         return torch.rand(count, generator=self.generator, device=self.clips.latents.device)
 
     def batch(self, settings: VideoSettings) -> tuple[torch.Tensor, ...]:
-        """The arguments of `velocity_loss` after the model."""
+        """Latents, noise and noise levels for `velocity_loss`, then the fields of `ClipConditions`."""
         count, control = settings.loop.batch, settings.control
         index = (self.uniform(count) * len(self.clips.latents)).long()
         clips = Clips(*(tensor[index] for tensor in self.clips)).backwards(self.uniform(count) < 0.5)
@@ -160,16 +154,8 @@ class ClipPool:
         ids = time_ids(settings, count, latents.device).clone()
         ids[:, 0] += (self.uniform(count) * spread).floor()
         embed = clips.embeds[:, 0] * shown[:, None]
-        return (
-            latents,
-            noise,
-            sigma,
-            marked,
-            embed,
-            ids,
-            condition.expand(-1, -1, 3, -1, -1).contiguous(),
-            keep,
-        )
+        depth = condition.expand(-1, -1, 3, -1, -1).contiguous()
+        return latents, noise, sigma, *ClipConditions(marked, embed, ids, depth, keep)
 
 
 def time_ids(settings: VideoSettings, count: int, device: torch.device) -> torch.Tensor:
@@ -190,9 +176,12 @@ def train_video(settings: VideoSettings, run: Run) -> dict[str, float]:
         fold_time_convolutions(network)
     model.vcontrolnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
     parameters = [parameter for network in model for parameter in network.parameters()]
-    gradients = captured(
-        lambda *batch: velocity_loss(model, *batch), lambda: pool.batch(settings), parameters, run.device
-    )
+
+    def loss(*batch: torch.Tensor) -> torch.Tensor:
+        latents, noise, sigma, *given = batch
+        return velocity_loss(model, latents, noise, sigma, ClipConditions(*given))
+
+    gradients = captured(loss, lambda: pool.batch(settings), parameters, run.device)
     outcome = optimise(settings.loop, parameters, gradients, run, "video")
     for name, network in model._asdict().items():
         save_half(network.eval(), run.out / f"{name}.safetensors")
@@ -228,7 +217,8 @@ def interpolate(
             -1, -1, 3, -1, -1
         )
         level = torch.full((shape[0],), sigma, device=device)
-        v = velocity(model, noisy, level, side.first.float(), side.embeds[:, 0], ids, condition, gate)
+        given = ClipConditions(side.first.float(), side.embeds[:, 0], ids, condition, gate)
+        v = velocity(model, noisy, level, given)
         return noisy / (sigma**2 + 1) - v * sigma / (sigma**2 + 1) ** 0.5
 
     for sigma, following in pairwise(sigmas):
