@@ -25,10 +25,11 @@ from i2v3d.scene.toy import load_clip
 from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.scene import build_scene, check_scene
+from i2v3d.toyworld import render
 from i2v3d.toyworld.charts import extent_m, pack, solid_charts
 from i2v3d.toyworld.held_out import held_out_clip
 from i2v3d.toyworld.meshes import toy_meshes
-from i2v3d.toyworld.render import Renderer, flow
+from i2v3d.toyworld.render import Renderer, coverage, flow
 from i2v3d.toyworld.sampling import captions, is_held_out
 from i2v3d.toyworld.shapes import BOX, ELLIPSOID, FRUSTUM
 
@@ -223,3 +224,12 @@ def test_meshes_are_made_of_one_scene() -> None:
     clip = held_out_clip(2026, 512, 0, 2)
     with pytest.raises(ShapeError, match="one scene at a time, got 2"):
         toy_meshes(clip.rows(torch.tensor([0, 0])), WIDTH, HEIGHT)
+
+
+def test_large_pictures_are_traced_in_pieces_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = held_out_clip(2026, 512, 0, 2)
+    whole, seen = Renderer(48, 32, samples=2, chunk=1, compile=False)(clip), coverage(clip, 48, 32)
+    monkeypatch.setattr(render, "RAYS_AT_ONCE", 1001)
+    pieces = Renderer(48, 32, samples=2, chunk=1, compile=False)(clip)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole, pieces, strict=True))
+    assert torch.equal(coverage(clip, 48, 32), seen) and seen.any() and not seen.all()

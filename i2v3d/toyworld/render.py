@@ -19,6 +19,8 @@ from i2v3d.toyworld.sampling import Scenes
 from i2v3d.toyworld.shading import HORIZON_M, Surface, shade
 from i2v3d.toyworld.tracing import Solids, first_hit, solids_in_world
 
+RAYS_AT_ONCE = 100_000  # of an image, where nothing is compiled: bounds memory
+
 
 class Frames(NamedTuple):
     """What the cameras see, N scenes of F frames.
@@ -88,6 +90,8 @@ class Renderer:
             torch.compile(dynamic=False) if compile else lambda function: function
         )
         self._shade, self._depth = wrap(_pictures), wrap(_depth)
+        pixels = width * height if compile else max(1, RAYS_AT_ONCE // samples**2)
+        self._rays = pixels * samples**2  # whole pixels: their samples belong together
 
     @torch.no_grad()
     def __call__(self, scenes: Scenes) -> Frames:
@@ -109,10 +113,11 @@ class Renderer:
         size = (self.height, self.width)
         solids, eye = solids_in_world(flat), flat.eye[:, 0]
         rays = pixel_rays(view, self.width, self.height, self.samples)[:, 0]
-        pictures = self._shade(eye, rays, solids, Surface.of(flat), self.samples)
+        surface = Surface.of(flat)
+        pieces = [self._shade(eye, r, solids, surface, self.samples) for r in rays.split(self._rays, dim=1)]
         centres = pixel_rays(view, self.width, self.height, 1)[:, 0]
-        depth = self._depth(eye, centres, solids)
-        pictures = pictures.transpose(1, 2).unflatten(2, size)
+        depth = torch.cat([self._depth(eye, r, solids) for r in centres.split(self._rays, dim=1)], dim=1)
+        pictures = torch.cat(pieces, dim=1).transpose(1, 2).unflatten(2, size)
         return torch.cat([pictures, depth.view(-1, 1, *size)], dim=1)
 
 
@@ -148,11 +153,16 @@ def _depth(eye: torch.Tensor, rays: torch.Tensor, solids: Solids) -> torch.Tenso
 def coverage(scenes: Scenes, width: int, height: int) -> torch.Tensor:
     """(N, F, H, W) bool: whether the object is what is seen at the centre of each pixel."""
     flat, view = _flatten(scenes), cameras(scenes, width, height)
-    rays = pixel_rays(view, width, height, 1).flatten(0, 1)
-    eye, solids = scenes.eye.flatten(0, 1), solids_in_world(flat)
-    distance, _ = first_hit(eye[:, None], rays, solids)
-    seen = torch.isfinite(distance) & (distance <= _depth(eye, rays, solids))
-    return seen.unflatten(1, (height, width)).unflatten(0, (scenes.size, scenes.frames))
+    view = Cameras(view.world_to_camera.flatten(0, 1)[:, None], view.intrinsics.flatten(0, 1)[:, None])
+    seen = []
+    for image in range(flat.size):
+        row = torch.tensor([image], device=flat.eye.device)
+        solids, eye = solids_in_world(flat.rows(row)), flat.eye[row, 0]
+        rays = pixel_rays(Cameras(*(tensor[row] for tensor in view)), width, height, 1)[:, 0]
+        for piece in rays.split(RAYS_AT_ONCE, dim=1):
+            distance, _ = first_hit(eye[:, None], piece, solids)
+            seen.append(torch.isfinite(distance) & (distance <= _depth(eye, piece, solids)))
+    return torch.cat(seen, dim=1).view(scenes.size, scenes.frames, height, width)
 
 
 @torch.no_grad()
