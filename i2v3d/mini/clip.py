@@ -31,7 +31,7 @@ def train_clip(settings: ClipSettings, run: Run) -> dict[str, float]:
     run.weights: not used, the pair starts fresh. Returns the held-out top-1 rate of finding a photo's
     caption.
     """
-    world, rng = World(settings.world, run.device), random.Random(run.stream)
+    world, rng = World(settings.world, run.device, run.checkpoint), random.Random(run.stream)
     vision, text = image_encoder().to(run.device), text_encoder_2().to(run.device)
     logit_scale = nn.Parameter(torch.tensor(settings.temperature, device=run.device).log().neg())
     pixels, texts = [], []
@@ -52,7 +52,8 @@ def train_clip(settings: ClipSettings, run: Run) -> dict[str, float]:
         return (nn.functional.cross_entropy(logits, truth) + nn.functional.cross_entropy(logits.T, truth)) / 2
 
     parameters = [*vision.parameters(), *text.parameters(), logit_scale]
-    outcome = optimise(settings.loop, parameters, plain(loss, draw, parameters, run.device), run, "clip")
+    gradients = plain(loss, draw, parameters, run.device)
+    outcome = optimise(settings.loop, parameters, gradients, run, "clip", [generator])
     save_half(text, run.out / "te2.safetensors")
     save_half(vision, run.out / "vision.safetensors")
     scenes, frames = world.held_out(1)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from i2v3d.mini.checkpoint import Checkpoint
 from i2v3d.mini.settings import ControlSettings, PromptSettings, WorldSettings
 from i2v3d.models.mini_tokenizer import END, MAX_TOKENS, START, tokenizer_files
 from i2v3d.toyworld.catalogue import SHAPES, SUBJECT
@@ -22,10 +23,15 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class World:
-    """Renders scenes of one size on one device from one bank of objects."""
+    """Renders scenes of one size on one device from one bank of objects.
 
-    def __init__(self, settings: WorldSettings, device: torch.device) -> None:
-        self.settings, self.device = settings, device
+    checkpoint: that of the run, which says how many pictures its pool has if it is continued.
+    """
+
+    def __init__(
+        self, settings: WorldSettings, device: torch.device, checkpoint: Checkpoint | None = None
+    ) -> None:
+        self.settings, self.device, self.checkpoint = settings, device, checkpoint
         self.bank: Bank = build_bank(settings.variants, settings.seed)
         self.renderer = Renderer(
             settings.width,
@@ -42,7 +48,8 @@ class World:
         return scenes, self.renderer(scenes)
 
     def pool(self, frames: int, stream: int) -> Iterator[tuple[Scenes, Frames]]:
-        """Batches of training scenes until `pool` pictures or `pool_seconds` are reached.
+        """Batches of training scenes until `pool` pictures or `pool_seconds` are reached, or as many as the
+        run had before it was interrupted.
 
         stream: separates the random numbers of runs that continue each other.
         """
@@ -51,12 +58,15 @@ class World:
         batch, made = max(1, self.settings.chunk * 4 // frames), 0
         self.renderer(sample(1, 1, bank, generator, "train"))  # compiled here, outside the time limit
         start = time.monotonic()
-        while made < self.settings.pool:
+        before = self.checkpoint.rendered if self.checkpoint is not None else 0
+        while made < (before or self.settings.pool):
             scenes = sample(batch, frames, bank, generator, "train")
             yield scenes, self.renderer(scenes)
             made += batch
-            if time.monotonic() - start > self.settings.pool_seconds:
+            if not before and time.monotonic() - start > self.settings.pool_seconds:
                 break
+        if self.checkpoint is not None:
+            self.checkpoint.rendered = made
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.monotonic() - start

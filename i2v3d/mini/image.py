@@ -164,7 +164,11 @@ def train_image(settings: ImageSettings, run: Run) -> dict[str, float]:
 
     run.weights must hold vae.safetensors, and all four unless `settings.fresh`. Returns held-out scores.
     """
-    world, vae, model = World(settings.world, run.device), frozen_vae(run), ImageModel.start(settings, run)
+    world, vae, model = (
+        World(settings.world, run.device, run.checkpoint),
+        frozen_vae(run),
+        ImageModel.start(settings, run),
+    )
     pool, schedule = LatentPool(world, vae, settings, run), alphas_cumprod(run.device)
     trained = list(model) if settings.train_text else list(model[:2])
     micro = micro_conditioning(settings, settings.loop.batch, run.device)
@@ -193,7 +197,7 @@ def train_image(settings: ImageSettings, run: Run) -> dict[str, float]:
     # Text encoders that are trained cannot be captured: transformers' encoders talk to the host.
     method = plain if settings.train_text else captured
     gradients = method(loss, draw, parameters, run.device)
-    outcome = optimise(settings.loop, parameters, gradients, run, "image")
+    outcome = optimise(settings.loop, parameters, gradients, run, "image", [pool.generator])
     for name, network in model._asdict().items():
         save_half(network.eval(), run.out / f"{name}.safetensors")
     scores = evaluate(model, vae, world, settings, run.out)

@@ -120,7 +120,7 @@ def train_vae(settings: VaeSettings, run: Run) -> dict[str, float]:
     if (run.weights / "vae.safetensors").is_file():
         load_half(vae, run.weights / "vae.safetensors")
     vae.to(memory_format=torch.channels_last)
-    world = World(settings.world, run.device)
+    world = World(settings.world, run.device, run.checkpoint)
     pool = PicturePool(world, settings, run.stream)
     loss: Callable[..., torch.Tensor] = (
         torch.compile(vae_loss, dynamic=False) if run.device.type == "cuda" else vae_loss
@@ -133,11 +133,12 @@ def train_vae(settings: VaeSettings, run: Run) -> dict[str, float]:
     )
 
     def draw() -> tuple[torch.Tensor, ...]:
-        return *pool.batch(settings.loop.batch), torch.randn(shape, device=run.device)
+        noise = torch.randn(shape, generator=pool.generator, device=run.device)
+        return *pool.batch(settings.loop.batch), noise
 
     parameters = list(vae.parameters())
     gradients = plain(lambda *batch: loss(vae, *batch, settings), draw, parameters, run.device)
-    outcome = optimise(settings.loop, parameters, gradients, run, "vae")
+    outcome = optimise(settings.loop, parameters, gradients, run, "vae", [pool.generator])
     vae.eval()
     with torch.no_grad():
         pictures = to_signed(pool.pictures[: settings.world.held_out * 8])

@@ -119,7 +119,7 @@ def train_vae_decoder(settings: VaeDecoderSettings, run: Run) -> dict[str, float
     load_half(vae, run.weights / "vae.safetensors")
     vae.to(run.device, memory_format=torch.channels_last).eval().requires_grad_(False)
     vae.decoder.requires_grad_(True)
-    world = World(settings.world, run.device)
+    world = World(settings.world, run.device, run.checkpoint)
     before = evaluate(vae, world, run.out)
     log.info("vae_decoder: before %s", before)
     pool = DecoderPool(vae, PicturePool(world, settings, run.stream), settings)
@@ -132,7 +132,7 @@ def train_vae_decoder(settings: VaeDecoderSettings, run: Run) -> dict[str, float
 
     parameters = list(vae.decoder.parameters())
     gradients = captured(loss, pool.batch, parameters, run.device)
-    outcome = optimise(settings.loop, parameters, gradients, run, "vae_decoder")
+    outcome = optimise(settings.loop, parameters, gradients, run, "vae_decoder", [pool.generator])
     save_half(vae, run.out / "vae.safetensors")
     return {
         **evaluate(vae, world, run.out),

@@ -170,7 +170,11 @@ def train_video(settings: VideoSettings, run: Run) -> dict[str, float]:
     run.weights must hold vae and vision .safetensors, and both networks unless `settings.fresh`.
     Returns held-out scores.
     """
-    world, eye, model = World(settings.world, run.device), Eye(settings, run), VideoModel.start(settings, run)
+    world, eye, model = (
+        World(settings.world, run.device, run.checkpoint),
+        Eye(settings, run),
+        VideoModel.start(settings, run),
+    )
     pool = ClipPool(world, eye, settings, run)
     for network in model:
         fold_time_convolutions(network)
@@ -182,7 +186,7 @@ def train_video(settings: VideoSettings, run: Run) -> dict[str, float]:
         return velocity_loss(model, latents, noise, sigma, ClipConditions(*given))
 
     gradients = captured(loss, lambda: pool.batch(settings), parameters, run.device)
-    outcome = optimise(settings.loop, parameters, gradients, run, "video")
+    outcome = optimise(settings.loop, parameters, gradients, run, "video", [pool.generator])
     for name, network in model._asdict().items():
         save_half(network.eval(), run.out / f"{name}.safetensors")
     scores = evaluate(model, eye, world, settings, run.out)
