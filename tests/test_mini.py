@@ -217,7 +217,7 @@ def test_half_weights_come_back_and_misfits_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not fit"):
         load_half(nn.Linear(3, 3), tmp_path / "layer.safetensors")
     with pytest.raises(WeightsError, match="missing"):
-        trained_networks(tmp_path)
+        trained_networks([tmp_path])
 
 
 def test_standardising_changes_latents_but_not_pictures() -> None:

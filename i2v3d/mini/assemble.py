@@ -1,9 +1,10 @@
-"""Trained parts to one family: `python -m i2v3d.mini.assemble --weights weights/local --out weights/mini`."""
+"""Trained parts to one family: `python -m i2v3d.mini.assemble --weights FOLDER... --out weights/mini`."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -26,15 +27,16 @@ PARTS: dict[str, str] = {
 SUMS = "SHA256SUMS"
 
 
-def trained_networks(weights: Path) -> dict[str, nn.Module]:
-    """Every network of the family with the weights of a training folder.
+def trained_networks(weights: Sequence[Path]) -> dict[str, nn.Module]:
+    """Every network of the family with the weights of training folders, of files of one name the last.
 
     The video autoencoder is the image autoencoder: its decoder starts as an exact copy, frame by frame.
     Raises WeightsError if a part is missing or does not fit.
     """
     networks: dict[str, nn.Module] = {name: build() for name, build in COMPONENTS.items()}
     for name, file in PARTS.items():
-        load_half(networks[name], weights / f"{file}.safetensors")
+        places = [folder / f"{file}.safetensors" for folder in weights]
+        load_half(networks[name], next((path for path in reversed(places) if path.is_file()), places[-1]))
     copy_image_decoder(networks["image/vae"], networks["video/vae"])
     return networks
 
@@ -49,7 +51,13 @@ def write_checksums(family: Path) -> None:
 def main() -> None:
     """Parses the command line and writes the family."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="folder of trained fp16 weights")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders of trained fp16 weights; of files of one name the last folder's counts",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the family")
     arguments = parser.parse_args()
     write_family(arguments.out, trained_networks(arguments.weights))

@@ -1,0 +1,69 @@
+"""Trains the miniature family from nothing: `snakemake --cores all mini_weights`, see conf/mini/README.md."""
+
+MINI = "results/mini_weights"
+
+# Training: part of i2v3d.mini.train, data stream (trainings of one part see different pictures), and the
+# trainings whose weights it starts from; of weights of one name those of the last count.
+TRAININGS = {
+    "clip": ("clip", 0, []),
+    "vae": ("vae", 0, []),
+    "vae_decoder": ("vae_decoder", 1, ["vae"]),
+    "image": ("image", 0, ["vae_decoder"]),
+    "image_more": ("image", 1, ["vae_decoder", "image"]),
+    "video": ("video", 0, ["clip", "vae_decoder"]),
+    "video_more": ("video", 1, ["clip", "vae_decoder", "video"]),
+}
+
+
+rule mini_training:
+    input:
+        config=f"{CONF}/mini/{{training}}.yaml",
+        weights=lambda wildcards: [
+            f"{MINI}/{name}" for name in TRAININGS[wildcards.training][2]
+        ],
+    output:
+        directory(f"{MINI}/{{training}}"),
+    log:
+        f"{MINI}/log/{{training}}.log",
+    benchmark:
+        f"{MINI}/benchmark/{{training}}.tsv"
+    wildcard_constraints:
+        training="|".join(TRAININGS),
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=30,
+    params:
+        part=lambda wildcards: TRAININGS[wildcards.training][0],
+        stream=lambda wildcards: TRAININGS[wildcards.training][1],
+        # Beside the output, which snakemake removes when the job is killed: the next one goes on from here.
+        checkpoint=f"{MINI}/.{{training}}.checkpoint.safetensors",
+    shell:
+        f"{PYTHON} -m i2v3d.mini.train {{params.part}} --config {{input.config}} --weights {{input.weights}} "
+        "--out {output} --stream {params.stream} --checkpoint {params.checkpoint} > {log} 2>&1"
+
+
+rule mini_weights:
+    input:
+        [
+            f"{MINI}/{training}"
+            for training in ("clip", "vae_decoder", "image_more", "video_more")
+        ],
+    output:
+        directory(f"{MINI}/family"),
+    log:
+        f"{MINI}/log/family.log",
+    benchmark:
+        f"{MINI}/benchmark/family.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=4000,
+        runtime=10,
+    shell:
+        f"{PYTHON} -m i2v3d.mini.assemble --weights {{input}} --out {{output}} > {{log}} 2>&1"
