@@ -12,6 +12,7 @@ TRAININGS = {
     "image_more": ("image", 1, ["vae_decoder", "image"]),
     "video": ("video", 0, ["clip", "vae_decoder"]),
     "video_more": ("video", 1, ["clip", "vae_decoder", "video"]),
+    "estimator": ("estimator", 0, ["vae_decoder"]),
 }
 
 
@@ -50,7 +51,13 @@ rule mini_weights:
     input:
         [
             f"{MINI}/{training}"
-            for training in ("clip", "vae_decoder", "image_more", "video_more")
+            for training in (
+                "clip",
+                "vae_decoder",
+                "image_more",
+                "video_more",
+                "estimator",
+            )
         ],
     output:
         directory(f"{MINI}/family"),

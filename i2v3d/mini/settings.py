@@ -168,6 +168,43 @@ class VideoSettings:
     steps: int
 
 
+@dataclasses.dataclass(frozen=True)
+class EstimatorSettings:
+    """Estimators of depth, mask and identity. clean: fraction of pictures that are not spoilt; coarse: of flat
+    renders; decoded, latent_noise, blur_px, noise, blotches, tint: how the others are spoilt; elsewhere,
+    turn_deg: how the second picture of a scene differs; far_m: farthest depth; foreground, edges, shape: of the
+    depth loss; mask, identity: weights of these losses; temperature: of the contrastive one; gallery: objects
+    among which the right one is to be found."""
+
+    world: WorldSettings
+    loop: LoopSettings
+    clean: float
+    coarse: float
+    decoded: float
+    latent_noise: float
+    blur_px: float
+    noise: float
+    blotches: float
+    tint: float
+    elsewhere: float
+    turn_deg: float
+    far_m: float
+    foreground: float
+    edges: float
+    shape: float
+    mask: float
+    identity: float
+    temperature: float
+    gallery: int
+
+    def __post_init__(self) -> None:
+        if self.gallery < 2 or self.world.held_out % self.gallery:
+            raise ConfigError(
+                f"world.held_out must be a multiple of gallery, at least 2, got {self.world.held_out} and "
+                f"{self.gallery}; change one of them"
+            )
+
+
 def load(path: Path, kind: type[T]) -> T:
     """Reads one of the settings above. Raises ConfigError on unknown, missing or mistyped keys."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -23,11 +23,13 @@ import torch
 from i2v3d.errors import WeightsError
 from i2v3d.mini.checkpoint import SUFFIX, Checkpoint, identify
 from i2v3d.mini.clip import train_clip
+from i2v3d.mini.estimator import train_estimator
 from i2v3d.mini.image import train_image
 from i2v3d.mini.loop import Run, Sink, nowhere
 from i2v3d.mini.processes import Processes
 from i2v3d.mini.settings import (
     ClipSettings,
+    EstimatorSettings,
     ImageSettings,
     VaeDecoderSettings,
     VaeSettings,
@@ -46,6 +48,7 @@ RUNS: dict[str, tuple[type[Any], Callable[..., dict[str, float]]]] = {
     "clip": (ClipSettings, train_clip),
     "image": (ImageSettings, train_image),
     "video": (VideoSettings, train_video),
+    "estimator": (EstimatorSettings, train_estimator),
 }
 
 

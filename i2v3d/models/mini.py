@@ -8,6 +8,7 @@ of 8 frames.
     <family>/image_controlnet/  ControlNetModel (depth)
     <family>/video/             a StableVideoDiffusionPipeline folder
     <family>/video_controlnet/  TemporalControlNet (depth)
+    <family>/estimator/         EstimatorNetwork (depth, mask and identity of pictures, for scores)
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from transformers import (
 )
 
 from i2v3d.errors import WeightsError
+from i2v3d.models.estimators import estimator_network
 from i2v3d.models.mini_tokenizer import END, MAX_TOKENS, START, tokenizer_files
 
 WIDTH, HEIGHT, FRAMES = 192, 128, 8
@@ -264,6 +266,7 @@ COMPONENTS: dict[str, Callable[[], nn.Module]] = {
     "video/image_encoder": image_encoder,
     "video/unet": video_unet,
     "video_controlnet": video_controlnet,
+    "estimator": estimator_network,
 }
 """Every network of the family by its folder below the family's root, with the function that builds it."""
 
