@@ -1,0 +1,66 @@
+"""Control retention: whether a video still shows the depth, masks and motion that its render prescribes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from i2v3d.metrics.checks import check_depths, check_masks, check_pictures
+from i2v3d.metrics.correspondence import warp_back
+
+
+def depth_si_rmse(estimated_m: Tensor, rendered_m: Tensor, inside: Tensor) -> Tensor:
+    """(T,) scale-invariant root mean square error of log depth; NaN where no pixel of a frame counts.
+
+    estimated_m, rendered_m (T, H, W); inside (T, H, W): where it counts, and both are finite. With d the
+    difference of logarithms: sqrt(mean(d^2) - mean(d)^2), which no common factor changes. Raises ShapeError
+    as `check_depths` and `check_masks`. Source: Eigen et al. 2014, eq. 1 (its root).
+    """
+    check_depths(estimated_m=estimated_m, rendered_m=rendered_m)
+    check_masks(estimated_m[:, None], inside=inside)
+    counted = inside & torch.isfinite(estimated_m) & torch.isfinite(rendered_m)
+    difference = torch.where(counted, estimated_m.double().log() - rendered_m.double().log(), 0.0)
+    count = counted.sum((1, 2))
+    mean = difference.sum((1, 2)) / count
+    variance = (torch.where(counted, difference - mean[:, None, None], 0.0) ** 2).sum((1, 2)) / count
+    return variance.sqrt().float()
+
+
+def mask_iou(estimated: Tensor, rendered: Tensor) -> Tensor:
+    """(T,) intersection over union of masks (T, H, W); 1 where both are empty.
+
+    Raises ShapeError as `check_masks`.
+    """
+    check_masks(estimated=estimated, rendered=rendered)
+    union = (estimated | rendered).sum((1, 2))
+    common = (estimated & rendered).sum((1, 2))
+    return torch.where(union > 0, common / union.clamp(min=1), 1.0)
+
+
+def warping_error(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
+    """(T - 1,) mean squared difference of each frame and the next one warped back to it.
+
+    valid (T - 1, H, W): pixels seen in both (`unoccluded`); NaN where there is none. Raises ShapeError as
+    the checks. Source: Lai et al. 2018, eq. 11, with exact flow and occlusion.
+    """
+    difference = _difference(pictures, flow_px, valid)
+    return (difference**2).mean(dim=1).sum((1, 2)) / valid.sum((1, 2))
+
+
+def flicker(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
+    """(T - 1,) change of brightness from each frame to the next that motion does not explain.
+
+    The mean over valid pixels of (next frame warped back - frame), absolute, mean of the channels: unlike
+    the warping error it does not see texture that moves wrongly, only light that comes and goes. Raises
+    ShapeError as the checks.
+    """
+    difference = _difference(pictures, flow_px, valid)
+    return (difference.sum((2, 3)) / valid.sum((1, 2))[:, None]).abs().mean(dim=1)
+
+
+def _difference(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
+    """(T - 1, 3, H, W): next frame warped back - frame, 0 where not valid."""
+    check_pictures(pictures=pictures)
+    warped = warp_back(pictures, flow_px)
+    check_masks(warped, valid=valid)
+    return (warped - pictures[:-1]) * valid[:, None]
