@@ -106,6 +106,7 @@ class SceneConfig:
     """What every scene has. source: what it is made from, which decides its other options.
 
     prompt: what LoRA and keyframes call it. width, height: pixels. frames: of the shot, at fps a second.
+    max_faces: triangles that one mesh may have.
     """
 
     source: str
@@ -115,6 +116,7 @@ class SceneConfig:
     height: Side
     frames: Count
     fps: Count
+    max_faces: Count
 
 
 @section

@@ -149,7 +149,7 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
         ),
     )
     spec.save(folder / "scene.json")
-    api.save_blend(folder)
+    api.save_blend(folder, max_faces=10**6)
     return render(folder, spec, folder / "out", samples=4)
 
 
@@ -171,7 +171,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]
     spec = still_scene(
         folder, (ObjectSpec("plane", "foreground", "meshes/plane.glb", (0.0, 3.0, 0.0)),), frames=2
     )
-    api.save_blend(folder)
+    api.save_blend(folder, max_faces=10**6)
     photo = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     photo[8:-8, 8:-8] = texture
     write_rgb(folder / "photo.png", photo ^ 1)
@@ -265,7 +265,7 @@ def test_flow_points_right_and_down(tmp_path: Path) -> None:
         TransformKey(2, (0.3, 0.0, -0.1), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "LINEAR"),
     )
     spec = still_scene(tmp_path, (ObjectSpec("s", "background", "square.glb", (0, 6, 0), keys),), frames=2)
-    api.save_blend(tmp_path)
+    api.save_blend(tmp_path, max_faces=10**6)
     rendered = render(tmp_path, spec, tmp_path / "out", samples=1)
     np.testing.assert_allclose(rendered.flow(1)[..., 0], 3.0, atol=1e-3)
     np.testing.assert_allclose(rendered.flow(1)[..., 1], 1.0, atol=1e-3)

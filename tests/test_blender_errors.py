@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 
 from i2v3d.blender import api
-from i2v3d.blender.glb import check_glb
 from i2v3d.blender.job import BlendJob, load_job, save_job
 from i2v3d.blender.machine import missing_libraries, missing_library_error
 from i2v3d.blender.process import run_child
 from i2v3d.config import RenderConfig
 from i2v3d.errors import ArtifactError, InputError, MachineError, RenderError
 from i2v3d.progress import ignore_step
+from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.scene.spec import CameraKey, ObjectSpec, SceneSpec, TransformKey
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
 from tests.blender_scenes import LOOK_ALONG_Y, box, still_scene, write_glb
 
+CAP = 1000
 TRIANGLE = np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]])
 FACE = np.array([[0, 1, 2]])
 
@@ -75,8 +76,8 @@ def not_finite() -> bytes:
 
 
 BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty file": (lambda: b"", r"is not a GLB file \(0 bytes\)"),
-    "another format": (lambda: b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "is not a GLB file"),
+    "empty file": (lambda: b"", r"is empty \(0 bytes\)"),
+    "another format": (lambda: b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", r"does not begin like a \.glb file"),
     "truncated": (lambda: triangle_glb()[:-20], "truncated or damaged"),
     "header of garbage": (lambda: glb({})[:20] + b"\xff" * (len(glb({})) - 20), "damaged glTF header"),
     "no meshes": (lambda: glb({"asset": {"version": "2.0"}}), "has no faces"),
@@ -89,7 +90,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "index out of range": (lambda: triangle_glb(indices=(0, 1, 99)), "refers to vertex 99 but has 3"),
     "missing texture": (
         lambda: triangle_glb(images=[{"uri": "gone.png"}]),
-        "'gone.png' .* missing or damaged",
+        "'gone.png' .* is missing",
     ),
     "texture outside": (lambda: triangle_glb(images=[{"uri": "../../x.png"}]), "lies outside its folder"),
     "damaged texture": (lambda: triangle_glb(images=[{"bufferView": 0}]), "missing or damaged"),
@@ -102,17 +103,17 @@ def test_broken_meshes_are_refused_before_blender_starts(kind: str, tmp_path: Pa
     path = tmp_path / "broken.glb"
     path.write_bytes(content())
     with pytest.raises(InputError, match=message) as raised:
-        check_glb(path)
+        check_mesh(path, CAP)
     assert "broken.glb" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_good_meshes_pass_and_the_face_cap_counts_triangles(tmp_path: Path) -> None:
     (tmp_path / "one.glb").write_bytes(triangle_glb())
     write_glb(tmp_path / "other.glb", TRIANGLE, FACE, texture=np.zeros((4, 4, 3), np.uint8))
-    check_glb(tmp_path / "one.glb", max_triangles=1)
-    check_glb(tmp_path / "other.glb")
-    with pytest.raises(InputError, match="has 1 triangles, at most 0 fit"):
-        check_glb(tmp_path / "one.glb", max_triangles=0)
+    check_mesh(tmp_path / "one.glb", 1)
+    check_mesh(tmp_path / "other.glb", CAP)
+    with pytest.raises(InputError, match="has 1 triangles, more than"):
+        check_mesh(tmp_path / "one.glb", 0)
 
 
 # ---------------------------------------------------------------- scenes
@@ -146,7 +147,7 @@ def camera_of(pose: Any, focal_px: float) -> dict[str, tuple[CameraKey, ...]]:
         (box_with(keys=(key(1), key(9))), "key at frame 9; expected 1 to 3"),
         (box_with(keys=(key(1, scale=0.0),)), "scale 0 at frame 1"),
         (box_with(mesh="../box.glb"), "lies outside"),
-        (box_with(mesh="box.obj"), "no .glb file"),
+        (box_with(mesh="box.obj"), "cannot be read"),
         (box_with(mesh="gone.glb"), "cannot be read"),
         (box_with(role="prop"), "expected foreground or background"),
         (camera_of(2 * LOOK_ALONG_Y, 60.0), "no rigid pose"),
@@ -157,7 +158,7 @@ def camera_of(pose: Any, focal_px: float) -> dict[str, tuple[CameraKey, ...]]:
 def test_impossible_scenes_are_refused(tmp_path: Path, changes: Mapping[str, Any], message: str) -> None:
     scene_with(tmp_path, **changes)
     with pytest.raises((ArtifactError, InputError), match=message):
-        api.save_blend(tmp_path)
+        api.save_blend(tmp_path, max_faces=CAP)
 
 
 def test_frames_outside_the_shot_are_refused(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_camera_that_never_sees_the_object_is_an_error(tmp_path: Path) -> None
         ObjectSpec("behind", "background", "behind.glb", (0.0, 0.0, 0.0)),
     )
     still_scene(tmp_path, objects, pose=away)
-    api.save_blend(tmp_path)
+    api.save_blend(tmp_path, max_faces=CAP)
     with pytest.raises(RenderError, match="shows the foreground; check the paths"):
         render_passes(RenderConfig(samples=1), {"scene": tmp_path}, tmp_path / "out", context(tmp_path))
     assert (tmp_path / "work" / "frames.log").stat().st_size > 0

@@ -13,17 +13,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from i2v3d.artifacts import require
 from i2v3d.blender.checks import check_scene
-from i2v3d.blender.job import BlendJob, FramesJob, Job, ViewsJob, save_job
+from i2v3d.blender.job import BlendJob, FramesJob, InspectJob, Job, ViewsJob, save_job
 from i2v3d.blender.machine import check_machine
 from i2v3d.blender.process import run_child
 from i2v3d.config import ViewsConfig
 from i2v3d.errors import RenderError
 from i2v3d.progress import OnStep, ignore_step
+from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.scene.spec import SceneSpec
 
-__all__ = ["RenderReport", "check_machine", "render_frames", "render_view_set", "save_blend"]
+__all__ = [
+    "MeshContents",
+    "RenderReport",
+    "check_machine",
+    "inspect_mesh",
+    "render_frames",
+    "render_view_set",
+    "save_blend",
+]
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +71,56 @@ class RenderReport:
         return [min(near for near, _ in ranges), max(far for _, far in ranges)] if ranges else None
 
 
-def save_blend(scene_dir: Path, *, log_dir: Path | None = None, stall_s: float = STALL_S) -> None:
+@dataclass(frozen=True)
+class MeshContents:
+    """What a mesh file holds, as Blender places it: z up, metres.
+
+    vertices_m: (n, 3), of all meshes together, at rest. faces: (m, 3) triangles. actions: the seconds that
+    each animation lasts, by name. shape_keys, bones: their names.
+    """
+
+    vertices_m: NDArray[np.float32]
+    faces: NDArray[np.int64]
+    actions: Mapping[str, float]
+    shape_keys: tuple[str, ...]
+    bones: tuple[str, ...]
+
+
+def inspect_mesh(
+    path: Path, *, max_faces: int, log_dir: Path | None = None, stall_s: float = STALL_S
+) -> MeshContents:
+    """Checks a user's mesh (OBJ, GLB, glTF, FBX, PLY) and reads its geometry through Blender.
+
+    Raises InputError as `check_mesh`, MachineError or RenderError (with the log's path).
+    """
+    check_mesh(path, max_faces)
+    with tempfile.TemporaryDirectory(prefix="i2v3d-") as out:
+        job = InspectJob(mesh=str(path.resolve()), out=out)
+        _run(
+            job, what=f"reading mesh {path}", total=0, on_frame=ignore_step, log_dir=log_dir, stall_s=stall_s
+        )
+        contents = json.loads((Path(out) / "contents.json").read_text())
+        with np.load(Path(out) / "geometry.npz", allow_pickle=False) as arrays:
+            return MeshContents(
+                vertices_m=arrays["vertices_m"],
+                faces=arrays["faces"],
+                actions=contents["actions"],
+                shape_keys=tuple(contents["shape_keys"]),
+                bones=tuple(contents["bones"]),
+            )
+
+
+def save_blend(
+    scene_dir: Path, *, max_faces: int, log_dir: Path | None = None, stall_s: float = STALL_S
+) -> None:
     """Builds scene_dir/scene.blend from scene_dir/scene.json and the meshes it names.
 
+    max_faces: triangles that one mesh may have.
     log_dir: where Blender's log is kept; None: a temporary file, kept if something fails.
     Raises ArtifactError (scene), InputError (mesh, texture), MachineError or RenderError (with the log).
     """
     spec = SceneSpec.load(scene_dir / "scene.json")
-    check_scene(spec, scene_dir)
+    check_scene(spec, scene_dir, max_faces)
     job = BlendJob(scene_dir=str(scene_dir.resolve()))
     what = f"building the .blend of scene {spec.name!r}"
     _run(job, what=what, total=0, on_frame=ignore_step, log_dir=log_dir, stall_s=stall_s)

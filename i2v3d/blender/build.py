@@ -10,10 +10,10 @@ from mathutils import Matrix, Vector
 
 from i2v3d.blender.camera import animate_camera
 from i2v3d.blender.checks import mesh_path
+from i2v3d.blender.importer import Imported, import_mesh
 from i2v3d.blender.keys import set_interpolation
 from i2v3d.blender.materials import make_flat
 from i2v3d.blender.settings import configure, reset
-from i2v3d.errors import InputError
 from i2v3d.scene.spec import ObjectSpec, SceneSpec
 
 ROLE = "i2v3d_role"  # custom property of objects: foreground or background
@@ -29,7 +29,7 @@ def build_blend(scene_dir: Path) -> None:
     configure(scene, spec, samples=1, device="cpu", threads=0)
     for item in spec.objects:
         pivot = _add_pivot(scene, item)
-        for root in _import_mesh(mesh_path(item, scene_dir), item):
+        for root in _import_object(mesh_path(item, scene_dir), item).roots:
             root.parent = pivot
             root.matrix_parent_inverse = Matrix.Translation(-Vector(item.pivot_m))
     animate_camera(scene, spec)
@@ -38,31 +38,14 @@ def build_blend(scene_dir: Path) -> None:
     bpy.ops.wm.save_as_mainfile(filepath=str(scene_dir / BLEND), compress=True, copy=False)
 
 
-def _import_mesh(path: Path, spec: ObjectSpec) -> list[bpy.types.Object]:
-    """Imports a GLB, makes its materials flat and marks its role; returns the objects without a parent.
-
-    Raises InputError if the importer refuses it or nothing with faces comes out.
-    """
-    before = set(bpy.data.objects)
-    try:
-        bpy.ops.import_scene.gltf(
-            filepath=str(path), merge_vertices=False, import_shading="NORMALS", disable_bone_shape=True
-        )
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"Blender cannot read mesh {path} ({reason}); export it again") from error
-    added = [item for item in bpy.data.objects if item not in before]
-    for item in [item for item in added if item.type in ("CAMERA", "LIGHT")]:
-        added.remove(item)
-        bpy.data.objects.remove(item)
-    meshes = [item for item in added if item.type == "MESH"]
-    if not any(len(item.data.polygons) for item in meshes):
-        raise InputError(f"mesh {path} has no faces; export it again with its geometry")
-    for item in meshes:
+def _import_object(path: Path, spec: ObjectSpec) -> Imported:
+    """Imports an object's mesh, makes its materials flat and marks its role. Raises InputError."""
+    imported = import_mesh(path)
+    for item in imported.meshes:
         item.name = item.data.name = spec.name
         item[ROLE] = spec.role
         make_flat(item.data)
-    return [item for item in added if item.parent is None]
+    return imported
 
 
 def _add_pivot(scene: bpy.types.Scene, spec: ObjectSpec) -> bpy.types.Object:

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from i2v3d.blender.glb import check_glb
 from i2v3d.errors import ArtifactError, InputError
+from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.scene.spec import CameraKey, ObjectSpec, SceneSpec
 
 ROTATION_TOLERANCE = 1e-4
 
 
-def check_scene(scene: SceneSpec, scene_dir: Path) -> None:
+def check_scene(scene: SceneSpec, scene_dir: Path, max_faces: int) -> None:
     """Raises ArtifactError or InputError for what Blender would crash on or render blank.
 
     Checked: sizes and frame counts, at least one object, unique names, keys in order and in range, finite
-    numbers, cameras that are rigid poses with a positive focal length, meshes inside the scene folder.
+    numbers, cameras that are rigid poses with a positive focal length, meshes inside the
+    scene folder that `check_mesh` finds good.
     """
     where = f"scene {scene.name!r}"
     if min(scene.width, scene.height, scene.frames, scene.fps) < 1:
@@ -32,7 +33,7 @@ def check_scene(scene: SceneSpec, scene_dir: Path) -> None:
         raise ArtifactError(f"{where} needs objects of different names, has {names}")
     _check_camera(scene.camera, scene.frames, where)
     for spec in scene.objects:
-        _check_object(spec, scene, scene_dir)
+        _check_object(spec, scene, scene_dir, max_faces)
 
 
 def _check_camera(keys: Sequence[CameraKey], frames: int, where: str) -> None:
@@ -59,7 +60,7 @@ def _check_camera(keys: Sequence[CameraKey], frames: int, where: str) -> None:
             )
 
 
-def _check_object(spec: ObjectSpec, scene: SceneSpec, scene_dir: Path) -> None:
+def _check_object(spec: ObjectSpec, scene: SceneSpec, scene_dir: Path, max_faces: int) -> None:
     """Raises ArtifactError for keys that Blender cannot take, InputError for a mesh that it cannot."""
     where = f"scene {scene.name!r}: object {spec.name!r}"
     if spec.role not in ("foreground", "background"):
@@ -72,18 +73,16 @@ def _check_object(spec: ObjectSpec, scene: SceneSpec, scene_dir: Path) -> None:
             raise ArtifactError(f"{where} has scale 0 at frame {key.frame}; hide it instead or keep it small")
     if not all(math.isfinite(number) for number in numbers):
         raise ArtifactError(f"{where} has a pivot or key that is not finite")
-    check_glb(mesh_path(spec, scene_dir))
+    check_mesh(mesh_path(spec, scene_dir), max_faces)
 
 
 def mesh_path(spec: ObjectSpec, scene_dir: Path) -> Path:
-    """An object's mesh file. Raises InputError if it lies outside the scene folder or has another suffix."""
+    """An object's mesh file. Raises InputError if it lies outside the scene folder."""
     path = (scene_dir / spec.mesh).resolve()
     if not path.is_relative_to(scene_dir.resolve()):
         raise InputError(
             f"mesh {spec.mesh!r} of object {spec.name!r} lies outside {scene_dir}; copy it into the scene"
         )
-    if path.suffix.lower() != ".glb":
-        raise InputError(f"mesh {spec.mesh!r} of object {spec.name!r} is no .glb file; export it as that")
     return path
 
 

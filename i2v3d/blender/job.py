@@ -52,8 +52,17 @@ class ViewsJob:
     threads: int
 
 
-Job = BlendJob | FramesJob | ViewsJob
-_TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in (BlendJob, FramesJob, ViewsJob)}
+@dataclass(frozen=True)
+class InspectJob:
+    """Import `mesh`, and write what it holds to contents.json and geometry.npz in `out`."""
+
+    mesh: str
+    out: str
+
+
+Job = BlendJob | FramesJob | ViewsJob | InspectJob
+_CLASSES = (BlendJob, FramesJob, ViewsJob, InspectJob)
+_TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in _CLASSES}
 
 
 def save_job(job: Job, path: Path) -> None:

@@ -102,7 +102,7 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
 
     from i2v3d.blender.api import save_blend
 
-    save_blend(out, log_dir=ctx.work)
+    save_blend(out, max_faces=cfg.max_faces, log_dir=ctx.work)
 
 
 def _build_toy(cfg: ToySceneConfig, out: Path) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""Mesh files into Blender, one way for every format: OBJ, GLB and glTF, FBX, PLY."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from i2v3d.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_NUMBER = re.compile(r"\.\d{3}$")  # Blender's, behind a name that is in use
+_LAYER = re.compile(r"(Base|Animation)? ?Layer ?\d*(\.\d{3})?")
+
+# World axes are z up. OBJ is y up by convention, glTF by definition; FBX says its own; PLY is taken as it is.
+_IMPORTERS: Mapping[str, Callable[[str], object]] = {
+    ".obj": lambda file: bpy.ops.wm.obj_import(
+        filepath=file, forward_axis="NEGATIVE_Z", up_axis="Y", validate_meshes=True
+    ),
+    ".ply": lambda file: bpy.ops.wm.ply_import(
+        filepath=file, forward_axis="Y", up_axis="Z", merge_verts=False, import_colors="SRGB"
+    ),
+    ".fbx": lambda file: bpy.ops.import_scene.fbx(filepath=file, use_anim=True),
+    ".glb": lambda file: _import_gltf(file),
+    ".gltf": lambda file: _import_gltf(file),
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came out of one mesh file.
+
+    roots: the objects without a parent. actions: by their names in the file; one animation of a file can
+    be several of Blender's. fps: frames a second that the keys of these actions count in.
+    """
+
+    objects: tuple[bpy.types.Object, ...]
+    actions: Mapping[str, tuple[bpy.types.Action, ...]]
+    fps: float
+
+    @property
+    def roots(self) -> tuple[bpy.types.Object, ...]:
+        """The objects without a parent."""
+        return tuple(item for item in self.objects if item.parent is None)
+
+    @property
+    def meshes(self) -> tuple[bpy.types.Object, ...]:
+        """The objects with faces."""
+        return tuple(item for item in self.objects if item.type == "MESH" and len(item.data.polygons))
+
+    def shape_keys(self) -> dict[str, list[bpy.types.ShapeKey]]:
+        """Name of every shape key, the basis left out, and the blocks of that name in all meshes."""
+        found: dict[str, list[bpy.types.ShapeKey]] = {}
+        for item in self.meshes:
+            keys = item.data.shape_keys
+            for block in keys.key_blocks if keys else ():
+                if block != keys.reference_key:
+                    found.setdefault(block.name, []).append(block)
+        return found
+
+
+def import_mesh(path: Path) -> Imported:
+    """Imports a mesh file that passed `check_mesh`; the scene's frame rate and range stay as they are.
+
+    Cameras, lights and the shapes that importers draw bones with are dropped. Raises InputError if the
+    importer refuses the file, nothing with faces comes out, or a texture holds no pixels.
+    """
+    scene = bpy.context.scene
+    timing = (scene.render.fps, scene.render.fps_base, scene.frame_start, scene.frame_end)
+    objects, actions, images = (set(kind) for kind in (bpy.data.objects, bpy.data.actions, bpy.data.images))
+    try:
+        _IMPORTERS[path.suffix.lower()](str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"Blender cannot read mesh {path} ({reason}); export it again") from error
+    finally:
+        fps = scene.render.fps / scene.render.fps_base  # an FBX sets its own, which its keys count in
+        scene.render.fps, scene.render.fps_base, scene.frame_start, scene.frame_end = timing
+    added = _keep([item for item in bpy.data.objects if item not in objects])
+    found = _named_actions([action for action in bpy.data.actions if action not in actions], added)
+    imported = Imported(tuple(added), found, fps)
+    if not imported.meshes:
+        raise InputError(f"mesh {path} has no faces; export it again with its geometry")
+    _validate(path, imported.meshes)
+    _check_images(path, [image for image in bpy.data.images if image not in images])
+    _stop_animations(imported.objects)
+    return imported
+
+
+def _import_gltf(file: str) -> object:
+    return bpy.ops.import_scene.gltf(
+        filepath=file, merge_vertices=False, import_shading="NORMALS", disable_bone_shape=True
+    )
+
+
+def _keep(added: list[bpy.types.Object]) -> list[bpy.types.Object]:
+    """Removes cameras, lights and bone shapes; returns the other objects."""
+    shapes = {
+        bone.custom_shape
+        for item in added
+        if item.type == "ARMATURE"
+        for bone in item.pose.bones
+        if bone.custom_shape is not None
+    }
+    for item in [item for item in added if item.type in ("CAMERA", "LIGHT") or item in shapes]:
+        added.remove(item)
+        bpy.data.objects.remove(item)
+    return added
+
+
+def _validate(path: Path, meshes: tuple[bpy.types.Object, ...]) -> None:
+    """Repairs what Blender itself calls invalid (it may crash on it later), and says so."""
+    for item in meshes:
+        mesh = item.data
+        positions = np.empty(3 * len(mesh.vertices), dtype=np.float32)
+        mesh.vertices.foreach_get("co", positions)
+        if not np.isfinite(positions).all():
+            raise InputError(f"mesh {path} has vertices that are not finite; repair it and try again")
+        if mesh.validate(clean_customdata=False):
+            log.warning("mesh %s (%s) had invalid faces or edges, which Blender left out", path, item.name)
+
+
+def _check_images(path: Path, images: list[bpy.types.Image]) -> None:
+    """Raises InputError if a texture holds no pixels: it would render magenta."""
+    for image in images:
+        if image.source == "FILE":
+            image.update()  # images are read when they are first needed
+            if min(image.size) == 0 or not image.has_data:
+                raise InputError(
+                    f"texture {image.filepath or image.name!r} of mesh {path} holds no pixels; put it beside "
+                    "the mesh, or export with it embedded"
+                )
+
+
+def _stop_animations(objects: Iterable[bpy.types.Object]) -> None:
+    """Takes off whatever the importer set going: only what the scene asks for moves."""
+    for item in objects:
+        item.animation_data_clear()
+        if item.type == "MESH" and item.data.shape_keys:
+            item.data.shape_keys.animation_data_clear()
+
+
+def _named_actions(
+    actions: Iterable[bpy.types.Action], objects: Iterable[bpy.types.Object]
+) -> dict[str, tuple[bpy.types.Action, ...]]:
+    """Actions by the name that the file gives them.
+
+    FBX actions are called object|animation|layer, where exporters may put the object before the animation
+    again; Blender appends '.001' to a name in use.
+    """
+    owners = {item.name for item in objects} | {"Key"}
+    owners |= {item.data.shape_keys.name for item in objects if item.type == "MESH" and item.data.shape_keys}
+    named: dict[str, tuple[bpy.types.Action, ...]] = {}
+    for action in actions:
+        parts = action.name.split("|")
+        while len(parts) > 1 and (parts[0] in owners or _NUMBER.sub("", parts[0]) in owners):
+            del parts[0]
+        if len(parts) > 1 and _LAYER.fullmatch(parts[-1]):
+            del parts[-1]
+        name = _NUMBER.sub("", "|".join(parts))
+        named[name] = (*named.get(name, ()), action)
+    return named
