@@ -1,0 +1,200 @@
+"""A scene from one photo: mask, background plate, meshes and animation, and the files that hold them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2v3d.config import PhotoSceneConfig
+from i2v3d.errors import ConfigError
+from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
+from i2v3d.scene.animation import camera_keys, check_keys, check_moves, object_keys
+from i2v3d.scene.background import ground_and_wall
+from i2v3d.scene.inflate import base_depth, inflate
+from i2v3d.scene.inpaint import background_plate, padding_px
+from i2v3d.scene.meshes import TexturedMesh, write_glb
+from i2v3d.scene.photo import Framing, Photo, load_mask, load_photo, require_some_foreground
+from i2v3d.scene.segment import grabcut
+from i2v3d.scene.spec import ObjectSpec, SceneSpec, Vector
+from i2v3d.scene.view import PhotoView, photo_view
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Framed:
+    """The photo and its foreground mask at the scene's size, and where the mask came from."""
+
+    framing: Framing
+    rgb: Rgb
+    mask: Mask
+    mask_source: str
+
+
+@dataclass(frozen=True)
+class Meshes:
+    """Both meshes in world axes, and the point that the foreground turns and the camera orbits about."""
+
+    foreground: TexturedMesh
+    background: TexturedMesh
+    pivot_m: Vector
+
+
+def check_photo(cfg: PhotoSceneConfig) -> None:
+    """Refuses what `build_photo` could not use; raises as `i2v3d.stages.scene.check_scene`."""
+    photo = load_photo(Path(cfg.photo))
+    if cfg.mask is not None:
+        mask = load_mask(Path(cfg.mask), photo.width, photo.height)
+        require_some_foreground(mask, f"mask {cfg.mask}", "paint the foreground white on black")
+    box = cfg.segment.box
+    if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
+        raise ConfigError(
+            f"scene.segment.box is {list(box)}; expected x0, y0, x1, y1 with x0 < x1 and y0 < y1, "
+            "as fractions of the photo"
+        )
+    check_moves(cfg.camera.moves, cfg.frames)
+    check_keys(cfg.keys, cfg.frames)
+
+
+def build_photo(cfg: PhotoSceneConfig, out: Path) -> dict[str, Any]:
+    """Everything of a photo's scene but scene.blend; returns its metrics."""
+    framed = frame_photo(cfg)
+    view = photo_view(
+        framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
+    )
+    pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
+    log.info("inpainting the background with %s", cfg.inpaint.method)
+    fill = cfg.inpaint
+    plate = background_plate(framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate)
+    meshes = build_meshes(cfg, framed, view, plate)
+    spec = scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y))
+    inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
+    write_pictures(out, framed.rgb, framed.mask, meshes.background.texture, inner)
+    (out / "meshes").mkdir()
+    write_glb(out / "meshes" / "foreground.glb", meshes.foreground)
+    write_glb(out / "meshes" / "background.glb", meshes.background)
+    spec.save(out / "scene.json")
+    return _metrics(framed, view, meshes)
+
+
+def write_pictures(out: Path, photo: Rgb, mask: Mask, plate: Rgb, inner: Rgb) -> None:
+    """photo.png, mask.png, plate.png, and sheet.png with the plate's inner part."""
+    write_rgb(out / "photo.png", photo)
+    write_mask(out / "mask.png", mask)
+    write_rgb(out / "plate.png", plate)
+    write_rgb(out / "sheet.png", _sheet(photo, mask, inner))
+
+
+def frame_photo(cfg: PhotoSceneConfig) -> Framed:
+    """Reads the photo, finds its foreground and brings both to the scene's size.
+
+    The mask is the user's, else the photo's own transparency, else GrabCut's. Raises InputError if nothing
+    or everything of the frame is foreground.
+    """
+    photo = load_photo(Path(cfg.photo))
+    mask, source = _find_mask(cfg, photo)
+    framing = Framing.centred(photo.width, photo.height, cfg.width, cfg.height)
+    framed = Framed(framing, framing.frame_rgb(photo.rgb), framing.frame_mask(mask), source)
+    remedies = {
+        "file": "move the foreground into the centred crop of the scene's aspect",
+        "alpha": "give a mask or another photo",
+        "grabcut": "give scene.segment.box around the object, or a mask",
+    }
+    what = f"the foreground ({source}) of {cfg.photo} at {cfg.width}x{cfg.height}"
+    require_some_foreground(framed.mask, what, remedies[source])
+    if cfg.width > 2 * framing.crop_width:
+        log.warning("photo %s is enlarged from %d to %d pixels", cfg.photo, framing.crop_width, cfg.width)
+    return framed
+
+
+def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: Rgb) -> Meshes:
+    """Inflates the foreground and stands the padded plate behind it.
+
+    Raises ConfigError if the wall would stand in front of a part of the foreground.
+    """
+    front, rear = cfg.foreground, cfg.background
+    base = base_depth(view, framed.mask, front.distance_m, front.stance)
+    foreground = inflate(framed.rgb, framed.mask, view, base, front.thickness, front.back)
+    reach_m = float(foreground.vertices_m[:, 1].max())
+    if reach_m >= rear.wall_distance_m:
+        raise ConfigError(
+            f"scene.background.wall_distance_m is {rear.wall_distance_m:g} but the foreground reaches "
+            f"{reach_m:.2f} m from the camera; put the wall behind it"
+        )
+    row, column = (float(np.mean(index)) + 0.5 for index in np.nonzero(framed.mask))
+    x, y, z = view.points((column, row), base[round(row), round(column)]).tolist()
+    pad_x, pad_y = padding_px(cfg.width, cfg.height, rear.pad)
+    return Meshes(foreground, ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m), (x, y, z))
+
+
+def scene_spec(cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple[int, int]) -> SceneSpec:
+    """The scene as plain data. Raises ConfigError as `camera_keys` and `object_keys`."""
+    return SceneSpec(
+        name=cfg.name,
+        width=cfg.width,
+        height=cfg.height,
+        frames=cfg.frames,
+        fps=cfg.fps,
+        cx_px=view.width / 2,
+        cy_px=view.height / 2,
+        camera=camera_keys(cfg.camera.moves, cfg.frames, view.c2w, view.focal_px, pivot_m),
+        objects=(
+            ObjectSpec(
+                "foreground",
+                "foreground",
+                "meshes/foreground.glb",
+                pivot_m,
+                object_keys(cfg.keys, cfg.frames),
+            ),
+            ObjectSpec("background", "background", "meshes/background.glb", (0.0, 0.0, 0.0)),
+        ),
+        notes={
+            "class_name": cfg.class_name,
+            "plate_padding_px": list(pad_px),
+            "horizon_px": view.horizon_px,
+            "wall_distance_m": cfg.background.wall_distance_m,
+        },
+    )
+
+
+def _find_mask(cfg: PhotoSceneConfig, photo: Photo) -> tuple[Mask, str]:
+    if cfg.mask is not None:
+        return load_mask(Path(cfg.mask), photo.width, photo.height), "file"
+    if photo.alpha is not None:
+        return photo.alpha, "alpha"
+    log.info("segmenting the foreground with GrabCut")
+    return grabcut(photo.rgb, cfg.segment.box, cfg.segment.iterations), "grabcut"
+
+
+def _sheet(photo: Rgb, mask: Mask, plate: Rgb) -> Rgb:
+    """The photo, the foreground alone over grey, and the background plate, side by side."""
+    alone = np.where(mask[..., None], photo, np.uint8(128))
+    return grid([[photo, alone, plate]])
+
+
+def mask_metrics(source: str, mask: Mask) -> dict[str, Any]:
+    """Where a mask came from, how much of the frame it covers and at which sides the frame cuts it."""
+    sides = {"left": mask[:, 0], "right": mask[:, -1], "top": mask[0], "bottom": mask[-1]}
+    return {
+        "mask_source": source,
+        "mask_coverage": float(mask.mean()),
+        "cut_by_frame": [side for side, pixels in sides.items() if pixels.any()],
+    }
+
+
+def _metrics(framed: Framed, view: PhotoView, meshes: Meshes) -> dict[str, Any]:
+    inverse = np.linalg.inv(view.c2w)
+    depth = meshes.foreground.vertices_m @ inverse[2, :3] + inverse[2, 3]
+    return {
+        **mask_metrics(framed.mask_source, framed.mask),
+        "focal_px": view.focal_px,
+        "pitch_deg": view.pitch_deg,
+        "camera_height_m": view.camera_height_m,
+        "foreground_depth_m": [float(depth.min()), float(depth.max())],
+        "foreground_faces": len(meshes.foreground.faces),
+        "background_faces": len(meshes.background.faces),
+    }
