@@ -19,3 +19,8 @@ rule all:
     default_target: True
     input:
         RESULTS,
+
+
+rule preview:
+    input:
+        PREVIEWS,

@@ -16,7 +16,7 @@ from i2v3d.errors import I2V3DError, MachineError
 from i2v3d.stages.registry import STAGES
 
 log = logging.getLogger("i2v3d")
-RESULTS = "results"
+RESULTS, NEW, PREVIEW = "results", "new", "preview"
 # Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
 PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -24,13 +24,17 @@ DESCRIPTION = """\
 One image in, a video with exact 3D control out.
 
 usage: i2v3d [-m] [HYDRA_WORD ...] [-- SNAKEMAKE_WORD ...]
+       i2v3d new NAME --image photo.jpg [--mask mask.png] [--prompt ...] [--size WxH]
+       i2v3d preview [HYDRA_WORD ...] [-- SNAKEMAKE_WORD ...]
        i2v3d COMMAND --help
 
-Runs the whole workflow with a configuration of Hydra words, and hands everything after -- to snakemake:
+`new` makes a scene of a photo of your own, `preview` its coarse animation before any diffusion. Without a command,
+runs the whole workflow with a configuration of Hydra words, and hands everything after -- to snakemake:
   i2v3d                                        the default experiment, on all cores
   i2v3d scene=coffee keyframes.guidance=5      other values
   i2v3d -m keyframes.guidance=5,7.5            one variant a value; they share what is equal
   i2v3d scene=coffee -- -n                     only say what would run (or --dag, --report, --unlock, ...)
+  i2v3d preview scene=coffee                   the coarse animation, within a minute
 This equals: snakemake --cores all --config overrides="scene=coffee keyframes.guidance=5"
 
 Commands, one a stage, which the workflow calls with frozen configurations (i2v3d STAGE --help):
@@ -48,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"i2v3d {__version__}\n")
         return 0
     try:
+        if words and words[0] == NEW:
+            return write_new_scene(words[1:])
+        if words and words[0] == PREVIEW:
+            return preview(words[1:])
         if words and words[0] in STAGES:
             return run_stage(words[0], words[1:])
         if words and words[0] == RESULTS:
@@ -59,8 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def launch(words: Sequence[str]) -> int:
-    """Runs snakemake with Hydra words as configuration; everything after '--' goes to it as it is."""
+def launch(words: Sequence[str], target: Sequence[str] = ()) -> int:
+    """Runs snakemake with Hydra words as configuration; everything after '--' goes to it as it is.
+
+    target: what to make instead of all results.
+    """
     cut = words.index("--") if "--" in words else len(words)
     hydra, snakemake = list(words[:cut]), list(words[cut + 1 :])
     multirun = "-m" in hydra
@@ -75,7 +86,67 @@ def launch(words: Sequence[str]) -> int:
         word.split("=")[0] in ("-c", "--cores", "--profile", "--executor", "-e") for word in snakemake
     ):
         command += ["--cores", "all"]
+    command += target
     return subprocess.run([*command, *snakemake, *(["--config", *settings] if settings else [])]).returncode
+
+
+def write_new_scene(words: Sequence[str]) -> int:
+    """`i2v3d new`: a scene for a photo of one's own."""
+    parser = argparse.ArgumentParser(
+        prog=f"i2v3d {NEW}",
+        description="Makes a scene of a photo: conf/scene/NAME.yaml, in which every control is shown and explained, "
+        "and scenes/NAME/ with the photo, turned upright, and its mask.",
+        epilog="Then look at the coarse animation, within a minute and before any diffusion: i2v3d preview scene=NAME",
+    )
+    parser.add_argument(
+        "name", metavar="NAME", help="small letters, digits, _ and -; what scene=NAME will choose"
+    )
+    parser.add_argument(
+        "--image", type=Path, required=True, help="the photo: PNG, JPEG or WebP, 64 pixels or more a side"
+    )
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        help="foreground white on black, of the photo's size; else its transparency, else found",
+    )
+    parser.add_argument("--prompt", help="what the models are told; default: 'a sks CLASS'")
+    parser.add_argument("--class-name", help="what the foreground is, in a word, such as cup")
+    parser.add_argument(
+        "--size",
+        metavar="WxH",
+        help="pixels, multiples of 64; default: what the models take, nearest to the photo's aspect",
+    )
+    options = parser.parse_args(words)
+
+    from i2v3d.new import Wanted, new_scene, parsed_size
+
+    size = parsed_size(options.size) if options.size else None
+    wanted = Wanted(options.name, options.image, options.mask, options.prompt, options.class_name, size)
+    sys.stdout.write(new_scene(wanted, Path()))
+    return 0
+
+
+def preview(words: Sequence[str]) -> int:
+    """`i2v3d preview`: with Hydra words the workflow's target, with --variant one variant's preview."""
+    if not any(word.split("=")[0] in ("--variant", "-h", "--help") for word in words):
+        return launch(words, [PREVIEW])
+    parser = argparse.ArgumentParser(
+        prog=f"i2v3d {PREVIEW}",
+        description="The coarse animation before any diffusion: results/RUN/VARIANT/preview/coarse.mp4 and sheet.png. "
+        "Usage: i2v3d preview [HYDRA_WORD ...] [-- SNAKEMAKE_WORD ...], such as i2v3d preview scene=coffee. "
+        "The options below are what the workflow itself calls it with.",
+    )
+    parser.add_argument("--variant", type=Path, required=True, help="frozen variant file that the plan wrote")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of all stages' finished folders")
+    parser.add_argument("--out", type=Path, required=True, help="results/<run>/<variant>/preview")
+    parser.add_argument("--log", type=Path, help="file for the full log, tracebacks included")
+    options = parser.parse_args(words)
+    set_up_logging(options.log)
+
+    from i2v3d.preview import write_preview
+
+    write_preview(options.variant, options.cache, options.out)
+    return 0
 
 
 def run_stage(name: str, words: Sequence[str]) -> int:

@@ -51,6 +51,8 @@ def _compose(conf: Path, name: str, overrides: tuple[str, ...]) -> Variant:
     from omegaconf.errors import OmegaConfBaseException
 
     OmegaConf.register_new_resolver("toy_caption", _toy_caption, replace=True)
+    OmegaConf.register_new_resolver("fitted_width", lambda *words: _fitted(*words)[0], replace=True)
+    OmegaConf.register_new_resolver("fitted_height", lambda *words: _fitted(*words)[1], replace=True)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
             composed = compose("config", overrides=list(overrides))
@@ -68,6 +70,18 @@ def _own(error: BaseException | None) -> I2V3DError | None:
     while error is not None and not isinstance(error, I2V3DError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _fitted(width: Any, height: Any, aspect: Any) -> tuple[int, int]:
+    """Resolves ${fitted_width:WIDTH,HEIGHT,ASPECT} and fitted_height: see `i2v3d.scene.photo.fitted_size`."""
+    from i2v3d.scene.photo import fitted_size
+
+    numbers = (width, height, aspect)
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in numbers):
+        raise ConfigError(
+            f"fitted size of {width!r} x {height!r} at aspect {aspect!r}: expected positive numbers"
+        )
+    return fitted_size(int(width), int(height), float(aspect))
 
 
 def _toy_caption(seed: Any, variants: Any, index: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,9 @@ from i2v3d.fingerprint import Fingerprints
 from i2v3d.sections import build, plain
 from i2v3d.stages.registry import STAGES, Stage
 
+log = logging.getLogger(__name__)
+
+PREVIEWED = ("scene", "render")  # the stages before any network of the models
 TOP_LEVEL = {"run", "seed"}
 
 
@@ -86,21 +90,22 @@ class Plan:
         return sum(v.segments if s.per_segment else 1 for v in self.variants for s in stages)
 
 
-def make_plan(variants: Sequence[Variant], fingerprints: Fingerprints) -> Plan:
-    """Validates every section of every variant and derives nodes and keys.
+def make_plan(
+    variants: Sequence[Variant], fingerprints: Fingerprints, stages: Sequence[str] = tuple(STAGES)
+) -> Plan:
+    """Validates every section of every variant and derives nodes and keys of `stages`.
 
-    Raises ConfigError for an unknown, missing or wrong value, InputError or WeightsError for a file that
+    stages: in order, with all that they need. Only if one of them works on segments must the shot's length
+    fit segments. Raises ConfigError for an unknown, missing or wrong value, InputError or WeightsError for a file that
     a key depends on and that is not there.
     """
     nodes: dict[tuple[str, str], Node] = {}
     planned = []
     for variant in variants:
         validate_sections(variant.config)
-        segments = (
-            len(keyframe_numbers(variant.config["scene"]["frames"], _segment_frames(variant.config))) - 1
-        )
+        segments = _segments(variant.config, needed=any(STAGES[name].per_segment for name in stages))
         keys: dict[str, str] = {}
-        for stage in STAGES.values():
+        for stage in (STAGES[name] for name in stages):
             node = _node(stage, variant.config, keys, segments, fingerprints)
             nodes[stage.name, node.key] = node
             keys[stage.name] = node.key
@@ -201,6 +206,17 @@ def _node(
         "segments": segments,
     }
     return Node(**{**identity, "key": _digest(identity)})
+
+
+def _segments(config: Mapping[str, Any], needed: bool) -> int:
+    """How many segments the shot has; 0 if its length fits none and they are not needed."""
+    try:
+        return len(keyframe_numbers(config["scene"]["frames"], _segment_frames(config))) - 1
+    except ConfigError as error:
+        if needed:
+            raise
+        log.warning("this shot can be previewed only: %s", error)
+        return 0
 
 
 def _segment_frames(config: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from i2v3d.blender.machine import check_machine
 from i2v3d.config import ModelsConfig, SceneConfig, WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
-from i2v3d.plan import Plan
+from i2v3d.plan import PREVIEWED, Plan
 from i2v3d.sections import build
 from i2v3d.stages.scene import check_scene
 
@@ -24,16 +24,17 @@ BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, roun
 def check_plan(plan: Plan, cache: Path) -> None:
     """Checks what a plan needs from its inputs and from the machine.
 
-    Raises MachineError (libraries, disk, permissions), InputError (photo, mask), WeightsError (missing
-    weights) or ConfigError (frames, sizes) at the first thing that would stop a stage later.
+    A plan of the preview alone needs no weights. Raises MachineError (libraries, disk, permissions),
+    InputError (photo, mask), WeightsError (missing weights) or ConfigError (frames, sizes) at the first
+    thing that would stop a stage later.
     """
     check_machine()
     pixels = 0
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
         check_scene(scene)
-        models = build(ModelsConfig, variant.config["models"], "models")
-        check_sizes(scene, models)
+        if set(variant.keys) - set(PREVIEWED):
+            check_sizes(scene, build(ModelsConfig, variant.config["models"], "models"))
         pixels += scene.width * scene.height * scene.frames
     for folder in (cache, Path("results")):
         check_writable(folder, BYTES_A_PIXEL * pixels)

@@ -4,12 +4,14 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
 from i2v3d.composition import compose_variants
 from i2v3d.errors import I2V3DError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.plan import (
+    PREVIEWED,
     Node,
     make_plan,
     settings_path,
@@ -38,6 +40,12 @@ wildcard_constraints:
     variant=r"[^/]+",
 
 
+def only_preview():
+    """Whether the preview is all that was asked for; this file is read before snakemake itself knows."""
+    words = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+    return set(words.targets) == {"preview"}
+
+
 def hydra_words():
     """The Hydra overrides of --config overrides="..." or of a list in a config file."""
     words = config.get("overrides", [])
@@ -60,7 +68,7 @@ def plan_run():
         fingerprints = Fingerprints(CACHE / "plan" / "fingerprints.json")
         multirun = str(config.get("multirun", False)).lower() == "true"
         variants = compose_variants(CONF, hydra_words(), config.get("sweep"), multirun)
-        plan = make_plan(variants, fingerprints)
+        plan = make_plan(variants, fingerprints, PREVIEWED if PREVIEW else STAGES)
         check_plan(plan, CACHE)
         fingerprints.save()
         write_plan(plan, CACHE, SETTINGS)
@@ -70,10 +78,12 @@ def plan_run():
 
 
 # Jobs parse this file again, on clusters in processes of their own: they read their node and SETTINGS only.
+PREVIEW = workflow.is_main_process and only_preview()
 SETTINGS = settings_path(CACHE, config)
 PLAN = plan_run() if workflow.is_main_process else None
 VARIANTS = {variant.name: variant for variant in PLAN.variants} if PLAN else {}
 RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
+PREVIEWS = [f"results/{PLAN.run}/{name}/preview/sheet.png" for name in VARIANTS]
 MEMORY_MB = (
     max((v.config["models"]["recipe"]["memory_mb"] for v in PLAN.variants), default=0)
     if PLAN
@@ -133,8 +143,16 @@ def variant_folders(wildcards):
     ]
 
 
+def previewed_folders(wildcards):
+    """Input function: the finished folders that the preview of a variant shows."""
+    keys = VARIANTS[wildcards.variant].keys
+    return [f"{CACHE}/{stage}/{keys[stage]}" for stage in PREVIEWED]
+
+
 def finished_files(folder):
     """What a user looks at first in a variant's folder, as far as this run went."""
+    if PREVIEW:
+        return [folder / "preview" / name for name in ("coarse.mp4", "sheet.png")]
     videos = ("video.mp4", "coarse.mp4", "side_by_side.mp4")
     others = ("keyframes", "contact_sheet.png", "config.yaml", "provenance.json")
     return [folder / name for name in videos + others if (folder / name).exists()]

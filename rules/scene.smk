@@ -62,3 +62,34 @@ rule views:
         runtime=60,
     shell:
         command("views")
+
+
+localrules:
+    preview_variant,
+
+
+rule preview_variant:
+    input:
+        variant=variant_file,
+        folders=previewed_folders,
+    output:
+        report(
+            "results/{run}/{variant}/preview/sheet.png",
+            caption="report/preview.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "preview"},
+        ),
+        video="results/{run}/{variant}/preview/coarse.mp4",
+    log:
+        f"{CACHE}/log/preview/{{run}}-{{variant}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=0,
+    params:
+        folder="results/{run}/{variant}/preview",
+    shell:
+        f"{PYTHON} -m i2v3d preview --variant {{input.variant}} --cache {CACHE} --out {{params.folder}}"
+        " --log {log}"

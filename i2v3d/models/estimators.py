@@ -149,9 +149,7 @@ def object_crops(pictures: Tensor, masks: Tensor, boxes: Tensor, side: int) -> T
         torch.stack([reach / width, zero, (left + right) / width - 1], dim=1),
         torch.stack([zero, reach / height, (top + bottom) / height - 1], dim=1),
     ]
-    grid = functional.affine_grid(
-        torch.stack(rows, dim=1), [len(pictures), 3, side, side], align_corners=False
-    )
+    grid = functional.affine_grid(torch.stack(rows, dim=1), [len(pictures), 3, side, side], align_corners=False)
     return functional.grid_sample(
         pictures * masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )

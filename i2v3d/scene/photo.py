@@ -14,6 +14,9 @@ from i2v3d.errors import InputError
 from i2v3d.images import Mask, Rgb
 
 SMALLEST_SIDE_PX = 64
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+KEPT = 0.8  # of a photo, that a crop to the models' native size must keep
+SIZE_STEP_PX = 64  # what every family takes multiples of
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,41 @@ def photo_size(path: Path) -> tuple[int, int]:
             "give a larger one"
         )
     return width, height
+
+
+def is_upright_file(path: Path) -> bool:
+    """Whether a photo's file can be used as it is: PNG, JPEG or WebP without an EXIF turn.
+
+    Raises InputError as `load_photo`.
+    """
+    with _opened(path, "photo") as picture:
+        known = picture.format in ("PNG", "JPEG", "WEBP") and path.suffix.lower() in PHOTO_SUFFIXES
+        return known and picture.getexif().get(0x0112, 1) == 1
+
+
+def fitted_size(native_width: int, native_height: int, aspect: float) -> tuple[int, int]:
+    """The size in pixels, (width, height), at which to show a photo of some aspect to models of a native size.
+
+    The native size, or that turned by 90 degrees, if its centred crop keeps 80 % of the photo, as networks
+    paint best at the size they were trained at; else the size of multiples of 64 and of no more pixels that
+    keeps most, the larger one of equals.
+    """
+    for width, height in ((native_width, native_height), (native_height, native_width)):
+        if _kept(width / height, aspect) >= KEPT:
+            return width, height
+    step, most = SIZE_STEP_PX, native_width * native_height
+    sizes = [
+        (width, height)
+        for width in range(step, most // step + 1, step)
+        for height in range(step, most // width + 1, step)
+        if width * height >= 0.5 * most
+    ] or [(native_width, native_height)]
+    return max(sizes, key=lambda size: (round(_kept(size[0] / size[1], aspect), 2), size[0] * size[1]))
+
+
+def _kept(aspect: float, photo_aspect: float) -> float:
+    """Fraction of a photo that its centred crop of another aspect keeps."""
+    return min(aspect / photo_aspect, photo_aspect / aspect)
 
 
 def load_photo(path: Path) -> Photo:

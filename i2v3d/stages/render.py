@@ -13,7 +13,8 @@ from i2v3d.artifacts import frame_name, list_frames, require
 from i2v3d.blender import api
 from i2v3d.config import RenderConfig
 from i2v3d.errors import RenderError
-from i2v3d.images import read_rgb
+from i2v3d.geometry import Array
+from i2v3d.images import read_mask, read_rgb
 from i2v3d.scene.spec import SceneSpec
 from i2v3d.stages.context import StageContext
 
@@ -46,7 +47,7 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
         raise RenderError(
             f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
         )
-    metrics["photo_psnr_db"] = _photo_psnr_db(scene_dir / "photo.png", out / "rgb" / frame_name(1))
+    metrics |= _against_photo(scene_dir, out / "rgb" / frame_name(1))
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", out / "rgb" / frame_name(1))
@@ -65,11 +66,22 @@ def _check_frames(out: Path, frames: list[int], name: str) -> None:
             raise RenderError(f"scene {name!r}: pass {folder} lacks frames {missing}; re-run the render")
 
 
-def _photo_psnr_db(photo: Path, first: Path) -> float | None:
-    """PSNR in dB of the first frame against the photo; None without a photo of that size or if equal."""
-    if not photo.is_file():
-        return None
-    expected, rendered = read_rgb(photo).astype(np.float64), read_rgb(first).astype(np.float64)
-    if expected.shape != rendered.shape or not (error := float(np.mean((expected - rendered) ** 2))):
-        return None
-    return float(10 * np.log10(255**2 / error))
+def _against_photo(scene_dir: Path, first: Path) -> dict[str, float | None]:
+    """PSNR in dB of the first frame against the scene's photo, over the frame and inside the foreground.
+
+    None without a photo of the frame's size, or where the two are equal.
+    """
+    values: dict[str, float | None] = {"photo_psnr_db": None, "photo_psnr_foreground_db": None}
+    if not (scene_dir / "photo.png").is_file():
+        return values
+    expected, rendered = (read_rgb(p).astype(np.float64) for p in (scene_dir / "photo.png", first))
+    if expected.shape != rendered.shape:
+        return values
+    squared = ((expected - rendered) ** 2).mean(axis=-1)
+    inside = read_mask(scene_dir / "mask.png")
+    return {"photo_psnr_db": _psnr_db(squared), "photo_psnr_foreground_db": _psnr_db(squared[inside])}
+
+
+def _psnr_db(squared_error: Array) -> float | None:
+    error = float(squared_error.mean()) if squared_error.size else 0.0
+    return float(10 * np.log10(255**2 / error)) if error else None
