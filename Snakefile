@@ -11,6 +11,7 @@ include: "rules/scene.smk"
 include: "rules/lora.smk"
 include: "rules/keyframes.smk"
 include: "rules/interpolate.smk"
+include: "rules/baselines.smk"
 include: "rules/results.smk"
 include: "rules/mini.smk"
 

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from i2v3d.errors import ConfigError
 from i2v3d.sections import section
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Side = Annotated[int, Field(ge=16, le=8192)]
@@ -21,6 +23,7 @@ Vector = tuple[float, float, float]
 Interpolation = Literal["CONSTANT", "LINEAR", "BEZIER", "SINE", "QUAD", "CUBIC"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 DepthRange = Literal["shot", "frame"]
+FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
 
 
 # ---------------------------------------------------------------- scene
@@ -336,7 +339,12 @@ class InterpolationInversionConfig:
 
 @section
 class InterpolateConfig:
-    """Training-free interpolation guided from both ends (section 4 of the method)."""
+    """Training-free interpolation guided from both ends (section 4 of the method).
+
+    conditioning: the pictures that guide a segment: its keyframes, or the photo and then the last frame of the
+    segment before (one stage instead of two, section 5 of the method). Raises ConfigError if the latter is
+    asked to guide from both ends, since nothing is known of the last frame.
+    """
 
     segment_frames: Count
     steps: Count
@@ -346,6 +354,7 @@ class InterpolateConfig:
     fps: Count
     motion_bucket: Index
     noise_aug: NonNegative
+    conditioning: Literal["keyframes", "photo"]
     direction: Literal["both", "forward"]
     interp_strength: Fraction
     injection: bool
@@ -355,11 +364,53 @@ class InterpolateConfig:
     compat_scaled_source: bool
     seed: Index
 
+    def __post_init__(self) -> None:
+        if self.conditioning == "photo" and self.direction == "both":
+            raise ConfigError(
+                "interpolate.conditioning is photo, which says nothing of a segment's last frame, but "
+                "interpolate.direction is both; set interpolate.direction=forward"
+            )
+
+
+# ---------------------------------------------------------------- baselines
+@section
+class SDEditImageConfig:
+    """SDEdit of each coarse frame with the customised image model. strength: fraction of the steps that are
+    run, from coarse latents with the noise of that level."""
+
+    strength: Strength
+    steps: Count
+    guidance: Positive
+    prompt: str
+    negative_prompt: str
+    control_scale: NonNegative
+    depth_range: DepthRange
+    seed: Index
+
 
 @section
-class AssembleConfig:
-    """Videos and sheets. crf: H.264 quality, lower is better (0 to 51)."""
+class SDEditVideoConfig:
+    """SDEdit of the coarse clip with the video model, conditioned on the photo and then on the last frame of
+    the segment before. strength: as in SDEditImageConfig."""
 
+    strength: Strength
+    steps: Count
+    guidance: Positive
+    control_scale: NonNegative
+    depth_range: DepthRange
+    fps: Count
+    motion_bucket: Index
+    noise_aug: NonNegative
+    seed: Index
+
+
+# ---------------------------------------------------------------- assemble
+@section
+class AssembleConfig:
+    """Videos and sheets. frames: the stage whose frames make the video, the method's or a baseline's.
+    crf: H.264 quality, lower is better (0 to 51)."""
+
+    frames: FramesOf
     crf: Annotated[int, Field(ge=0, le=51)]
     sheet_columns: Count
 

@@ -86,8 +86,7 @@ class Plan:
 
     def jobs_unshared(self) -> int:
         """Number of stage jobs if variants shared nothing."""
-        stages = [STAGES[stage] for stage in STAGES]
-        return sum(v.segments if s.per_segment else 1 for v in self.variants for s in stages)
+        return sum(v.segments if STAGES[stage].per_segment else 1 for v in self.variants for stage in v.keys)
 
 
 def make_plan(
@@ -95,9 +94,9 @@ def make_plan(
 ) -> Plan:
     """Validates every section of every variant and derives nodes and keys of `stages`.
 
-    stages: in order, with all that they need. Only if one of them works on segments must the shot's length
-    fit segments. Raises ConfigError for an unknown, missing or wrong value, InputError or WeightsError for a file that
-    a key depends on and that is not there.
+    stages: in order, with all that they need; of these, a variant gets those that it needs itself. Only if one
+    of them works on segments must the shot's length fit segments. Raises ConfigError for an unknown, missing
+    or wrong value, InputError or WeightsError for a file that a key depends on and that is not there.
     """
     nodes: dict[tuple[str, str], Node] = {}
     planned = []
@@ -105,7 +104,7 @@ def make_plan(
         validate_sections(variant.config)
         segments = _segments(variant.config, needed=any(STAGES[name].per_segment for name in stages))
         keys: dict[str, str] = {}
-        for stage in (STAGES[name] for name in stages):
+        for stage in (stage for stage in needed_stages(variant.config) if stage.name in stages):
             node = _node(stage, variant.config, keys, segments, fingerprints)
             nodes[stage.name, node.key] = node
             keys[stage.name] = node.key
@@ -158,10 +157,15 @@ def stage_dirs(cache: Path, stage: str, key: str, segments: int, segment: int | 
 
 
 def upstream_dirs(cache: Path, node: Node, segment: int | None) -> list[Path]:
-    """The folders that a node's job (of one segment) reads, in the order of `node.upstream`."""
+    """The folders that a node's job (of one segment) reads, in the order of `node.upstream`.
+
+    A chained segment's own stage comes last: the folder of the segment before it.
+    """
     found: list[Path] = []
     for stage, key in node.upstream.items():
         found += stage_dirs(cache, stage, key, node.segments, segment)
+    if segment and STAGES[node.stage].is_chained(node.config):
+        found += stage_dirs(cache, node.stage, node.key, node.segments, segment - 1)
     return found
 
 
@@ -182,6 +186,16 @@ def validate_sections(config: Mapping[str, Any]) -> None:
             build(source.section, source.cut(_select(config, path)), path)
 
 
+def needed_stages(config: Mapping[str, Any]) -> list[Stage]:
+    """The stages that a variant runs, in order: the last ones of the graph and all that lead to them."""
+    read_by_some = frozenset[str]().union(*(stage.can_read() for stage in STAGES.values()))
+    wanted = set(STAGES) - read_by_some
+    for stage in reversed(STAGES.values()):
+        if stage.name in wanted:
+            wanted |= set(stage.reads(stage_config(stage, config)))
+    return [stage for stage in STAGES.values() if stage.name in wanted]
+
+
 def stage_config(stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
     """Cuts a stage's part out of a composed configuration.
 
@@ -196,7 +210,8 @@ def _node(
 ) -> Node:
     cut = stage_config(stage, config)
     files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
-    upstream = {name: keys[name] for name in stage.needs}
+    reads = stage.reads(cut)
+    upstream = {name: key for name, key in keys.items() if name in reads}
     identity: dict[str, Any] = {
         "stage": stage.name,
         "version": stage.version,

@@ -17,7 +17,7 @@ from i2v3d.provenance import machine, versions
 from i2v3d.runner import RECORD, Settings
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
-LINKS = ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "keyframes")
+LINKS = ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "frames")
 
 
 def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) -> None:
@@ -31,6 +31,7 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
     assembled = cache / "assemble" / variant["keys"]["assemble"]
     for name in LINKS:
         _link(out / name, assembled / name)
+    _link_keyframes(out / "keyframes", cache, variant["keys"].get("keyframes"))
     for stage, key in variant["keys"].items():
         _link(out / "stages" / stage, cache / stage / key)
     (out / "config.yaml").write_text(yaml.safe_dump(variant["config"], sort_keys=False, allow_unicode=True))
@@ -87,10 +88,25 @@ def _folders(variant: dict[str, Any], cache: Path) -> Iterator[Path]:
             yield folder
 
 
+def _link_keyframes(folder: Path, cache: Path, key: str | None) -> None:
+    """Fills `folder` with links to a variant's keyframes; it stays empty for a baseline that has none."""
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.png"):
+        _unlink(old)
+    for picture in sorted((cache / "keyframes" / key).glob("*.png")) if key else ():
+        _link(folder / picture.name, picture)
+
+
 def _link(link: Path, target: Path) -> None:
     """Points `link` at `target` by a relative path, replacing an earlier link but nothing else."""
     link.parent.mkdir(parents=True, exist_ok=True)
+    _unlink(link)
+    link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
+
+
+def _unlink(link: Path) -> None:
     if link.exists() and not link.is_symlink():
         raise ArtifactError(f"{link} is no link of this program; move it away and run snakemake again")
     link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))

@@ -125,15 +125,20 @@ def resolve_device(wanted: str) -> str:
 
 
 def _inputs(job: Job) -> dict[str, Path]:
-    """Stage name -> finished folder; of a per-segment stage, this segment's or the parent of all."""
-    found = {}
-    for name, key in job.node.upstream.items():
-        path = job.cache / name / key
+    """Stage name -> finished folder; of a per-segment stage, this segment's or the parent of all.
+
+    'previous': the segment before this one, for a chained stage.
+    """
+    node, found = job.node, {}
+    for name, key in node.upstream.items():
+        found[name] = job.cache / name / key
         if STAGES[name].per_segment and job.segment is not None:
-            path /= segment_name(job.segment)
+            found[name] /= segment_name(job.segment)
+    if job.segment and STAGES[node.stage].is_chained(node.config):
+        found["previous"] = job.cache / node.stage / node.key / segment_name(job.segment - 1)
+    for path in found.values():
         if not path.is_dir():
             raise ArtifactError(f"{path} is missing; run snakemake, which makes it first")
-        found[name] = path
     return found
 
 

@@ -16,8 +16,8 @@ def test_the_default_experiment_is_one_variant_called_base() -> None:
 
 
 def test_a_word_changes_one_value_and_nothing_else() -> None:
-    (before,), (after,) = (compose_variants(CONF, words) for words in ([], ["keyframes.guidance=5.0"]))
-    assert before.config["keyframes"].pop("guidance") != after.config["keyframes"].pop("guidance")
+    (before,), (after,) = (compose_variants(CONF, words) for words in ([], ["keyframes.tau_conv=0.5"]))
+    assert before.config["keyframes"].pop("tau_conv") != after.config["keyframes"].pop("tau_conv")
     assert before.config == after.config
 
 

@@ -34,6 +34,7 @@ SAMPLING = InterpolateConfig(
     fps=30,
     motion_bucket=127,
     noise_aug=0.02,
+    conditioning="keyframes",
     direction="both",
     interp_strength=1.0,
     injection=True,
@@ -228,6 +229,23 @@ def test_both_keyframes_matter_and_forward_only_forgets_the_last(
     assert largest_difference(both[-1], expected[-1]) > 1
     forward = other.interpolate(tmp_path / "forward", direction="forward")
     assert np.array_equal(forward, world.interpolate(tmp_path / "usual", direction="forward"))
+
+
+def test_a_single_stage_is_guided_by_the_photo_and_then_by_the_segment_before(
+    world: World, tmp_path: Path
+) -> None:
+    scene, previous = tmp_path / "scene", tmp_path / "previous"
+    for folder in (scene, previous):
+        folder.mkdir()
+    keyframe = read_rgb(world.inputs["keyframes"] / frame_name(4))
+    write_rgb(scene / "photo.png", keyframe)
+    write_rgb(previous / frame_name(4), 255 - keyframe)
+    inputs = {name: path for name, path in world.inputs.items() if name != "keyframes"} | {"scene": scene}
+    single = {"direction": "forward", "conditioning": "photo"}
+    first = World(world.models, inputs).interpolate(tmp_path / "first", **single)
+    assert np.array_equal(first, world.interpolate(tmp_path / "forward", direction="forward"))
+    later = World(world.models, {**inputs, "previous": previous}).interpolate(tmp_path / "later", **single)
+    assert largest_difference(later, first) > 1
 
 
 def test_half_precision_networks_keep_a_float32_state(

@@ -1,9 +1,9 @@
-"""Joins segments into videos and sheets (section 4f of the method)."""
+"""Stage assemble: the frames of the method or of a baseline as videos and sheets (4f of the method)."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +18,24 @@ from i2v3d.stages.context import StageContext
 
 
 def assemble_video(cfg: AssembleConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
-    """Writes video.mp4, coarse.mp4, side_by_side.mp4, contact_sheet.png and keyframes/.
+    """Writes frames/ (PNG, by number), video.mp4, coarse.mp4, side_by_side.mp4 and contact_sheet.png.
 
-    inputs: 'scene', 'render', 'keyframes' and 'interpolate', the last one a folder of segment folders.
-    Neighbouring segments share a frame; the earlier segment's copy is shown. Raises ArtifactError if
-    the segments do not cover the shot without a gap.
+    inputs: 'scene', 'render', and the stage that `cfg.frames` names: a folder of frames, for 'interpolate'
+    one of segment folders. Neighbouring segments share a frame; the earlier segment's copy is shown. Raises
+    ArtifactError if the frames do not cover the shot without a gap.
     """
     require(inputs["scene"], "scene.json")
     scene = SceneSpec.load(inputs["scene"] / "scene.json")
-    generated = join_segments(inputs["interpolate"], scene.frames)
-    coarse = {number: inputs["render"] / "rgb" / frame_name(number) for number in generated}
-    write_videos(coarse, generated, out, scene.fps, cfg.crf, ctx)
-    keyframes = list_frames(inputs["keyframes"])
-    (out / "keyframes").mkdir()
-    for number in keyframes:
-        shutil.copyfile(inputs["keyframes"] / frame_name(number), out / "keyframes" / frame_name(number))
-    numbers = _spread(list(generated), cfg.sheet_columns)
-    rows = [[images.read_rgb(paths[number]) for number in numbers] for paths in (coarse, generated)]
+    shown = all_frames(frame_folders(inputs[cfg.frames], cfg.frames), scene.frames)
+    (out / "frames").mkdir()
+    for number, path in shown.items():
+        shutil.copyfile(path, out / "frames" / frame_name(number))
+    coarse = {number: inputs["render"] / "rgb" / frame_name(number) for number in shown}
+    write_videos(coarse, shown, out, scene.fps, cfg.crf, ctx)
+    numbers = _spread(list(shown), cfg.sheet_columns)
+    rows = [[images.read_rgb(paths[number]) for number in numbers] for paths in (coarse, shown)]
     images.write_rgb(out / "contact_sheet.png", images.grid(rows))
-    ctx.log_metrics({"frames": len(generated), "keyframes": len(keyframes)})
+    ctx.log_metrics({"frames": len(shown)})
     ctx.log_media("video", out / "video.mp4")
     ctx.log_media("side_by_side", out / "side_by_side.mp4")
     ctx.log_media("contact_sheet", out / "contact_sheet.png")
@@ -68,15 +67,23 @@ def _spread(numbers: list[int], count: int) -> list[int]:
     return [numbers[position] for position in positions]
 
 
-def join_segments(folder: Path, frames: int) -> dict[int, Path]:
-    """Frame number -> picture for frames 1 to `frames`, the earlier segment's copy of a shared one."""
+def frame_folders(stage: Path, name: str) -> list[Path]:
+    """The folders in the finished folder of stage `name` that hold its frames, in the order of the shot."""
+    if name == "interpolate":
+        return sorted(stage.glob("segment_*"))
+    return [stage / "rgb"] if name == "render" else [stage]
+
+
+def all_frames(folders: Sequence[Path], frames: int) -> dict[int, Path]:
+    """Frame number -> picture for frames 1 to `frames`, the earlier folder's copy of a shared one."""
     found: dict[int, Path] = {}
-    for segment in sorted(folder.glob("segment_*")):
-        for number in list_frames(segment):
-            found.setdefault(number, segment / frame_name(number))
+    for folder in folders:
+        for number in list_frames(folder):
+            found.setdefault(number, folder / frame_name(number))
     missing = sorted(set(range(1, frames + 1)) - set(found))
     if missing:
+        where = folders[0].parent if len(folders) > 1 else folders[0]
         raise ArtifactError(
-            f"{folder} lacks frame {missing[0]} of {frames}; delete it and re-run interpolate"
+            f"{where} lacks frame {missing[0]} of {frames}; delete it and re-run the stage that makes it"
         )
     return {number: found[number] for number in range(1, frames + 1)}

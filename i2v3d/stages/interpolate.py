@@ -57,18 +57,19 @@ def interpolate_segment(
 ) -> None:
     """Writes the F frames of the segment as 0001.png and so on, by frame number.
 
-    inputs: 'render', 'keyframes' and this segment's 'interpolation_inversion'. The two keyframes condition
-    the passes; the first and last frame written are decoded like the others. Source: section 4 of the
-    method. Raises ConfigError or ArtifactError if inversion, keyframes and configuration do not fit.
+    inputs: 'render', this segment's 'interpolation_inversion', and 'keyframes', which condition the passes; or
+    with the conditioning 'photo' 'scene' and the 'previous' segment, if there is one. The first and last frame
+    written are decoded like the others. Source: section 4 of the method. Raises ConfigError or ArtifactError
+    if inversion, keyframes and configuration do not fit.
     """
     settings = cfg.interpolate
     clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
     inverted = InvertedClip.load(inputs["interpolation_inversion"], ctx.device)
-    keyframes = [_read_keyframe(inputs["keyframes"], clip, index) for index in ENDS]
+    pictures = [_read_condition(path, clip) for path in _conditions(settings, inputs, clip)]
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
     schedule = edm.EDMSchedule.from_config(models.scheduler, settings.steps)
     _check_inversion(inverted, clip, schedule, inputs["interpolation_inversion"])
-    guided = _guided_interpolation(cfg, models, clip, inverted, keyframes, ctx.max_batch)
+    guided = _guided_interpolation(cfg, models, clip, inverted, pictures, ctx.max_batch)
     start = _start_latents(inverted, clip, schedule, settings.seed)
     first, last = clip.numbers[0], clip.numbers[-1]
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, first, last, schedule.steps)
@@ -84,28 +85,28 @@ def _guided_interpolation(
     models: VideoModels,
     clip: CoarseClip,
     inverted: InvertedClip,
-    keyframes: Sequence[Tensor],
+    pictures: Sequence[Tensor],
     max_batch: int,
 ) -> GuidedInterpolation:
-    """The denoiser of the segment, conditioned on its first and last keyframe, each (3, H, W)."""
+    """The denoiser of the segment, conditioned on pictures (3, H, W) of its first and, if given, last frame."""
     settings = cfg.interpolate
     denoiser = ClipDenoiser(models.unet, models.controlnet, settings.control_scale)
     control = denoiser.control(clip.depth)
-    forward, backward = (
+    passes = [
         _directional_pass(
             clip,
             control,
             inverted,
-            picture_condition(models, keyframe, clip.numbers[end], settings.noise_aug, settings.seed),
+            picture_condition(models, picture, clip.numbers[end], settings.noise_aug, settings.seed),
             settings,
             backwards=end != 0,
         )
-        for keyframe, end in zip(keyframes, ENDS, strict=True)
-    )
+        for picture, end in zip(pictures, ENDS, strict=False)
+    ]
     return GuidedInterpolation(
         denoiser,
-        forward,
-        backward if settings.direction == "both" else None,
+        passes[0],
+        passes[1] if len(passes) > 1 else None,
         fusion_rule(settings.direction, settings.interp_strength),
         settings.guidance,
         _injection_layers(models, cfg.models.layers, settings),
@@ -113,14 +114,22 @@ def _guided_interpolation(
     )
 
 
-def _read_keyframe(folder: Path, clip: CoarseClip, index: int) -> Tensor:
-    """The keyframe at the segment's first (0) or last (-1) frame. Raises ArtifactError for another size."""
-    path = folder / frame_name(clip.numbers[index])
+def _conditions(settings: InterpolateConfig, inputs: Mapping[str, Path], clip: CoarseClip) -> list[Path]:
+    """The pictures that stand for the segment's first and, when guided from both ends, its last frame."""
+    if settings.conditioning == "photo":
+        first = inputs["previous"] / frame_name(clip.numbers[0]) if "previous" in inputs else None
+        return [first or inputs["scene"] / "photo.png"]
+    ends = ENDS if settings.direction == "both" else ENDS[:1]
+    return [inputs["keyframes"] / frame_name(clip.numbers[end]) for end in ends]
+
+
+def _read_condition(path: Path, clip: CoarseClip) -> Tensor:
+    """A picture (3, H, W) in [-1, 1]. Raises ArtifactError for another size than the render's."""
     picture = read_picture(path)
     if picture.shape != clip.rgb.shape[1:]:
         raise ArtifactError(
             f"{path} is {picture.shape[-1]}x{picture.shape[-2]} but the render is {clip.rgb.shape[-1]}x"
-            f"{clip.rgb.shape[-2]}; delete {folder} and re-run its stage"
+            f"{clip.rgb.shape[-2]}; delete {path.parent} and re-run its stage"
         )
     return picture
 

@@ -7,9 +7,10 @@ old version are then left alone and made anew beside them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from i2v3d import config
 
@@ -34,8 +35,10 @@ class Source:
 class Stage:
     """One node of the graph. entry and config_type: 'module:name', imported only by the job itself.
 
-    files: dotted paths of options that name a file, where a scene has them. weights: of sections that hold
-    weight references. per_segment: one job for every pair of neighbouring keyframes.
+    needs: stages that it always reads; choices: option (dotted, in its own configuration) -> value -> stages
+    that it reads besides. files: dotted paths of options that name a file, where a scene has them. weights:
+    of sections that hold weight references. per_segment: one job for every pair of neighbouring keyframes.
+    chained: option and value with which a segment also reads the segment before it, as 'previous'.
     """
 
     name: str
@@ -45,9 +48,25 @@ class Stage:
     config_type: str
     sections: Mapping[str, Source]
     needs: tuple[str, ...] = ()
+    choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     per_segment: bool = False
+    chained: tuple[str, str] | None = None
+
+    def reads(self, cut: Mapping[str, Any]) -> tuple[str, ...]:
+        """The stages that a node with this configuration reads."""
+        chosen = (stages[_get(cut, option)] for option, stages in self.choices.items())
+        return tuple(dict.fromkeys([*self.needs, *chain.from_iterable(chosen)]))
+
+    def can_read(self) -> frozenset[str]:
+        """The stages that it reads under some configuration."""
+        chosen = (names for stages in self.choices.values() for names in stages.values())
+        return frozenset([*self.needs, *chain.from_iterable(chosen)])
+
+    def is_chained(self, cut: Mapping[str, Any]) -> bool:
+        """Whether a segment of a node with this configuration also reads the segment before it."""
+        return self.chained is not None and _get(cut, self.chained[0]) == self.chained[1]
 
     def named_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of every file or local folder whose contents the stage's results depend on.
@@ -172,18 +191,54 @@ _ALL = (
             "models": _VIDEO,
             "interpolate": Source("interpolate", config.InterpolateConfig, without=("inversion",)),
         },
-        needs=("render", "keyframes", "interpolation_inversion"),
+        needs=("render", "interpolation_inversion"),
+        choices={"interpolate.conditioning": {"keyframes": ("keyframes",), "photo": ("scene",)}},
         weights=("models",),
         per_segment=True,
+        chained=("interpolate.conditioning", "photo"),
+    ),
+    Stage(
+        "cross_fade",
+        version=1,
+        help="keyframes -> all frames, each a blend of the keyframes around it (a baseline)",
+        entry="i2v3d.stages.cross_fade:cross_fade",
+        config_type="i2v3d.stages.cross_fade:CrossFadeStage",
+        sections={"segment_frames": _SEGMENT_FRAMES},
+        needs=("keyframes",),
+    ),
+    Stage(
+        "sdedit_image",
+        version=1,
+        help="coarse renders -> the same frames refined one by one by the image model (a baseline)",
+        entry="i2v3d.stages.sdedit_image:refine_frames",
+        config_type="i2v3d.stages.sdedit_image:SDEditImageStage",
+        sections={"models": _IMAGE, "sdedit": Source("sdedit_image", config.SDEditImageConfig)},
+        needs=("render", "lora"),
+        weights=("models",),
+    ),
+    Stage(
+        "sdedit_video",
+        version=1,
+        help="coarse renders -> the same frames refined by the video model (a baseline)",
+        entry="i2v3d.stages.sdedit_video:refine_clip",
+        config_type="i2v3d.stages.sdedit_video:SDEditVideoStage",
+        sections={
+            "models": _VIDEO,
+            "sdedit": Source("sdedit_video", config.SDEditVideoConfig),
+            "segment_frames": _SEGMENT_FRAMES,
+        },
+        needs=("scene", "render"),
+        weights=("models",),
     ),
     Stage(
         "assemble",
-        version=1,
-        help="segments -> the video, the coarse one, both side by side, and a contact sheet",
+        version=2,
+        help="frames -> the video, the coarse one, both side by side, and a contact sheet",
         entry="i2v3d.stages.assemble:assemble_video",
         config_type="i2v3d.config:AssembleConfig",
         sections={"": Source("assemble", config.AssembleConfig)},
-        needs=("scene", "render", "keyframes", "interpolate"),
+        needs=("scene", "render"),
+        choices={"frames": {name: (name,) for name in get_args(config.FramesOf)}},
     ),
 )
 
