@@ -12,6 +12,7 @@ include: "rules/lora.smk"
 include: "rules/keyframes.smk"
 include: "rules/interpolate.smk"
 include: "rules/baselines.smk"
+include: "rules/evaluate.smk"
 include: "rules/results.smk"
 include: "rules/mini.smk"
 

@@ -37,7 +37,7 @@ def compose_variants(
     if sweep is not None and multirun:
         raise ConfigError("sweep=... and -m both make variants; use one of them")
     if sweep is not None:
-        named = _read_sweep(conf, sweep)
+        named = read_sweep(conf, sweep)
         return [_compose(conf, name, (*words, *extra)) for name, extra in named.items()]
     if multirun:
         return [_compose(conf, _slug(changed), (*fixed, *changed)) for fixed, changed in _expand(words)]
@@ -130,7 +130,8 @@ def _sibling_keys(conf: Path, full_key: str) -> set[str]:
     return found - {"defaults"}
 
 
-def _read_sweep(conf: Path, sweep: str) -> dict[str, list[str]]:
+def read_sweep(conf: Path, sweep: str) -> dict[str, list[str]]:
+    """The variants of conf/sweep/<sweep>.yaml and their overrides. Raises ConfigError if it is not such a file."""
     path = conf / "sweep" / f"{sweep}.yaml"
     if not path.is_file():
         raise ConfigError(f"sweep={sweep} does not exist; {nearest(sweep, group_choices(conf, 'sweep'))}")

@@ -142,13 +142,15 @@ class PhotoSceneConfig(SceneConfig):
 class ToySceneConfig(SceneConfig):
     """A held-out clip of the toy world, with its truth. seed, variants: the world. index: which clip.
 
-    caption: what it shows. samples: rays a pixel side of the true photos.
+    view_deg: the object's view turns by this angle over the shot; None: as the clip has it. caption: what it
+    shows. samples: rays a pixel side of the true photos.
     """
 
     source: Literal["toy"]
     seed: Index
     variants: Count
     index: Index
+    view_deg: float | None
     caption: str
     samples: Count
 
@@ -413,6 +415,30 @@ class AssembleConfig:
     frames: FramesOf
     crf: Annotated[int, Field(ge=0, le=51)]
     sheet_columns: Count
+
+
+# ---------------------------------------------------------------- evaluate
+@section
+class EstimatorsConfig:
+    """Networks that judge pictures; those whose weights are missing are left out, and so are their scores.
+
+    toy: of toy scenes, all in one. Of other scenes: depth and mask. Of all: clip, dino and lpips.
+    """
+
+    toy: WeightsRef
+    depth: WeightsRef
+    mask: WeightsRef
+    clip: WeightsRef
+    dino: WeightsRef
+    lpips: WeightsRef
+
+
+@section
+class EvaluateConfig:
+    """Scores of a video. far_m: rendered depth beyond it does not count in the depth error, metres."""
+
+    far_m: Positive
+    estimators: EstimatorsConfig
 
 
 # ---------------------------------------------------------------- how, not what: never part of a key

@@ -210,7 +210,7 @@ def _node(
 ) -> Node:
     cut = stage_config(stage, config)
     files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
-    reads = stage.reads(cut)
+    reads = {*stage.reads(cut), *stage.also}
     upstream = {name: key for name, key in keys.items() if name in reads}
     identity: dict[str, Any] = {
         "stage": stage.name,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import platform
 import resource
+import shutil
+import subprocess
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 PACKAGES = (
@@ -31,6 +34,20 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """{"commit", "changed"} of a Git checkout: its commit, and whether tracked files differ; None where unknown."""
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return {"commit": None, "changed": None}
+    words = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
+    said = [
+        subprocess.run([git, "-C", str(root), *w], capture_output=True, text=True, check=False) for w in words
+    ]
+    if any(answer.returncode for answer in said):
+        return {"commit": None, "changed": None}
+    return {"commit": said[0].stdout.strip(), "changed": bool(said[1].stdout.strip())}
 
 
 def machine() -> dict[str, str]:

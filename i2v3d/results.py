@@ -13,11 +13,14 @@ import yaml
 from i2v3d import tracking
 from i2v3d.errors import ArtifactError
 from i2v3d.plan import stage_dirs
-from i2v3d.provenance import machine, versions
+from i2v3d.provenance import commit, machine, versions
 from i2v3d.runner import RECORD, Settings
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
-LINKS = ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "frames")
+LINKS = {
+    "assemble": ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "frames"),
+    "evaluate": ("metrics.json", "metrics.csv", "curves.png"),
+}
 
 
 def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) -> None:
@@ -28,9 +31,9 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
     variant = json.loads(variant_file.read_text())
     records = [json.loads((folder / RECORD).read_text()) for folder in _folders(variant, cache)]
     out.mkdir(parents=True, exist_ok=True)
-    assembled = cache / "assemble" / variant["keys"]["assemble"]
-    for name in LINKS:
-        _link(out / name, assembled / name)
+    for stage, names in LINKS.items():
+        for name in names:
+            _link(out / name, cache / stage / variant["keys"][stage] / name)
     _link_keyframes(out / "keyframes", cache, variant["keys"].get("keyframes"))
     for stage, key in variant["keys"].items():
         _link(out / "stages" / stage, cache / stage / key)
@@ -74,7 +77,7 @@ def provenance(variant: dict[str, Any], records: list[dict[str, Any]]) -> dict[s
         "stages": [{k: record[k] for k in RECORDED} for record in records],
         "wall_s": round(sum(record["wall_s"] for record in records), 1),
         "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
-        "versions": versions(),
+        "versions": {**versions(), **commit(Path(__file__).parents[1])},
         "machine": machine(),
     }
 

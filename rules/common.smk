@@ -154,5 +154,12 @@ def finished_files(folder):
     if PREVIEW:
         return [folder / "preview" / name for name in ("coarse.mp4", "sheet.png")]
     videos = ("video.mp4", "coarse.mp4", "side_by_side.mp4")
-    others = ("keyframes", "contact_sheet.png", "config.yaml", "provenance.json")
+    others = (
+        "keyframes",
+        "contact_sheet.png",
+        "metrics.json",
+        "metrics.csv",
+        "config.yaml",
+        "provenance.json",
+    )
     return [folder / name for name in videos + others if (folder / name).exists()]

@@ -53,6 +53,13 @@ rule variant:
             labels={"what": "contact sheet"},
         ),
         report(
+            "results/{run}/{variant}/curves.png",
+            caption="report/curves.rst",
+            category="{run}",
+            subcategory="{variant}",
+            labels={"what": "scores over the frames"},
+        ),
+        report(
             "results/{run}/{variant}/config.yaml",
             caption="report/config.rst",
             category="{run}",
@@ -67,6 +74,8 @@ rule variant:
             labels={"what": "provenance"},
         ),
         coarse="results/{run}/{variant}/coarse.mp4",
+        metrics="results/{run}/{variant}/metrics.json",
+        rows="results/{run}/{variant}/metrics.csv",
         keyframes=directory("results/{run}/{variant}/keyframes"),
     log:
         f"{CACHE}/log/variant/{{run}}-{{variant}}.log",

@@ -288,14 +288,14 @@ def test_a_baseline_runs_the_stages_that_it_needs_and_no_others(
     plan: Plan, variant: str, stages: set[str]
 ) -> None:
     (found,) = (v for v in plan.variants if v.name == variant)
-    assert set(found.keys) == stages | {"assemble"}
+    assert set(found.keys) == stages | {"assemble", "evaluate"}
 
 
 def test_the_baselines_share_what_they_have_in_common(plan: Plan) -> None:
-    own = {"base": 11, "coarse": 1, "cross_fade": 2, "forward_only": 3, "single_stage": 3}
-    sdedit = 2 * (2 + 2)
+    own = {"base": 12, "coarse": 2, "cross_fade": 3, "forward_only": 4, "single_stage": 4}
+    sdedit = 2 * (3 + 3)
     assert plan.jobs() == sum(own.values()) + sdedit
-    assert plan.jobs_unshared() == 11 + 3 + 8 + 11 + 7 + 2 * 6 + 2 * 4
+    assert plan.jobs_unshared() == 12 + 4 + 9 + 12 + 8 + 2 * 7 + 2 * 5
 
 
 def test_a_single_stage_goes_from_segment_to_segment(plan: Plan) -> None:

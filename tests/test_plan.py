@@ -66,6 +66,7 @@ def _changed(variant: Variant, path: str, value: object) -> Variant:
         ("interpolate.inversion.fps", 9, "interpolation_inversion"),
         ("interpolate.guidance", 2.0, "interpolate"),
         ("assemble.crf", 3, "assemble"),
+        ("evaluate.far_m", 3.0, "evaluate"),
     ],
 )
 def test_a_changed_value_changes_its_stage_and_all_after_it(
@@ -75,7 +76,7 @@ def test_a_changed_value_changes_its_stage_and_all_after_it(
     changed = {stage for stage in before if before[stage] != after[stage]}
     expected = {first}
     for stage in needed_stages(variant.config):
-        if expected & set(stage.reads(stage_config(stage, variant.config))):
+        if expected & {*stage.reads(stage_config(stage, variant.config)), *stage.also}:
             expected.add(stage.name)
     if path.startswith("models.image"):
         expected |= {"keyframe_inversion", "keyframes"}
@@ -102,8 +103,8 @@ def test_a_changed_photo_changes_the_scene(variant: Variant, tmp_path: Path) -> 
 def test_variants_share_the_nodes_they_have_in_common(variant: Variant, tmp_path: Path) -> None:
     plan = _plan(tmp_path, variant, _changed(variant, "interpolate.guidance", 2.0))
     stages = len(needed_stages(variant.config))
-    assert len(plan.nodes) == stages + 2
-    assert plan.jobs() == stages + 2 + 1 + 1 + 1  # two segments of interpolate twice, of its inversion once
+    assert len(plan.nodes) == stages + 3
+    assert plan.jobs() == stages + 3 + 1 + 1 + 1  # two segments of interpolate twice, of its inversion once
     assert plan.jobs_unshared() == 2 * (stages + 2)
 
 

@@ -29,6 +29,7 @@ ALL_STAGES = {
     "interpolation_inversion": 2,
     "interpolate": 2,
     "assemble": 1,
+    "evaluate": 1,
     "variant": 1,
 }
 
@@ -62,6 +63,11 @@ def test_a_run_ends_with_everything_a_user_gets(finished: Path) -> None:
     assert len(record["stages"]) == sum(ALL_STAGES.values()) - 1
     assert all(stage["wall_s"] > 0 and stage["peak_memory_mb"] > 0 for stage in record["stages"])
     assert "guidance" in (results / "config.yaml").read_text()
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert metrics["scores"]["video"]["warping_error"] > 0 and metrics["seams"] == [8]
+    assert "psnr" in metrics["skipped"], "nobody knows the true video of a photo"
+    rows = (results / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 15 + 3 + 15 and rows[0].startswith("clip,frame,keyframe,")
 
 
 def test_nothing_runs_twice(finished: Path) -> None:
@@ -72,9 +78,13 @@ def test_nothing_runs_twice(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "stages"),
     [
-        ("interpolate.guidance=2.5", {"interpolate": 2, "assemble": 1, "variant": 1}),
-        ("assemble.crf=30", {"assemble": 1, "variant": 1}),
-        ("keyframes.guidance=5", {"keyframes": 1, "interpolate": 2, "assemble": 1, "variant": 1}),
+        ("interpolate.guidance=2.5", {"interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1}),
+        ("assemble.crf=30", {"assemble": 1, "evaluate": 1, "variant": 1}),
+        ("evaluate.far_m=20", {"evaluate": 1, "variant": 1}),
+        (
+            "keyframes.guidance=5",
+            {"keyframes": 1, "interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1},
+        ),
         (
             "lora.learning_rate=2e-4",
             {
@@ -83,6 +93,7 @@ def test_nothing_runs_twice(finished: Path) -> None:
                 "keyframes": 1,
                 "interpolate": 2,
                 "assemble": 1,
+                "evaluate": 1,
                 "variant": 1,
             },
         ),
@@ -101,7 +112,13 @@ def test_a_changed_value_re_runs_what_depends_on_it_only(
 def test_a_sweep_shares_what_its_variants_have_in_common(finished: Path) -> None:
     plan = snakemake(finished, "-n", overrides=QUICK, settings={"sweep": "injection"})
     assert plan.returncode == 0, plan.stdout
-    assert planned_jobs(plan.stdout) == {"keyframes": 2, "interpolate": 4, "assemble": 2, "variant": 2}
+    assert planned_jobs(plan.stdout) == {
+        "keyframes": 2,
+        "interpolate": 4,
+        "assemble": 2,
+        "evaluate": 2,
+        "variant": 2,
+    }
 
 
 def test_the_launcher_equals_snakemake(finished: Path) -> None:

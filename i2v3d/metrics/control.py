@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from i2v3d.errors import ShapeError
 from i2v3d.metrics.checks import check_depths, check_masks, check_pictures
 from i2v3d.metrics.correspondence import warp_back
 
@@ -24,6 +25,27 @@ def depth_si_rmse(estimated_m: Tensor, rendered_m: Tensor, inside: Tensor) -> Te
     mean = difference.sum((1, 2)) / count
     variance = (torch.where(counted, difference - mean[:, None, None], 0.0) ** 2).sum((1, 2)) / count
     return variance.sqrt().float()
+
+
+def depth_of_disparity(disparity: Tensor, rendered_m: Tensor, inside: Tensor) -> Tensor:
+    """(T, H, W) depth in metres of disparities that are known up to a factor and a shift.
+
+    Both are fitted to each frame's rendered disparity by least squares where inside (T, H, W) is set and depth is
+    finite; what then lies at infinity or behind counts as the farthest rendered depth. Raises ShapeError as
+    `check_depths` and `check_masks`. Source: Ranftl et al. 2020, MiDaS (scale and shift alignment).
+    """
+    check_depths(rendered_m=rendered_m)
+    check_masks(rendered_m[:, None].expand(-1, 3, -1, -1), inside=inside)
+    if disparity.shape != rendered_m.shape or not bool(torch.isfinite(disparity).all()):
+        raise ShapeError(f"disparity is {tuple(disparity.shape)}; expected {tuple(rendered_m.shape)}, finite")
+    aligned = []
+    for found, depth, counted in zip(disparity.double(), rendered_m.double(), inside, strict=True):
+        seen = counted & torch.isfinite(depth)
+        columns = torch.stack([found[seen], torch.ones_like(found[seen])], dim=1)
+        factor, shift = torch.linalg.lstsq(columns, 1 / depth[seen][:, None]).solution[:, 0]
+        farthest = depth[seen].max()
+        aligned.append(1 / (factor * found + shift).clamp(min=float(1 / farthest)))
+    return torch.stack(aligned).float()
 
 
 def mask_iou(estimated: Tensor, rendered: Tensor) -> Tensor:

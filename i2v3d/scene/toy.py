@@ -17,7 +17,7 @@ from i2v3d.images import FloatMap, Mask, Rgb, write_depth, write_mask, write_rgb
 from i2v3d.scene.meshes import write_glb
 from i2v3d.scene.spec import CameraKey, ObjectSpec, SceneSpec, TransformKey
 from i2v3d.toyworld.catalogue import SHAPES
-from i2v3d.toyworld.held_out import held_out_clip
+from i2v3d.toyworld.held_out import held_out_clip, turned
 from i2v3d.toyworld.meshes import Part, ToyMeshes, toy_meshes
 from i2v3d.toyworld.render import Renderer, cameras, coverage
 from i2v3d.toyworld.sampling import Scenes
@@ -42,7 +42,8 @@ class Truth:
 
 def load_clip(cfg: ToySceneConfig) -> Scenes:
     """The clip that a configuration means. Raises ConfigError as `held_out_clip`."""
-    return held_out_clip(cfg.seed, cfg.variants, cfg.index, cfg.frames)
+    clip = held_out_clip(cfg.seed, cfg.variants, cfg.index, cfg.frames)
+    return clip if cfg.view_deg is None else turned(clip, cfg.view_deg)
 
 
 def truth(clip: Scenes, width: int, height: int, samples: int) -> Truth:

@@ -36,9 +36,10 @@ class Stage:
     """One node of the graph. entry and config_type: 'module:name', imported only by the job itself.
 
     needs: stages that it always reads; choices: option (dotted, in its own configuration) -> value -> stages
-    that it reads besides. files: dotted paths of options that name a file, where a scene has them. weights:
-    of sections that hold weight references. per_segment: one job for every pair of neighbouring keyframes.
-    chained: option and value with which a segment also reads the segment before it, as 'previous'.
+    that it reads besides; also: stages that it reads where the variant runs them anyway. files: dotted paths
+    of options that name a file, where a scene has them. weights: of sections that hold weight references.
+    per_segment: one job for every pair of neighbouring keyframes. chained: option and value with which a
+    segment also reads the segment before it, as 'previous'.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     sections: Mapping[str, Source]
     needs: tuple[str, ...] = ()
     choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     per_segment: bool = False
@@ -239,6 +241,20 @@ _ALL = (
         sections={"": Source("assemble", config.AssembleConfig)},
         needs=("scene", "render"),
         choices={"frames": {name: (name,) for name in get_args(config.FramesOf)}},
+    ),
+    Stage(
+        "evaluate",
+        version=1,
+        help="the finished frames -> their scores, against the render's control and the truth where it is known",
+        entry="i2v3d.stages.evaluate:evaluate_video",
+        config_type="i2v3d.stages.evaluate:EvaluateStage",
+        sections={
+            "evaluate": Source("evaluate", config.EvaluateConfig),
+            "segment_frames": _SEGMENT_FRAMES,
+        },
+        needs=("scene", "render", "assemble"),
+        also=("keyframes",),
+        weights=("evaluate.estimators",),
     ),
 )
 
