@@ -26,14 +26,44 @@ DepthRange = Literal["shot", "frame"]
 FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
 
 
+# ---------------------------------------------------------------- weights
+@section
+class WeightsRef:
+    """Where weights lie. source: a folder, or a repository id of the local model cache.
+
+    revision: the pinned commit of a repository. subfolder, variant: as diffusers means them.
+    size_gb and licence are what the message about missing weights tells.
+    """
+
+    source: str
+    revision: str | None
+    subfolder: str | None
+    variant: str | None
+    size_gb: NonNegative
+    licence: str
+
+
+@section
+class PerceptionConfig:
+    """Published networks that the scene of a photo can be made with; each is used only where asked for."""
+
+    sam2: WeightsRef
+
+
 # ---------------------------------------------------------------- scene
 @section
 class SegmentConfig:
-    """How the foreground mask is found. box: x0, y0, x1, y1 as fractions of the photo; None: automatic."""
+    """How the foreground mask is found. box: x0, y0, x1, y1 as fractions of the photo; None: automatic.
 
-    method: Literal["grabcut"]
+    points, background_points: x, y of points on the object and beside it, same unit. weights: of SAM 2.
+    """
+
+    method: Literal["grabcut", "sam2"]
     box: tuple[Fraction, Fraction, Fraction, Fraction] | None
+    points: tuple[tuple[Fraction, Fraction], ...]
+    background_points: tuple[tuple[Fraction, Fraction], ...]
     iterations: Count
+    weights: WeightsRef
 
 
 @section
@@ -175,22 +205,6 @@ class ViewsConfig:
 
 
 # ---------------------------------------------------------------- models
-@section
-class WeightsRef:
-    """Where weights lie. source: a folder, or a repository id of the local model cache.
-
-    revision: the pinned commit of a repository. subfolder, variant: as diffusers means them.
-    size_gb and licence are what the message about missing weights tells.
-    """
-
-    source: str
-    revision: str | None
-    subfolder: str | None
-    variant: str | None
-    size_gb: NonNegative
-    licence: str
-
-
 @section
 class ImageLayers:
     """Patterns (fnmatch, on module names of the image UNet) of the layers that features are injected in."""

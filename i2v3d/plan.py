@@ -19,7 +19,7 @@ from typing import Any
 
 from i2v3d.artifacts import keyframe_numbers, segment_name
 from i2v3d.composition import Variant
-from i2v3d.config import ModelsConfig, RuntimeConfig, TrackingConfig
+from i2v3d.config import ModelsConfig, PerceptionConfig, RuntimeConfig, TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.sections import build, plain
@@ -175,11 +175,12 @@ def validate_sections(config: Mapping[str, Any]) -> None:
     Raises ConfigError for the first unknown section or key, missing key, or wrong value.
     """
     sources = {source.path: source for stage in STAGES.values() for source in stage.sections.values()}
-    known = {path.split(".")[0] for path in sources} | TOP_LEVEL | {"runtime", "tracking"}
+    known = {path.split(".")[0] for path in sources} | TOP_LEVEL | {"perception", "runtime", "tracking"}
     for name in config:
         if name not in known:
             raise ConfigError(f"{name} is not a section of the configuration; {nearest(name, known)}")
     build(ModelsConfig, _select(config, "models"), "models")
+    build(PerceptionConfig, _select(config, "perception"), "perception")
     for path in sorted(sources, key=lambda path: path.count(".")):
         source = sources[path]
         if source.section is not None:

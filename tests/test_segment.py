@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from i2v3d.scene.segment import clean, grabcut
+from i2v3d.scene.salient import WIDE_BOX, automatic_box
+from i2v3d.scene.segment import clean, grabcut, prompt_box
 
 
 def disc(height: int, width: int, radius: float, centre: tuple[float, float]) -> np.ndarray:
@@ -61,3 +62,41 @@ def test_clean_drops_specks_and_fills_pinholes_but_keeps_real_parts():
 
 def test_clean_of_nothing_is_nothing():
     assert not clean(np.zeros((20, 30), bool)).any()
+
+
+# ---------------------------------------------------------------- points and the automatic box
+def test_a_point_chooses_one_of_two_objects():
+    left, right = disc(160, 240, 30, (70, 80)), disc(160, 240, 30, (170, 80))
+    rgb = drawn(left | right)
+    for one, other, x in ((left, right, 70 / 240), (right, left, 170 / 240)):
+        mask = grabcut(rgb, (0.05, 0.1, 0.95, 0.9), 5, points=[(x, 0.5)])
+        assert iou(mask, one) > 0.95 and not (mask & other).any()
+
+
+def test_a_background_point_removes_what_it_is_on():
+    body, twin = disc(160, 240, 40, (70, 80)), disc(160, 240, 40, (170, 80))
+    rgb = drawn(body | twin)
+    rgb[twin] = rgb[twin][:, ::-1]  # blue
+    box = (0.05, 0.1, 0.95, 0.9)
+    assert iou(grabcut(rgb, box, 5), body | twin) > 0.95
+    without = grabcut(rgb, box, 5, background_points=[(170 / 240, 0.5)])
+    assert iou(without, body) > 0.95
+
+
+def test_the_automatic_box_holds_the_object_and_little_else():
+    truth = disc(160, 240, 40, (150, 100))
+    box = automatic_box(drawn(truth))
+    assert box[0] < 110 / 240 and box[2] > 190 / 240 and box[1] < 60 / 160 and box[3] > 140 / 160
+    assert (box[2] - box[0]) * (box[3] - box[1]) < 2.2 * 80 * 80 / (160 * 240)
+    assert iou(grabcut(drawn(truth), None, 5), truth) > 0.97
+    assert automatic_box(drawn(truth)) == box
+
+
+def test_without_any_hint_the_box_is_wide():
+    assert automatic_box(np.full((60, 90, 3), 100, np.uint8)) == WIDE_BOX
+
+
+def test_points_widen_the_automatic_box_but_not_the_users():
+    rgb = drawn(disc(160, 240, 30, (150, 100)))
+    assert prompt_box(rgb, None, [(0.02, 0.03)])[0] < 0.02
+    assert prompt_box(rgb, (0.4, 0.4, 0.9, 0.9), [(0.02, 0.03)]) == (0.4, 0.4, 0.9, 0.9)

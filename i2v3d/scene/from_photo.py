@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from i2v3d.config import PhotoSceneConfig
+from i2v3d.config import PhotoSceneConfig, WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
 from i2v3d.scene.animation import camera_keys, check_keys, check_moves, object_keys
@@ -18,7 +18,7 @@ from i2v3d.scene.inflate import base_depth, inflate
 from i2v3d.scene.inpaint import background_plate, padding_px
 from i2v3d.scene.meshes import TexturedMesh, write_glb
 from i2v3d.scene.photo import Framing, Photo, load_mask, load_photo, require_some_foreground
-from i2v3d.scene.segment import grabcut
+from i2v3d.scene.segment import grabcut, prompt_box
 from i2v3d.scene.spec import ObjectSpec, SceneSpec, Vector
 from i2v3d.scene.view import PhotoView, photo_view
 
@@ -56,13 +56,22 @@ def check_photo(cfg: PhotoSceneConfig) -> None:
             f"scene.segment.box is {list(box)}; expected x0, y0, x1, y1 with x0 < x1 and y0 < y1, "
             "as fractions of the photo"
         )
+    if cfg.mask is None and photo.alpha is None and cfg.segment.method == "sam2":
+        _check_weights(cfg.segment.weights)
     check_moves(cfg.camera.moves, cfg.frames)
     check_keys(cfg.keys, cfg.frames)
 
 
-def build_photo(cfg: PhotoSceneConfig, out: Path) -> dict[str, Any]:
+def _check_weights(ref: WeightsRef) -> None:
+    """Raises WeightsError, with what fetches them, if weights that the scene asks for are not there."""
+    from i2v3d.models.weights import check_safetensors, resolve  # torch, which other scenes need not wait for
+
+    check_safetensors(ref, resolve(ref))
+
+
+def build_photo(cfg: PhotoSceneConfig, out: Path, device: str) -> dict[str, Any]:
     """Everything of a photo's scene but scene.blend; returns its metrics."""
-    framed = frame_photo(cfg)
+    framed = frame_photo(cfg, device)
     view = photo_view(
         framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
     )
@@ -89,20 +98,21 @@ def write_pictures(out: Path, photo: Rgb, mask: Mask, plate: Rgb, inner: Rgb) ->
     write_rgb(out / "sheet.png", _sheet(photo, mask, inner))
 
 
-def frame_photo(cfg: PhotoSceneConfig) -> Framed:
+def frame_photo(cfg: PhotoSceneConfig, device: str) -> Framed:
     """Reads the photo, finds its foreground and brings both to the scene's size.
 
-    The mask is the user's, else the photo's own transparency, else GrabCut's. Raises InputError if nothing
+    The mask is the user's, else the photo's own transparency, else what `segment` finds. Raises InputError if nothing
     or everything of the frame is foreground.
     """
     photo = load_photo(Path(cfg.photo))
-    mask, source = _find_mask(cfg, photo)
+    mask, source = _find_mask(cfg, photo, device)
     framing = Framing.centred(photo.width, photo.height, cfg.width, cfg.height)
     framed = Framed(framing, framing.frame_rgb(photo.rgb), framing.frame_mask(mask), source)
     remedies = {
         "file": "move the foreground into the centred crop of the scene's aspect",
         "alpha": "give a mask or another photo",
-        "grabcut": "give scene.segment.box around the object, or a mask",
+        "grabcut": "give scene.segment.box around the object, scene.segment.points on it, or a mask",
+        "sam2": "give scene.segment.box around the object, scene.segment.points on it, or a mask",
     }
     what = f"the foreground ({source}) of {cfg.photo} at {cfg.width}x{cfg.height}"
     require_some_foreground(framed.mask, what, remedies[source])
@@ -161,13 +171,19 @@ def scene_spec(cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, pad_px: 
     )
 
 
-def _find_mask(cfg: PhotoSceneConfig, photo: Photo) -> tuple[Mask, str]:
+def _find_mask(cfg: PhotoSceneConfig, photo: Photo, device: str) -> tuple[Mask, str]:
     if cfg.mask is not None:
         return load_mask(Path(cfg.mask), photo.width, photo.height), "file"
     if photo.alpha is not None:
         return photo.alpha, "alpha"
-    log.info("segmenting the foreground with GrabCut")
-    return grabcut(photo.rgb, cfg.segment.box, cfg.segment.iterations), "grabcut"
+    how = cfg.segment
+    log.info("segmenting the foreground with %s", how.method)
+    if how.method == "grabcut":
+        return grabcut(photo.rgb, how.box, how.iterations, how.points, how.background_points), how.method
+    from i2v3d.models.segmenter import sam2_mask  # torch, which other scenes need not wait for
+
+    box = how.box if how.box or how.points else prompt_box(photo.rgb, None, ())
+    return sam2_mask(how.weights, photo.rgb, box, how.points, how.background_points, device), how.method
 
 
 def _sheet(photo: Rgb, mask: Mask, plate: Rgb) -> Rgb:

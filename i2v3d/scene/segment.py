@@ -1,40 +1,65 @@
-"""Which pixels of a photo are the foreground, by GrabCut from a box."""
+"""Which pixels of a photo are the foreground, by GrabCut from a box and points."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from i2v3d.images import Mask, Rgb
+from i2v3d.scene.salient import Box, automatic_box
 
-Box = tuple[float, float, float, float]
+Point = tuple[float, float]
 
-# Without a box: most of the photo, down to its lower edge, which often cuts what stands on the ground.
-AUTOMATIC_BOX: Box = (0.05, 0.03, 0.95, 1.0)
+POINT_RADIUS = 0.015  # of the longer side: how much around a point is taken for certain
 WORKING_SIDE_PX = 512  # GrabCut gains nothing above this and its cost grows faster than the pixels
 SMALLEST_BLOB = 0.05  # of the largest one: smaller ones are noise
 LARGEST_HOLE = 0.04  # of the mask: larger ones, such as the gap under an arm, are real
 
 
-def grabcut(rgb: Rgb, box: Box | None, iterations: int) -> Mask:
+def grabcut(
+    rgb: Rgb,
+    box: Box | None,
+    iterations: int,
+    points: Sequence[Point] = (),
+    background_points: Sequence[Point] = (),
+) -> Mask:
     """Foreground (H, W) bool of a photo (H, W, 3) by GrabCut, the same at every call.
 
-    box: x0, y0, x1, y1 as fractions of the photo, outside of which nothing is foreground; None takes
-    `AUTOMATIC_BOX`. Runs with the longer side at most 512 pixels and scales the mask back smoothly.
+    box: left, top, right, bottom, outside of which nothing is foreground; None: `prompt_box`. points: (x, y)
+    that are foreground for certain, background_points: that are not. All are fractions of the photo. Blobs
+    without any of the points are dropped if there are points, else those with a background point. Runs with
+    the longer side at most 512 pixels and scales the mask back smoothly.
     Source: Rother, Kolmogorov and Blake, "GrabCut", 2004.
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, WORKING_SIDE_PX / max(height, width))
     columns, rows = max(2, round(width * scale)), max(2, round(height * scale))
     bgr = cv2.cvtColor(cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    labels = _prior(rows, columns, AUTOMATIC_BOX if box is None else box)
+    labels = _prior(rows, columns, prompt_box(rgb, box, points))
+    _mark(labels, background_points, cv2.GC_BGD)
+    _mark(labels, points, cv2.GC_FGD)
     models = np.zeros((1, 65)), np.zeros((1, 65))  # colours of background and foreground
     cv2.setRNGSeed(0)  # its k-means draws from a generator that all of OpenCV shares
     cv2.grabCut(bgr, labels, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
-    mask = clean((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+    mask = clean(_chosen((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), points, background_points))
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC) >= 0.5
+
+
+def prompt_box(rgb: Rgb, box: Box | None, points: Sequence[Point]) -> Box:
+    """The user's box, else the automatic one, grown so that it holds the user's points."""
+    if box is not None:
+        return box
+    left, top, right, bottom = automatic_box(rgb)
+    return (
+        min([left, *(x - POINT_RADIUS for x, _ in points)], default=left),
+        min([top, *(y - POINT_RADIUS for _, y in points)], default=top),
+        max([right, *(x + POINT_RADIUS for x, _ in points)], default=right),
+        max([bottom, *(y + POINT_RADIUS for _, y in points)], default=bottom),
+    )
 
 
 def clean(mask: Mask) -> Mask:
@@ -55,13 +80,37 @@ def _prior(rows: int, columns: int, box: Box) -> npt.NDArray[np.uint8]:
     The box's corners are probably background: few objects fill them, and saying so shows the background
     model what lies right beside the object.
     """
-    left, top = min(round(box[0] * columns), columns - 1), min(round(box[1] * rows), rows - 1)
-    right, bottom = max(left + 1, round(box[2] * columns)), max(top + 1, round(box[3] * rows))
+    left = max(0, min(round(box[0] * columns), columns - 1))
+    top = max(0, min(round(box[1] * rows), rows - 1))
+    right = max(left + 1, min(columns, round(box[2] * columns)))
+    bottom = max(top + 1, min(rows, round(box[3] * rows)))
     y = np.linspace(-1, 1, bottom - top)[:, None]
     x = np.linspace(-1, 1, right - left)[None]
     labels = np.full((rows, columns), cv2.GC_BGD, np.uint8)
     labels[top:bottom, left:right] = np.where(x**2 + y**2 <= 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     return labels
+
+
+def _mark(labels: npt.NDArray[np.uint8], points: Sequence[Point], label: int) -> None:
+    """Sets a disc of GrabCut's labels around each point."""
+    rows, columns = labels.shape
+    for x, y in points:
+        centre = (min(columns - 1, int(x * columns)), min(rows - 1, int(y * rows)))
+        cv2.circle(labels, centre, max(1, round(POINT_RADIUS * max(rows, columns))), label, -1)
+
+
+def _chosen(mask: Mask, points: Sequence[Point], background_points: Sequence[Point]) -> Mask:
+    """The blobs of a mask that hold one of `points` (all, if there are none) and no background point alone."""
+    rows, columns = mask.shape
+    marks = np.zeros(mask.shape, np.uint8)
+    _mark(marks, background_points, 1)  # GrabCut left holes there
+    _, blobs = _areas((mask | (marks > 0)).astype(np.uint8))
+
+    def holding(some: Sequence[Point]) -> set[int]:
+        return {int(blobs[min(rows - 1, int(y * rows)), min(columns - 1, int(x * columns))]) for x, y in some}
+
+    wanted = holding(points) if points else set(np.unique(blobs).tolist()) - holding(background_points)
+    return mask & np.isin(blobs, sorted(wanted - {0}))
 
 
 def _areas(binary: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:

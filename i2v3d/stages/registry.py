@@ -37,7 +37,7 @@ class Stage:
 
     needs: stages that it always reads; choices: option (dotted, in its own configuration) -> value -> stages
     that it reads besides; also: stages that it reads where the variant runs them anyway. files: dotted paths
-    of options that name a file, where a scene has them. weights: of sections that hold weight references.
+    of options that name a file, weights: of sections that hold weight references; scenes may lack them.
     per_segment: one job for every pair of neighbouring keyframes. chained: option and value with which a
     segment also reads the segment before it, as 'previous'.
     """
@@ -76,12 +76,11 @@ class Stage:
         Weights of a repository are identified by its id and revision in the configuration instead.
         """
         for option in self.files:
-            section, _, name = option.rpartition(".")
-            value = (_get(cut, section) if section else cut).get(name)
+            value = _get(cut, option)
             if value is not None:
                 yield value, option
         for option in self.weights:
-            for name, reference in _get(cut, option).items():
+            for name, reference in (_get(cut, option) or {}).items():
                 if (
                     isinstance(reference, Mapping)
                     and "source" in reference
@@ -91,9 +90,10 @@ class Stage:
 
 
 def _get(cut: Mapping[str, Any], option: str) -> Any:
+    """What stands at a dotted path; None if nothing does."""
     value: Any = cut
     for part in option.split("."):
-        value = value[part]
+        value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
@@ -110,6 +110,7 @@ _ALL = (
         config_type="i2v3d.config:SceneConfig",
         sections={"": Source("scene", config.SceneConfig)},
         files=("photo", "mask"),
+        weights=("segment",),
     ),
     Stage(
         "render",

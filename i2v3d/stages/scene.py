@@ -47,7 +47,7 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
         metrics = _build_toy(cfg, out)
     else:
         assert isinstance(cfg, PhotoSceneConfig), cfg.source
-        metrics = build_photo(cfg, out)
+        metrics = build_photo(cfg, out, ctx.device)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("sheet", out / "sheet.png")

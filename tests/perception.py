@@ -1,0 +1,51 @@
+"""Small networks of the published classes with random weights, saved as the published ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from i2v3d.config import WeightsRef
+
+
+def reference(folder: Path | str) -> WeightsRef:
+    return WeightsRef(
+        source=str(folder), revision=None, subfolder=None, variant=None, size_gb=0.2, licence="Apache-2.0"
+    )
+
+
+def save_sam2(folder: Path) -> WeightsRef:
+    """SAM 2 on pictures of 128 x 128."""
+    from transformers import Sam2Config, Sam2Model
+    from transformers.models.sam2.configuration_sam2 import (
+        Sam2HieraDetConfig,
+        Sam2MaskDecoderConfig,
+        Sam2PromptEncoderConfig,
+        Sam2VisionConfig,
+    )
+
+    torch.manual_seed(0)
+    backbone = Sam2HieraDetConfig(
+        hidden_size=8,
+        num_attention_heads=1,
+        image_size=[128, 128],
+        blocks_per_stage=[1, 2, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 2, 2],
+        window_size_per_stage=[8, 4, 4, 4],
+        global_attention_blocks=[2],
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=[64, 32, 16, 8],
+        backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
+        fpn_hidden_size=32,
+    )
+    prompts = Sam2PromptEncoderConfig(hidden_size=32, image_size=128, patch_size=16)
+    decoder = Sam2MaskDecoderConfig(
+        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32, num_hidden_layers=2
+    )
+    config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+    Sam2Model(config).save_pretrained(folder)
+    return reference(folder)
