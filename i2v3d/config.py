@@ -9,18 +9,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from i2v3d.control_config import (
+    ActionConfig,
+    CameraConfig,
+    Count,
+    Fraction,
+    Index,
+    LightingConfig,
+    NonNegative,
+    ObjectConfig,
+    ObjectKeyConfig,
+    Positive,
+    ShapeKeyConfig,
+    VisibilityConfig,
+)
 from i2v3d.errors import ConfigError
 from i2v3d.sections import section
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Index = Annotated[int, Field(ge=0)]
 Side = Annotated[int, Field(ge=16, le=8192)]
-Vector = tuple[float, float, float]
-Interpolation = Literal["CONSTANT", "LINEAR", "BEZIER", "SINE", "QUAD", "CUBIC"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 DepthRange = Literal["shot", "frame"]
 FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
@@ -100,41 +107,6 @@ class BackgroundConfig:
 
 
 @section
-class CameraMoveConfig:
-    """One camera move over a frame range; moves add up.
-
-    kind: orbit (azimuth, elevation about the object), dolly (towards it), pan and tilt (turn in place),
-    crane (up), truck (sideways), zoom (focal length). amount: degrees (orbit, pan, tilt), metres (dolly,
-    crane, truck) or a focal-length factor (zoom), reached at end_frame.
-    """
-
-    kind: Literal["orbit", "orbit_up", "dolly", "pan", "tilt", "crane", "truck", "zoom"]
-    amount: float
-    start_frame: Count
-    end_frame: Count
-    interpolation: Interpolation
-
-
-@section
-class CameraConfig:
-    """fov_deg: the photo's horizontal field of view. moves: camera moves; frame 1 is the photo's view."""
-
-    fov_deg: Annotated[float, Field(gt=1, lt=170)]
-    moves: tuple[CameraMoveConfig, ...]
-
-
-@section
-class ObjectKeyConfig:
-    """A key of the foreground's transform: metres along world axes, XYZ Euler degrees, scale factors."""
-
-    frame: Count
-    translation_m: Vector
-    rotation_deg: Vector
-    scale: Vector
-    interpolation: Interpolation
-
-
-@section
 class SceneConfig:
     """What every scene has. source: what it is made from, which decides its other options.
 
@@ -154,10 +126,12 @@ class SceneConfig:
 
 @section
 class PhotoSceneConfig(SceneConfig):
-    """A photo and what happens in it."""
+    """A photo and what happens in it. start_frame: of the timeline, the shot's first. keys: of the photo's
+    foreground. objects: others; remove: names of the photo's own that are left out."""
 
     source: Literal["photo"]
     photo: str
+    start_frame: Count
     mask: str | None
     class_name: str
     segment: SegmentConfig
@@ -166,6 +140,12 @@ class PhotoSceneConfig(SceneConfig):
     background: BackgroundConfig
     camera: CameraConfig
     keys: tuple[ObjectKeyConfig, ...]
+    objects: tuple[ObjectConfig, ...]
+    remove: tuple[str, ...]
+    actions: tuple[ActionConfig, ...]
+    shape_keys: tuple[ShapeKeyConfig, ...]
+    visibility: tuple[VisibilityConfig, ...]
+    lighting: LightingConfig
 
 
 @section

@@ -18,7 +18,7 @@ from scipy.spatial import ConvexHull
 from i2v3d import geometry
 from i2v3d.blender import api
 from i2v3d.config import RenderConfig, ViewsConfig
-from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_rgb
+from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_mask, write_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.spec import ObjectSpec, SceneSpec, TransformKey
 from i2v3d.stages.context import StageContext
@@ -175,6 +175,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]
     photo = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     photo[8:-8, 8:-8] = texture
     write_rgb(folder / "photo.png", photo ^ 1)
+    write_mask(folder / "mask.png", np.pad(np.ones((HEIGHT - 16, WIDTH - 16), bool), 8))
     out = folder / "out"
     out.mkdir()
     render_passes(RenderConfig(samples=1), {"scene": folder}, out, context(folder))

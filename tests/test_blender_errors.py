@@ -20,13 +20,13 @@ from i2v3d.blender.job import BlendJob, load_job, save_job
 from i2v3d.blender.machine import missing_libraries, missing_library_error
 from i2v3d.blender.process import run_child
 from i2v3d.config import RenderConfig
-from i2v3d.errors import ArtifactError, InputError, MachineError, RenderError
+from i2v3d.errors import ArtifactError, ConfigError, InputError, MachineError, RenderError
 from i2v3d.progress import ignore_step
 from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.scene.spec import CameraKey, ObjectSpec, SceneSpec, TransformKey
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
-from tests.blender_scenes import LOOK_ALONG_Y, box, still_scene, write_glb
+from tests.blender_scenes import LOOK_ALONG_Y, box, sphere, still_scene, write_glb
 
 CAP = 1000
 TRIANGLE = np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]])
@@ -179,18 +179,43 @@ def context(folder: Path) -> StageContext:
     return StageContext(device="cpu", max_batch=0, work=folder / "work")
 
 
-def test_a_camera_that_never_sees_the_object_is_an_error(tmp_path: Path) -> None:
+def test_a_camera_that_never_sees_the_object_is_an_error_before_rendering(tmp_path: Path) -> None:
     away = LOOK_ALONG_Y @ np.diag([-1.0, 1, -1, 1])
-    plane = np.array([[-9.0, -5, -9], [9, -5, -9], [0, -5, 9]])
-    write_glb(tmp_path / "behind.glb", plane, FACE)
     box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
+    still_scene(tmp_path, (ObjectSpec("box", "foreground", "box.glb", (0.0, 4.0, 0.0)),), pose=away)
+    with pytest.raises(ConfigError, match=r"never sees the foreground \(box\)"):
+        api.save_blend(tmp_path, max_faces=CAP)
+    assert not (tmp_path / "scene.blend").exists()
+
+
+def test_a_camera_inside_an_object_is_an_error_before_rendering(tmp_path: Path) -> None:
+    """The box drives over the camera: at frame 3 it is inside. The sky, a background, may be around it."""
+    box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
+    sphere(tmp_path / "sky.glb", 20.0)
+    keys = (key(1), replace(key(3), translation_m=(0.0, -4.1, 0.0)))
     objects = (
-        ObjectSpec("box", "foreground", "box.glb", (0.0, 4.0, 0.0)),
-        ObjectSpec("behind", "background", "behind.glb", (0.0, 0.0, 0.0)),
+        ObjectSpec("box", "foreground", "box.glb", (0.0, 4.0, 0.0), keys),
+        ObjectSpec("sky", "background", "sky.glb", (0.0, 0.0, 0.0)),
     )
-    still_scene(tmp_path, objects, pose=away)
+    still_scene(tmp_path, objects, frames=3)
+    with pytest.raises(ConfigError, match="inside object 'box' at frame 3"):
+        api.save_blend(tmp_path, max_faces=CAP * 100)
+    still_scene(tmp_path, (replace(objects[0], keys=keys[:1]), objects[1]), frames=3)
+    api.save_blend(tmp_path, max_faces=CAP * 100)
+
+
+def test_an_artists_camera_that_sees_nothing_is_an_error(tmp_path: Path) -> None:
+    """Of a .blend changed by hand, which is rendered as it is."""
+    box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
+    still_scene(tmp_path, (ObjectSpec("box", "foreground", "box.glb", (0.0, 4.0, 0.0)),))
     api.save_blend(tmp_path, max_faces=CAP)
-    with pytest.raises(RenderError, match="shows the foreground; check the paths"):
+    code = (
+        "import os, sys, bpy; bpy.ops.wm.open_mainfile(filepath=sys.argv[1]); "
+        "bpy.data.objects['box_pivot'].location = (99, 0, 0); bpy.ops.wm.save_mainfile(); os._exit(0)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "scene.blend")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    with pytest.raises(RenderError, match="shows anything; check the camera"):
         render_passes(RenderConfig(samples=1), {"scene": tmp_path}, tmp_path / "out", context(tmp_path))
     assert (tmp_path / "work" / "frames.log").stat().st_size > 0
 

@@ -190,11 +190,11 @@ def test_nothing_is_overwritten(project: Path) -> None:
     new_scene(wanted(photo(project)), Path())
     before = (project / "conf/scene/mine.yaml").read_text()
     with pytest.raises(ConfigError, match=r"mine\.yaml exists already"):
-        new_scene(wanted(photo(project), prompt="other"), Path())
+        new_scene(wanted(photo(project), prompt="something else"), Path())
     (project / "conf/scene/mine.yaml").unlink()
     with pytest.raises(ConfigError, match="scenes/mine exists already"):
         new_scene(wanted(photo(project)), Path())
-    assert (project / "scenes/mine/photo.png").is_file() and "other" not in before
+    assert (project / "scenes/mine/photo.png").is_file() and "something else" not in before
 
 
 @pytest.mark.parametrize(

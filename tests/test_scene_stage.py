@@ -25,7 +25,7 @@ from i2v3d.stages.context import StageContext
 from i2v3d.stages.scene import build_scene, check_scene
 
 ROOT = Path(__file__).parents[1]
-PHOTOS = ["astronaut", "coffee"]
+PHOTOS = ["astronaut", "coffee", "coffee_figure"]
 FILES = ["mask.png", "meshes", "metrics.json", "photo.png", "plate.png", "scene.json", "sheet.png"]
 
 

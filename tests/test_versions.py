@@ -19,6 +19,7 @@ NOT_RESULTS = {
     "i2v3d.progress",
     "i2v3d.stages.context",
     "i2v3d.config",
+    "i2v3d.control_config",
     "i2v3d.stages.registry",
 }
 BLENDER = "i2v3d.blender.worker"  # runs in a process of its own, so that no import leads to it

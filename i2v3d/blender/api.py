@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from i2v3d.artifacts import require
 from i2v3d.blender.checks import check_scene
-from i2v3d.blender.job import BlendJob, FramesJob, InspectJob, Job, ViewsJob, save_job
+from i2v3d.blender.job import BlendJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob, save_job
 from i2v3d.blender.machine import check_machine
 from i2v3d.blender.process import run_child
 from i2v3d.config import ViewsConfig
-from i2v3d.errors import RenderError
+from i2v3d.errors import InputError, RenderError
 from i2v3d.progress import OnStep, ignore_step
 from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.scene.spec import SceneSpec
@@ -35,6 +35,7 @@ __all__ = [
     "render_frames",
     "render_view_set",
     "save_blend",
+    "save_figure",
 ]
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,20 @@ def inspect_mesh(
                 shape_keys=tuple(contents["shape_keys"]),
                 bones=tuple(contents["bones"]),
             )
+
+
+def save_figure(path: Path, *, log_dir: Path | None = None, stall_s: float = STALL_S) -> None:
+    """Writes the project's own rigged figure as .glb or .fbx, with its actions walk, wave and jump.
+
+    Raises InputError for another suffix, MachineError or RenderError (with the log's path).
+    """
+    if path.suffix.lower() not in (".glb", ".fbx"):
+        raise InputError(f"the figure is written as .glb or .fbx, not {path.name}; name one of those")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    job = FigureJob(path=str(path.resolve()))
+    _run(job, what="making the figure", total=0, on_frame=ignore_step, log_dir=log_dir, stall_s=stall_s)
+    if not path.is_file():
+        raise RenderError(f"Blender wrote no {path}; check that the disk has space")
 
 
 def save_blend(

@@ -10,42 +10,53 @@ from mathutils import Matrix, Vector
 
 from i2v3d.blender.camera import animate_camera
 from i2v3d.blender.checks import mesh_path
-from i2v3d.blender.importer import Imported, import_mesh
+from i2v3d.blender.events import key_shapes, key_visibility, play_actions
+from i2v3d.blender.frames import BLEND
+from i2v3d.blender.importer import import_mesh
 from i2v3d.blender.keys import set_interpolation
-from i2v3d.blender.materials import make_flat
+from i2v3d.blender.lights import add_lights
+from i2v3d.blender.materials import make_coarse
+from i2v3d.blender.roles import ROLE
 from i2v3d.blender.settings import configure, reset
+from i2v3d.blender.sight import check_sight
 from i2v3d.scene.spec import ObjectSpec, SceneSpec
-
-ROLE = "i2v3d_role"  # custom property of objects: foreground or background
-BLEND = "scene.blend"
 
 
 def build_blend(scene_dir: Path) -> None:
-    """Builds scene_dir/scene.blend from scene_dir/scene.json and its meshes, textures packed."""
+    """Builds scene_dir/scene.blend from scene_dir/scene.json and its meshes, textures packed.
+
+    Raises InputError for an action or shape key that a mesh lacks, ConfigError for a camera that stands
+    inside an object or never sees the foreground.
+    """
     spec = SceneSpec.load(scene_dir / "scene.json")
     reset()
     scene = bpy.context.scene
     scene.name = spec.name
     configure(scene, spec, samples=1, device="cpu", threads=0)
     for item in spec.objects:
-        pivot = _add_pivot(scene, item)
-        for root in _import_object(mesh_path(item, scene_dir), item).roots:
-            root.parent = pivot
-            root.matrix_parent_inverse = Matrix.Translation(-Vector(item.pivot_m))
+        _add_object(scene, item, mesh_path(item, scene_dir), spec.lighting.style)
+    add_lights(scene, spec.lighting)
     animate_camera(scene, spec)
-    scene.frame_set(1)
+    check_sight(scene, spec)
+    scene.frame_set(spec.start_frame)
     bpy.ops.file.pack_all()
     bpy.ops.wm.save_as_mainfile(filepath=str(scene_dir / BLEND), compress=True, copy=False)
 
 
-def _import_object(path: Path, spec: ObjectSpec) -> Imported:
-    """Imports an object's mesh, makes its materials flat and marks its role. Raises InputError."""
+def _add_object(scene: bpy.types.Scene, spec: ObjectSpec, path: Path, style: str) -> None:
+    """One object of the scene: its mesh under a pivot, with everything that happens to it."""
     imported = import_mesh(path)
+    pivot = _add_pivot(scene, spec)
+    for root in imported.roots:
+        root.parent = pivot
+        root.matrix_parent_inverse = Matrix.Translation(-Vector(spec.pivot_m)) @ Matrix(spec.place)
+    play_actions(imported, spec, path.name, scene.render.fps)
+    key_shapes(imported, spec, path.name)
+    key_visibility(imported.meshes, spec.visibility)
     for item in imported.meshes:
         item.name = item.data.name = spec.name
         item[ROLE] = spec.role
-        make_flat(item.data)
-    return imported
+        make_coarse(item.data, style)
 
 
 def _add_pivot(scene: bpy.types.Scene, spec: ObjectSpec) -> bpy.types.Object:

@@ -97,10 +97,15 @@ def read_camera(scene: bpy.types.Scene) -> tuple[Array, Array]:
     return K, OPENCV_FROM_BLENDER @ np.linalg.inv(pose)
 
 
-def read_cameras(scene: bpy.types.Scene, frames: Iterable[int]) -> dict[int, tuple[Array, Array]]:
-    """K and w2c of each frame; leaves the scene at the last of them."""
+def read_cameras(
+    scene: bpy.types.Scene, frames: Iterable[int], before_first: int
+) -> dict[int, tuple[Array, Array]]:
+    """K and w2c of each frame of the shot, whose frame 1 comes after frame `before_first` of the timeline.
+
+    Leaves the scene at the last of them.
+    """
     cameras = {}
     for frame in frames:
-        scene.frame_set(frame)
+        scene.frame_set(before_first + frame)
         cameras[frame] = read_camera(scene)
     return cameras

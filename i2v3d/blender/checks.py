@@ -31,16 +31,16 @@ def check_scene(scene: SceneSpec, scene_dir: Path, max_faces: int) -> None:
     names = [o.name for o in scene.objects]
     if not names or len(set(names)) != len(names):
         raise ArtifactError(f"{where} needs objects of different names, has {names}")
-    _check_camera(scene.camera, scene.frames, where)
+    _check_camera(scene.camera, scene.last_frame, where)
     for spec in scene.objects:
         _check_object(spec, scene, scene_dir, max_faces)
 
 
-def _check_camera(keys: Sequence[CameraKey], frames: int, where: str) -> None:
+def _check_camera(keys: Sequence[CameraKey], last: int, where: str) -> None:
     """Raises ArtifactError unless the camera keys are ordered, rigid and of positive focal length."""
     if not keys:
         raise ArtifactError(f"{where} has no camera key; expected at least one, at frame 1")
-    _check_order([key.frame for key in keys], frames, f"{where}: camera")
+    _check_order([key.frame for key in keys], last, f"{where}: camera")
     for key in keys:
         pose = np.array(key.world_from_camera)
         rigid = (
@@ -65,14 +65,15 @@ def _check_object(spec: ObjectSpec, scene: SceneSpec, scene_dir: Path, max_faces
     where = f"scene {scene.name!r}: object {spec.name!r}"
     if spec.role not in ("foreground", "background"):
         raise ArtifactError(f"{where} has role {spec.role!r}; expected foreground or background")
-    _check_order([key.frame for key in spec.keys], scene.frames, where)
-    numbers = [*spec.pivot_m]
+    _check_order([key.frame for key in spec.keys], scene.last_frame, where)
+    numbers = [*spec.pivot_m, *(value for row in spec.place for value in row)]
+    numbers += [key.value for key in spec.shape_keys]
     for key in spec.keys:
         numbers += [*key.translation_m, *key.rotation_deg, *key.scale]
         if 0 in key.scale:
             raise ArtifactError(f"{where} has scale 0 at frame {key.frame}; hide it instead or keep it small")
     if not all(math.isfinite(number) for number in numbers):
-        raise ArtifactError(f"{where} has a pivot or key that is not finite")
+        raise ArtifactError(f"{where} has a pivot, place or key that is not finite")
     check_mesh(mesh_path(spec, scene_dir), max_faces)
 
 
@@ -86,11 +87,11 @@ def mesh_path(spec: ObjectSpec, scene_dir: Path) -> Path:
     return path
 
 
-def _check_order(numbers: Sequence[int], frames: int, where: str) -> None:
-    """Raises ArtifactError unless key frames ascend strictly within 1 .. frames."""
+def _check_order(numbers: Sequence[int], last: int, where: str) -> None:
+    """Raises ArtifactError unless key frames ascend strictly within 1 .. last."""
     for earlier, later in pairwise(numbers):
         if later <= earlier:
             raise ArtifactError(f"{where} has a key at frame {later} after one at {earlier}; sort its keys")
-    outside = [n for n in numbers if not 1 <= n <= frames]
+    outside = [n for n in numbers if not 1 <= n <= last]
     if outside:
-        raise ArtifactError(f"{where} has a key at frame {outside[0]}; expected 1 to {frames}")
+        raise ArtifactError(f"{where} has a key at frame {outside[0]}; expected 1 to {last}")

@@ -9,7 +9,6 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from i2v3d.blender.build import BLEND
 from i2v3d.blender.camera import Array, read_cameras
 from i2v3d.blender.job import FramesJob
 from i2v3d.blender.materials import check_all_textures
@@ -21,6 +20,7 @@ from i2v3d.errors import RenderError
 from i2v3d.scene.spec import SceneSpec
 
 log = logging.getLogger(__name__)
+BLEND = "scene.blend"
 
 
 def open_scene(scene_dir: Path, *, samples: int, device: str, threads: int) -> tuple[SceneSpec, str]:
@@ -73,10 +73,11 @@ def render_frames(job: FramesJob, reporter: Reporter) -> None:
     reporter.send("renderer", name=renderer)
     scene = bpy.context.scene
     following = {min(frame + 1, spec.frames) for frame in job.frames}
-    cameras = read_cameras(scene, sorted(following | set(job.frames)))
+    before_first = spec.start_frame - 1  # frames are numbered from 1 whatever part of the timeline they show
+    cameras = read_cameras(scene, sorted(following | set(job.frames)), before_first)
     for frame in job.frames:
         start = time.perf_counter()
-        scene.frame_set(frame)
+        scene.frame_set(before_first + frame)
         passes = render_still(scene, work)
         K, w2c = cameras[frame]
         flow = None

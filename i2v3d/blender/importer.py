@@ -33,15 +33,24 @@ _IMPORTERS: Mapping[str, Callable[[str], object]] = {
 
 
 @dataclass(frozen=True)
+class Binding:
+    """What an animation moves: an object or the shape keys of a mesh, by one slot of a Blender action."""
+
+    target: bpy.types.ID
+    action: bpy.types.Action
+    slot: bpy.types.ActionSlot
+
+
+@dataclass(frozen=True)
 class Imported:
     """What came out of one mesh file.
 
-    roots: the objects without a parent. actions: by their names in the file; one animation of a file can
-    be several of Blender's. fps: frames a second that the keys of these actions count in.
+    actions: by their names in the file; one animation can move several objects and their shape keys.
+    fps: frames a second that the keys of these actions count in.
     """
 
     objects: tuple[bpy.types.Object, ...]
-    actions: Mapping[str, tuple[bpy.types.Action, ...]]
+    actions: Mapping[str, tuple[Binding, ...]]
     fps: float
 
     @property
@@ -148,21 +157,35 @@ def _stop_animations(objects: Iterable[bpy.types.Object]) -> None:
 
 def _named_actions(
     actions: Iterable[bpy.types.Action], objects: Iterable[bpy.types.Object]
-) -> dict[str, tuple[bpy.types.Action, ...]]:
-    """Actions by the name that the file gives them.
+) -> dict[str, tuple[Binding, ...]]:
+    """Animations by the name that the file gives them, each with what it moves.
 
-    FBX actions are called object|animation|layer, where exporters may put the object before the animation
-    again; Blender appends '.001' to a name in use.
+    glTF has one action an animation, with a slot for every target that bears its name. FBX has one action a
+    target, called target|animation|layer, where exporters may put the target before the animation again;
+    Blender appends '.001' to a name in use.
     """
-    owners = {item.name for item in objects} | {"Key"}
-    owners |= {item.data.shape_keys.name for item in objects if item.type == "MESH" and item.data.shape_keys}
-    named: dict[str, tuple[bpy.types.Action, ...]] = {}
+    targets = [("OBJECT", item) for item in objects]
+    shapes = [item.data.shape_keys for item in objects if item.type == "MESH" and item.data.shape_keys]
+    targets += [("KEY", shape) for shape in shapes]
+    names = {_plain(target.name) for _, target in targets}
+    named: dict[str, tuple[Binding, ...]] = {}
     for action in actions:
-        parts = action.name.split("|")
-        while len(parts) > 1 and (parts[0] in owners or _NUMBER.sub("", parts[0]) in owners):
+        first, *_ = parts = [_plain(part) for part in action.name.split("|")]
+        while len(parts) > 1 and parts[0] in names:
             del parts[0]
         if len(parts) > 1 and _LAYER.fullmatch(parts[-1]):
             del parts[-1]
-        name = _NUMBER.sub("", "|".join(parts))
-        named[name] = (*named.get(name, ()), action)
+        name = "|".join(parts)
+        for slot in action.slots:
+            bears = {_plain(slot.name_display), first}
+            bound = [
+                Binding(target, action, slot)
+                for kind, target in targets
+                if kind == slot.target_id_type and _plain(target.name) in bears
+            ]
+            named[name] = (*named.get(name, ()), *bound)
     return named
+
+
+def _plain(name: str) -> str:
+    return _NUMBER.sub("", name)

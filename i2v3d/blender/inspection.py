@@ -31,8 +31,9 @@ def write_contents(mesh: Path, out: Path) -> None:
 def action_seconds(imported: Imported) -> dict[str, float]:
     """How long each animation of a file lasts."""
     return {
-        name: max(action.frame_range[1] - action.frame_range[0] for action in actions) / imported.fps
-        for name, actions in sorted(imported.actions.items())
+        name: max((b.action.frame_range[1] - b.action.frame_range[0] for b in bindings), default=0.0)
+        / imported.fps
+        for name, bindings in sorted(imported.actions.items())
     }
 
 

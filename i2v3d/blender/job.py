@@ -60,8 +60,15 @@ class InspectJob:
     out: str
 
 
-Job = BlendJob | FramesJob | ViewsJob | InspectJob
-_CLASSES = (BlendJob, FramesJob, ViewsJob, InspectJob)
+@dataclass(frozen=True)
+class FigureJob:
+    """Write the rigged figure to the .glb or .fbx `path`."""
+
+    path: str
+
+
+Job = BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
+_CLASSES = (BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
 _TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in _CLASSES}
 
 

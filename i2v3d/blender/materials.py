@@ -1,4 +1,4 @@
-"""Flat materials: the base colour straight to the surface, without light."""
+"""Materials of the coarse renders: the base colour straight to the surface, or shaded by the scene's light."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ import bpy
 from i2v3d.errors import InputError
 
 
-def make_flat(mesh: bpy.types.Mesh) -> None:
-    """Replaces every material of a mesh by an emission of its base colour; adds one if there is none.
+def make_coarse(mesh: bpy.types.Mesh, style: str) -> None:
+    """Replaces every material of a mesh by one of its base colour alone; adds one if there is none.
 
-    The colour is what feeds Base Color of the Principled shader (texture or colour attribute), else the
-    mesh's colour attribute, else the constant. Raises InputError if a texture holds no pixels.
+    style: 'flat', an emission, or 'lit', a matt surface. The colour is what feeds Base Color of the
+    Principled shader (texture or colour attribute), else the mesh's colour attribute, else the constant.
+    Raises InputError if a texture holds no pixels.
     """
     if not any(mesh.materials):
         mesh.materials.clear()
-        mesh.materials.append(bpy.data.materials.new(f"{mesh.name}_flat"))
+        mesh.materials.append(bpy.data.materials.new(f"{mesh.name}_{style}"))
     attribute = mesh.color_attributes[0].name if len(mesh.color_attributes) else None
     for material in set(filter(None, mesh.materials)):
         material.use_nodes = True
         material.cycles.emission_sampling = "NONE"  # else every face counts as a lamp, a million of them
         _check_textures(material)
-        _link_flat(material.node_tree, attribute)
+        _link_surface(material.node_tree, attribute, style)
 
 
-def _link_flat(tree: bpy.types.NodeTree, attribute: str | None) -> None:
-    """Rewires one material's nodes: colour -> emission -> surface."""
+def _link_surface(tree: bpy.types.NodeTree, attribute: str | None, style: str) -> None:
+    """Rewires one material's nodes: colour -> emission or matt surface."""
     shader = next((node for node in tree.nodes if node.type in ("BSDF_PRINCIPLED", "EMISSION")), None)
-    socket = None
+    source = None
     if shader is not None:
-        socket = shader.inputs["Base Color" if shader.type == "BSDF_PRINCIPLED" else "Color"]
-    emission = tree.nodes.new("ShaderNodeEmission")
-    emission.inputs["Strength"].default_value = 1.0
-    if socket is not None and socket.is_linked:
-        tree.links.new(socket.links[0].from_socket, emission.inputs["Color"])
+        source = shader.inputs["Base Color" if shader.type == "BSDF_PRINCIPLED" else "Color"]
+    surface = tree.nodes.new("ShaderNodeEmission" if style == "flat" else "ShaderNodeBsdfDiffuse")
+    colour = surface.inputs["Color"]
+    if source is not None and source.is_linked:
+        tree.links.new(source.links[0].from_socket, colour)
     elif attribute is not None:
-        colour = tree.nodes.new("ShaderNodeAttribute")
-        colour.attribute_name = attribute
-        tree.links.new(colour.outputs["Color"], emission.inputs["Color"])
-    elif socket is not None:
-        emission.inputs["Color"].default_value = socket.default_value
+        node = tree.nodes.new("ShaderNodeAttribute")
+        node.attribute_name = attribute
+        tree.links.new(node.outputs["Color"], colour)
+    elif source is not None:
+        colour.default_value = source.default_value
     output = tree.get_output_node("CYCLES") or tree.nodes.new("ShaderNodeOutputMaterial")
-    tree.links.new(emission.outputs["Emission"], output.inputs["Surface"])
+    tree.links.new(surface.outputs[0], output.inputs["Surface"])
 
 
 def _check_textures(material: bpy.types.Material) -> None:

@@ -8,8 +8,9 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from i2v3d.blender.build import ROLE
 from i2v3d.blender.passes import BACKGROUND, FOREGROUND
+
+ROLE = "i2v3d_role"  # custom property of objects: foreground or background
 
 
 def role(item: bpy.types.Object) -> str:

@@ -40,7 +40,7 @@ def configure(scene: bpy.types.Scene, spec: SceneSpec, *, samples: int, device: 
 
     samples: Cycles samples a pixel of the colour layer. threads: CPU threads, 0 for all.
     """
-    scene.frame_start, scene.frame_end = 1, spec.frames
+    scene.frame_start, scene.frame_end = spec.start_frame, spec.last_frame
     _configure_frame(scene.render, spec.width, spec.height, threads)
     scene.render.fps, scene.render.fps_base = spec.fps, 1.0
     _configure_colour(scene)

@@ -33,7 +33,7 @@ def render_views(job: ViewsJob, reporter: Reporter) -> None:
     )
     reporter.send("renderer", name=renderer)
     scene = bpy.context.scene
-    scene.frame_set(1)
+    scene.frame_set(spec.start_frame)
     meshes = foreground_meshes(scene)
     vertices = world_vertices(meshes)
     if not len(vertices):

@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from i2v3d.blender.job import BlendJob, FramesJob, InspectJob, Job, load_job
+from i2v3d.blender.job import BlendJob, FramesJob, InspectJob, Job, ViewsJob, load_job
 from i2v3d.blender.machine import library_of_import_error, missing_library_error
 from i2v3d.blender.report import Reporter, ReportHandler
 from i2v3d.errors import I2V3DError
@@ -56,14 +56,18 @@ def _run(job: Job, reporter: Reporter) -> None:
         from i2v3d.blender.frames import render_frames
 
         render_frames(job, reporter)
+    elif isinstance(job, ViewsJob):
+        from i2v3d.blender.viewset import render_views
+
+        render_views(job, reporter)
     elif isinstance(job, InspectJob):
         from i2v3d.blender.inspection import write_contents
 
         write_contents(Path(job.mesh), Path(job.out))
     else:
-        from i2v3d.blender.viewset import render_views
+        from i2v3d.blender.figure import write_figure
 
-        render_views(job, reporter)
+        write_figure(Path(job.path))
 
 
 if __name__ == "__main__":

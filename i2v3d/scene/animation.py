@@ -1,34 +1,53 @@
-"""Camera moves and object keys of the configuration as plain keys of the scene."""
+"""Camera moves and object keys of the configuration: what may be asked for, and what a move does."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from i2v3d import geometry
-from i2v3d.config import CameraMoveConfig, ObjectKeyConfig
+from i2v3d.control_config import CameraMoveConfig, ObjectKeyConfig, Vector
 from i2v3d.errors import ConfigError
 from i2v3d.geometry import Array, ArrayLike
-from i2v3d.scene.spec import CameraKey, TransformKey, Vector
+from i2v3d.scene.easing import EASINGS
+from i2v3d.scene.spec import TransformKey
 
 Z_UP = (0.0, 0.0, 1.0)
 
-# How far a move has come, 0 to 1, at time u in [0, 1]: Blender's curves between two keys, easing in.
-EASINGS: Mapping[str, Callable[[float], float]] = {
-    "CONSTANT": lambda u: float(u >= 1.0),
-    "LINEAR": lambda u: u,
-    "BEZIER": lambda u: u * u * (3.0 - 2.0 * u),
-    "SINE": lambda u: 1.0 - math.cos(u * math.pi / 2.0),
-    "QUAD": lambda u: u**2,
-    "CUBIC": lambda u: u**3,
-}
+
+@dataclass(frozen=True)
+class Shot:
+    """Which frames of the timeline are shown, and how fast."""
+
+    start_frame: int
+    frames: int
+    fps: int
+
+    @property
+    def last_frame(self) -> int:
+        """The last frame of the timeline that is shown."""
+        return self.start_frame + self.frames - 1
+
+    def timeline(self) -> range:
+        """The frames that are shown."""
+        return range(self.start_frame, self.last_frame + 1)
+
+    def check(self, where: str, at: Sequence[int]) -> None:
+        """Raises ConfigError if a frame lies behind the shot's last one."""
+        for frame in at:
+            if not 1 <= frame <= self.last_frame:
+                raise ConfigError(
+                    f"{where} uses frame {frame} but the shot has frames {self.start_frame} to "
+                    f"{self.last_frame}; change one"
+                )
 
 
-def check_moves(moves: Sequence[CameraMoveConfig], frames: int) -> None:
-    """Raises ConfigError if a move starts before frame 1, ends after the shot or before it starts, has an
-    amount that is not finite, zooms by a factor that is not positive, or moves a shot of one frame."""
+def check_moves(moves: Sequence[CameraMoveConfig], shot: Shot) -> None:
+    """Raises ConfigError if a move ends after the shot or before it starts, has an amount that is not
+    finite, or zooms by a factor that is not positive."""
     for number, move in enumerate(moves):
         where = f"scene.camera.moves[{number}] ({move.kind})"
         if not math.isfinite(move.amount):
@@ -37,57 +56,58 @@ def check_moves(moves: Sequence[CameraMoveConfig], frames: int) -> None:
             raise ConfigError(
                 f"{where} has factor {move.amount:g}; a focal length scales by a positive factor"
             )
-        _check_range(where, (move.start_frame, move.end_frame), frames)
+        shot.check(where, (move.start_frame, move.end_frame))
         if move.start_frame >= move.end_frame:
             raise ConfigError(
                 f"{where} goes from frame {move.start_frame} to {move.end_frame}; it must end after it starts"
             )
 
 
-def check_keys(keys: Sequence[ObjectKeyConfig], frames: int) -> None:
-    """Raises ConfigError if keys are not in ascending order of frames, lie outside the shot, hold a number
-    that is not finite, or scale by a factor that is not positive."""
-    for number, key in enumerate(keys):
-        where = f"scene.keys[{number}]"
-        _check_range(where, (key.frame,), frames)
-        if number and key.frame <= keys[number - 1].frame:
+def check_order(frames: Sequence[int], where: str, shot: Shot) -> None:
+    """Raises ConfigError unless the frames of a list of keys ascend strictly and lie in the shot."""
+    for number, frame in enumerate(frames):
+        shot.check(f"{where}[{number}]", (frame,))
+        if number and frame <= frames[number - 1]:
             raise ConfigError(
-                f"{where} is at frame {key.frame}, after one at frame {keys[number - 1].frame}; "
+                f"{where}[{number}] is at frame {frame}, after one at frame {frames[number - 1]}; "
                 "list keys by ascending frame, one a frame"
             )
+
+
+def check_keys(keys: Sequence[ObjectKeyConfig], shot: Shot, where: str = "scene.keys") -> None:
+    """Raises ConfigError if keys are not in ascending order of frames, lie outside the shot, hold a number
+    that is not finite, or scale by a factor that is not positive."""
+    check_order([key.frame for key in keys], where, shot)
+    for number, key in enumerate(keys):
         numbers = (*key.translation_m, *key.rotation_deg, *key.scale)
         if not all(math.isfinite(value) for value in numbers):
-            raise ConfigError(f"{where} holds a number that is not finite; give finite ones")
+            raise ConfigError(f"{where}[{number}] holds a number that is not finite; give finite ones")
         if min(key.scale) <= 0:
-            raise ConfigError(f"{where} scales by {min(key.scale):g}; scale factors are positive")
+            raise ConfigError(f"{where}[{number}] scales by {min(key.scale):g}; scale factors are positive")
 
 
-def object_keys(keys: Sequence[ObjectKeyConfig], frames: int) -> tuple[TransformKey, ...]:
-    """The foreground's keys as scene keys. Raises ConfigError as `check_keys`."""
-    check_keys(keys, frames)
+def object_keys(
+    keys: Sequence[ObjectKeyConfig], shot: Shot, where: str = "scene.keys"
+) -> tuple[TransformKey, ...]:
+    """An object's keys as scene keys. Raises ConfigError as `check_keys`."""
+    check_keys(keys, shot, where)
     return tuple(
         TransformKey(key.frame, key.translation_m, key.rotation_deg, key.scale, key.interpolation)
         for key in keys
     )
 
 
-def camera_keys(
-    moves: Sequence[CameraMoveConfig], frames: int, photo_c2w: Array, focal_px: float, pivot_m: Vector
-) -> tuple[CameraKey, ...]:
-    """One LINEAR key for every frame of the shot; all moves add up and hold their amount when they end.
+def apply_moves(
+    moves: Sequence[CameraMoveConfig], frame: int, c2w: Array, focal_px: float, pivot_m: Vector
+) -> tuple[Array, float]:
+    """A view (4, 4 and pixels) as the moves change it at a frame; all add up and hold when they end.
 
-    photo_c2w (4, 4), focal_px: the photo's own view, which is the key of frame 1 exactly. pivot_m: what
-    orbit, orbit_up and dolly are about. Raises ConfigError as `check_moves`, or if a dolly drives the
-    camera through the pivot.
+    pivot_m: what orbit, orbit_up and dolly are about. Raises ConfigError if a dolly drives the camera
+    through the pivot.
     """
-    check_moves(moves, frames)
-    keys = []
-    for frame in range(1, frames + 1):
-        total = _totals(moves, frame)
-        pose = _moved(photo_c2w, pivot_m, total) if any(total.values()) else photo_c2w
-        zoom = math.exp(total["zoom"])
-        keys.append(CameraKey(frame, _rows(pose), focal_px * zoom, "LINEAR"))
-    return tuple(keys)
+    total = _totals(moves, frame)
+    pose = _moved(c2w, pivot_m, total) if any(total.values()) else c2w
+    return pose, focal_px * math.exp(total["zoom"])
 
 
 def _totals(moves: Sequence[CameraMoveConfig], frame: int) -> dict[str, float]:
@@ -101,14 +121,14 @@ def _totals(moves: Sequence[CameraMoveConfig], frame: int) -> dict[str, float]:
     return total
 
 
-def _moved(photo_c2w: Array, pivot_m: ArrayLike, total: Mapping[str, float]) -> Array:
-    """The photo's pose (4, 4) after moves, applied in this order: tilt and pan in place, truck and dolly,
-    orbit_up and orbit about the pivot, crane along the world's vertical.
+def _moved(c2w: Array, pivot_m: ArrayLike, total: Mapping[str, float]) -> Array:
+    """A pose (4, 4) after moves, applied in this order: tilt and pan in place, truck and dolly, orbit_up
+    and orbit about the pivot, crane along the world's vertical.
 
     Positive is: tilt up, pan to the right, truck to the right, dolly towards the pivot, orbit_up over it,
     orbit to the right around it (anticlockwise from above), crane up.
     """
-    eye, right = photo_c2w[:3, 3], photo_c2w[:3, 0]
+    eye, right = c2w[:3, 3], c2w[:3, 0]
     to_pivot = np.asarray(pivot_m) - eye
     distance = float(np.linalg.norm(to_pivot))
     if total["dolly"] >= distance:
@@ -116,7 +136,7 @@ def _moved(photo_c2w: Array, pivot_m: ArrayLike, total: Mapping[str, float]) -> 
             f"scene.camera.moves dolly {total['dolly']:.2f} m towards the object, which is only "
             f"{distance:.2f} m away; dolly less"
         )
-    pose = photo_c2w.copy()
+    pose = c2w.copy()
     turn = geometry.rotation(Z_UP, -total["pan"]) @ geometry.rotation(right, total["tilt"])
     pose[:3, :3] = turn @ pose[:3, :3]
     pose[:3, 3] += total["truck"] * right + total["dolly"] / distance * to_pivot
@@ -124,14 +144,3 @@ def _moved(photo_c2w: Array, pivot_m: ArrayLike, total: Mapping[str, float]) -> 
     orbit = geometry.rotation_about(pivot_m, Z_UP, total["orbit"])
     crane = geometry.translation((0.0, 0.0, total["crane"]))
     return crane @ orbit @ orbit_up @ pose
-
-
-def _rows(pose: Array) -> tuple[tuple[float, float, float, float], ...]:
-    a, b, c, d = (tuple(float(value) for value in row) for row in pose)
-    return (a, b, c, d)  # type: ignore[return-value]
-
-
-def _check_range(where: str, at: Sequence[int], frames: int) -> None:
-    for frame in at:
-        if not 1 <= frame <= frames:
-            raise ConfigError(f"{where} uses frame {frame} but the shot has frames 1 to {frames}; change one")

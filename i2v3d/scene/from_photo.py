@@ -12,11 +12,15 @@ import numpy as np
 from i2v3d.config import PhotoSceneConfig, WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
-from i2v3d.scene.animation import camera_keys, check_keys, check_moves, object_keys
+from i2v3d.scene.animation import Shot, object_keys
 from i2v3d.scene.background import ground_and_wall
+from i2v3d.scene.camera_files import read_track
+from i2v3d.scene.camera_path import View, camera_path, check_camera, path_keys
+from i2v3d.scene.camera_track import CameraTrack
 from i2v3d.scene.inflate import base_depth, inflate
 from i2v3d.scene.inpaint import background_plate, padding_px
 from i2v3d.scene.meshes import TexturedMesh, write_glb
+from i2v3d.scene.objects import check_objects, lighting, scene_objects
 from i2v3d.scene.photo import Framing, Photo, load_mask, load_photo, require_some_foreground
 from i2v3d.scene.segment import grabcut, prompt_box
 from i2v3d.scene.spec import ObjectSpec, SceneSpec, Vector
@@ -58,8 +62,21 @@ def check_photo(cfg: PhotoSceneConfig) -> None:
         )
     if cfg.mask is None and photo.alpha is None and cfg.segment.method == "sam2":
         _check_weights(cfg.segment.weights)
-    check_moves(cfg.camera.moves, cfg.frames)
-    check_keys(cfg.keys, cfg.frames)
+    check_camera(cfg.camera, shot_of(cfg))
+    camera_track(cfg)
+    check_objects(cfg, shot_of(cfg))
+    lighting(cfg.lighting)
+
+
+def shot_of(cfg: PhotoSceneConfig) -> Shot:
+    """The part of the timeline that is shown."""
+    return Shot(cfg.start_frame, cfg.frames, cfg.fps)
+
+
+def camera_track(cfg: PhotoSceneConfig) -> CameraTrack | None:
+    """The cameras of another program that the scene names, if any. Raises InputError as `read_track`."""
+    track = cfg.camera.track
+    return None if track is None else read_track(Path(track.file), track.format, (cfg.width, cfg.height))
 
 
 def _check_weights(ref: WeightsRef) -> None:
@@ -80,13 +97,12 @@ def build_photo(cfg: PhotoSceneConfig, out: Path, device: str) -> dict[str, Any]
     fill = cfg.inpaint
     plate = background_plate(framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate)
     meshes = build_meshes(cfg, framed, view, plate)
-    spec = scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y))
     inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
     write_pictures(out, framed.rgb, framed.mask, meshes.background.texture, inner)
     (out / "meshes").mkdir()
     write_glb(out / "meshes" / "foreground.glb", meshes.foreground)
     write_glb(out / "meshes" / "background.glb", meshes.background)
-    spec.save(out / "scene.json")
+    scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y), out).save(out / "scene.json")
     return _metrics(framed, view, meshes)
 
 
@@ -141,27 +157,33 @@ def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: 
     return Meshes(foreground, ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m), (x, y, z))
 
 
-def scene_spec(cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple[int, int]) -> SceneSpec:
-    """The scene as plain data. Raises ConfigError as `camera_keys` and `object_keys`."""
+def scene_spec(
+    cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple[int, int], out: Path
+) -> SceneSpec:
+    """The scene as plain data; meshes of files are copied into out/meshes/.
+
+    Raises ConfigError as `camera_path` and `scene_objects`.
+    """
+    shot, size = shot_of(cfg), (cfg.width, cfg.height)
+    photo = View(view.c2w, view.focal_px)
+    path = camera_path(cfg.camera, shot, photo, size, pivot_m, camera_track(cfg))
+    keys = object_keys(cfg.keys, shot)
+    own = {
+        "foreground": ObjectSpec("foreground", "foreground", "meshes/foreground.glb", pivot_m, keys),
+        "background": ObjectSpec("background", "background", "meshes/background.glb", (0.0, 0.0, 0.0)),
+    }
     return SceneSpec(
         name=cfg.name,
         width=cfg.width,
         height=cfg.height,
         frames=cfg.frames,
         fps=cfg.fps,
-        cx_px=view.width / 2,
-        cy_px=view.height / 2,
-        camera=camera_keys(cfg.camera.moves, cfg.frames, view.c2w, view.focal_px, pivot_m),
-        objects=(
-            ObjectSpec(
-                "foreground",
-                "foreground",
-                "meshes/foreground.glb",
-                pivot_m,
-                object_keys(cfg.keys, cfg.frames),
-            ),
-            ObjectSpec("background", "background", "meshes/background.glb", (0.0, 0.0, 0.0)),
-        ),
+        cx_px=path.cx_px,
+        cy_px=path.cy_px,
+        camera=path_keys(path, shot),
+        objects=scene_objects(cfg, shot, own, out),
+        start_frame=cfg.start_frame,
+        lighting=lighting(cfg.lighting),
         notes={
             "class_name": cfg.class_name,
             "plate_padding_px": list(pad_px),

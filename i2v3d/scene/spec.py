@@ -1,7 +1,8 @@
 """A scene as plain data: what Blender is one view of.
 
 World axes are Blender's: right-handed, z up, metres. Angles are degrees. Frames count from 1.
-Cameras use OpenCV axes in their matrices (x right, y down, z forward).
+Cameras use OpenCV axes in their matrices (x right, y down, z forward). Keys count along the timeline, of
+which a shot shows `frames` from `start_frame` on; what is rendered is numbered from 1 again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from i2v3d.control_config import Interpolation, Role, Vector
 from i2v3d.errors import ArtifactError
 
-Interpolation = Literal["CONSTANT", "LINEAR", "BEZIER", "SINE", "QUAD", "CUBIC"]
-Role = Literal["foreground", "background"]
-Vector = tuple[float, float, float]
+Row = tuple[float, float, float, float]
+Pose = tuple[Row, ...]
+IDENTITY: Pose = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 SCHEMA = 1
 
 
@@ -45,20 +47,76 @@ class CameraKey:
     """
 
     frame: int
-    world_from_camera: tuple[tuple[float, float, float, float], ...]
+    world_from_camera: Pose
     focal_px: float
     interpolation: Interpolation
 
 
 @dataclass(frozen=True)
+class ActionSpec:
+    """An animation of a mesh's file, by its name in there, played `repeat` times from a frame on."""
+
+    action: str
+    start_frame: int
+    speed: float
+    repeat: float
+
+
+@dataclass(frozen=True)
+class ShapeKey:
+    """The value of a mesh's shape key at a frame."""
+
+    shape_key: str
+    frame: int
+    value: float
+    interpolation: Interpolation
+
+
+@dataclass(frozen=True)
+class VisibilityKey:
+    """An object appears or vanishes at a frame; before its first key it is the opposite."""
+
+    frame: int
+    visible: bool
+
+
+@dataclass(frozen=True)
 class ObjectSpec:
-    """One mesh with its animation. mesh: GLB path relative to the scene folder. pivot_m: world point."""
+    """One mesh with its animation. mesh: path relative to the scene folder. pivot_m: world point.
+
+    place: world from mesh axes (4 x 4, row-major), at rest; the mesh's own are z up and metres, whatever
+    its file says.
+    """
 
     name: str
     role: Role
     mesh: str
     pivot_m: Vector
     keys: tuple[TransformKey, ...] = ()
+    place: Pose = IDENTITY
+    actions: tuple[ActionSpec, ...] = ()
+    shape_keys: tuple[ShapeKey, ...] = ()
+    visibility: tuple[VisibilityKey, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """How surfaces are shaded: 'flat' shows textures as they are, 'lit' by a sun and light from all sides.
+
+    sun_direction: world direction that the sun stands in. sun_angle_deg: its apparent size. Strengths as
+    Blender means them: watts a square metre of the sun, radiance of the world. Colours are linear.
+    """
+
+    style: Literal["flat", "lit"]
+    sun_direction: Vector
+    sun_angle_deg: float
+    sun_strength: float
+    sun_colour: Vector
+    world_strength: float
+    world_colour: Vector
+
+
+FLAT = Lighting("flat", (0.0, 0.0, 1.0), 0.0, 0.0, (1.0, 1.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -76,6 +134,13 @@ class SceneSpec:
     objects: tuple[ObjectSpec, ...]
     schema: int = SCHEMA
     notes: Mapping[str, Any] = field(default_factory=dict)
+    start_frame: int = 1
+    lighting: Lighting = FLAT
+
+    @property
+    def last_frame(self) -> int:
+        """The shot's last frame on the timeline."""
+        return self.start_frame + self.frames - 1
 
     def foreground(self) -> tuple[ObjectSpec, ...]:
         """The objects that the foreground mask shows."""
@@ -99,9 +164,10 @@ class SceneSpec:
                     f"{path} has schema {data['schema']}, expected {SCHEMA}; re-run its stage"
                 )
             scene = SceneSpec(
-                **{k: v for k, v in data.items() if k not in ("camera", "objects")},
+                **{k: v for k, v in data.items() if k not in ("camera", "objects", "lighting")},
                 camera=tuple(_camera_key(k) for k in data["camera"]),
                 objects=tuple(_object(o) for o in data["objects"]),
+                lighting=Lighting(**_tuples(data["lighting"])),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path} is not a scene file ({error}); re-run its stage") from error
@@ -112,19 +178,27 @@ class SceneSpec:
 
 
 def _camera_key(data: Mapping[str, Any]) -> CameraKey:
-    matrix = tuple(tuple(float(v) for v in row) for row in data["world_from_camera"])
-    return CameraKey(**{**data, "world_from_camera": matrix})
+    return CameraKey(**{**data, "world_from_camera": _pose(data["world_from_camera"])})
 
 
 def _object(data: Mapping[str, Any]) -> ObjectSpec:
-    keys = tuple(
-        TransformKey(
-            frame=k["frame"],
-            translation_m=tuple(k["translation_m"]),
-            rotation_deg=tuple(k["rotation_deg"]),
-            scale=tuple(k["scale"]),
-            interpolation=k["interpolation"],
-        )
-        for k in data["keys"]
+    return ObjectSpec(
+        **{
+            **_tuples(data),
+            "place": _pose(data["place"]),
+            "keys": tuple(TransformKey(**_tuples(key)) for key in data["keys"]),
+            "actions": tuple(ActionSpec(**action) for action in data["actions"]),
+            "shape_keys": tuple(ShapeKey(**key) for key in data["shape_keys"]),
+            "visibility": tuple(VisibilityKey(**key) for key in data["visibility"]),
+        }
     )
-    return ObjectSpec(**{**data, "pivot_m": tuple(data["pivot_m"]), "keys": keys})
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples that they were."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def _pose(rows: Any) -> Pose:
+    a, b, c, d = (tuple(float(value) for value in row) for row in rows)
+    return (a, b, c, d)  # type: ignore[return-value]

@@ -6,7 +6,7 @@ old version are then left alone and made anew beside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -37,9 +37,9 @@ class Stage:
 
     needs: stages that it always reads; choices: option (dotted, in its own configuration) -> value -> stages
     that it reads besides; also: stages that it reads where the variant runs them anyway. files: dotted paths
-    of options that name a file, weights: of sections that hold weight references; scenes may lack them.
-    per_segment: one job for every pair of neighbouring keyframes. chained: option and value with which a
-    segment also reads the segment before it, as 'previous'.
+    of options that name a file (* stands for every entry of a list), weights: of sections that hold weight
+    references; scenes may lack both. per_segment: one job for every pair of neighbouring keyframes.
+    chained: option and value with which a segment also reads the segment before it, as 'previous'.
     """
 
     name: str
@@ -76,9 +76,10 @@ class Stage:
         Weights of a repository are identified by its id and revision in the configuration instead.
         """
         for option in self.files:
-            value = _get(cut, option)
-            if value is not None:
-                yield value, option
+            for path, where in _files(cut, option.split("."), ""):
+                yield path, where
+                if option.endswith("mesh"):
+                    yield from ((str(file), where) for file in _companions(path, cut["max_faces"]))
         for option in self.weights:
             for name, reference in (_get(cut, option) or {}).items():
                 if (
@@ -87,6 +88,25 @@ class Stage:
                     and Path(reference["source"]).exists()
                 ):
                     yield reference["source"], f"{option}.{name}.source"
+
+
+def _companions(mesh: str, max_faces: int) -> tuple[Path, ...]:
+    """Textures, material libraries and buffers that a mesh refers to. Raises InputError for a broken mesh."""
+    from i2v3d.scene.mesh_files import check_mesh
+
+    return check_mesh(Path(mesh), max_faces).companions
+
+
+def _files(value: Any, parts: Sequence[str], option: str) -> Iterator[tuple[str, str]]:
+    """(path, option) of what `parts` lead to, where it is there and not None."""
+    if not parts:
+        if value is not None:
+            yield value, option
+    elif parts[0] == "*":
+        for number, entry in enumerate(value or ()):
+            yield from _files(entry, parts[1:], f"{option}[{number}]")
+    elif isinstance(value, Mapping) and parts[0] in value:
+        yield from _files(value[parts[0]], parts[1:], f"{option}.{parts[0]}".lstrip("."))
 
 
 def _get(cut: Mapping[str, Any], option: str) -> Any:
@@ -109,7 +129,7 @@ _ALL = (
         entry="i2v3d.stages.scene:build_scene",
         config_type="i2v3d.config:SceneConfig",
         sections={"": Source("scene", config.SceneConfig)},
-        files=("photo", "mask"),
+        files=("photo", "mask", "camera.track.file", "objects.*.mesh"),
         weights=("segment",),
     ),
     Stage(
