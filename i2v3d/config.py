@@ -334,6 +334,40 @@ class InterpolationInversionConfig:
 
 
 @section
+class FusionConfig:
+    """How the passes from both ends together denoise a segment (i2v3d.diffusion.fusion has the formulas).
+
+    method: both predictions blended with weights, or one pass after the other. power: of the weights 'power'.
+    cfg_plus_plus, data_consistency: switches of ViBiDSampler. renoise: repetitions of each of the first
+    renoise_until of the steps. distill_until: fraction of the steps in which the reversed pass moves as the
+    forward one does. replace_ends: keyframes' latents at both ends. Raises ConfigError for options that the
+    method does not read.
+    """
+
+    method: Literal["blend", "sequential"]
+    weights: Literal["linear", "cosine", "power"]
+    power: Positive
+    cfg_plus_plus: bool
+    data_consistency: bool
+    renoise: Index
+    renoise_until: Fraction
+    distill_until: Fraction
+    replace_ends: bool
+
+    def __post_init__(self) -> None:
+        if self.method == "blend" and self.data_consistency:
+            raise ConfigError(
+                "interpolate.fusion.data_consistency belongs to the method sequential, but "
+                "interpolate.fusion.method is blend; use interpolate.fusion.replace_ends=true with it"
+            )
+        if self.method == "sequential" and self.weights != "linear":
+            raise ConfigError(
+                f"interpolate.fusion.weights is {self.weights}, which the method sequential does not read; "
+                "leave it at linear"
+            )
+
+
+@section
 class InterpolateConfig:
     """Training-free interpolation guided from both ends (section 4 of the method).
 
@@ -353,6 +387,8 @@ class InterpolateConfig:
     conditioning: Literal["keyframes", "photo"]
     direction: Literal["both", "forward"]
     interp_strength: Fraction
+    fusion: FusionConfig
+    anchor_colour: bool
     injection: bool
     tau_attention: Fraction
     tau_block: Fraction
@@ -365,6 +401,12 @@ class InterpolateConfig:
             raise ConfigError(
                 "interpolate.conditioning is photo, which says nothing of a segment's last frame, but "
                 "interpolate.direction is both; set interpolate.direction=forward"
+            )
+        fused = self.fusion.method != "blend" or self.fusion.renoise or self.fusion.distill_until
+        if self.direction == "forward" and fused:
+            raise ConfigError(
+                "interpolate.fusion asks for a sequential method, renoise or distill_until, but "
+                "interpolate.direction is forward, which fuses nothing; set interpolate.direction=both"
             )
 
 

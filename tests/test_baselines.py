@@ -316,6 +316,9 @@ def test_a_single_stage_goes_from_segment_to_segment(plan: Plan) -> None:
     ("word", "message"),
     [
         ("interpolate.conditioning=photo", "set interpolate.direction=forward"),
+        ("interpolate.fusion.data_consistency=true", "interpolate.fusion.replace_ends=true"),
+        ("interpolate.fusion.method=sequential interpolate.fusion.weights=cosine", "leave it at linear"),
+        ("interpolate.direction=forward interpolate.fusion.renoise=1", "set interpolate.direction=both"),
         ("assemble.frames=keyframes", 'assemble.frames is "keyframes"'),
         ("sdedit_image.strength=0", "sdedit_image.strength is 0"),
         ("sdedit_video.strength=1.1", "sdedit_video.strength is 1.1"),
@@ -323,5 +326,5 @@ def test_a_single_stage_goes_from_segment_to_segment(plan: Plan) -> None:
 )
 def test_contradictions_and_unknown_values_are_refused(word: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        make_plan(compose_variants(ROOT / "conf", [word]), Fingerprints(tmp_path / "memo.json"))
+        make_plan(compose_variants(ROOT / "conf", word.split()), Fingerprints(tmp_path / "memo.json"))
     assert message in str(refused.value)

@@ -13,10 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import InterpolateConfig, InterpolationInversionConfig, VideoLayers, VideoModelConfig
+from i2v3d.config import (
+    FusionConfig,
+    InterpolateConfig,
+    InterpolationInversionConfig,
+    VideoLayers,
+    VideoModelConfig,
+)
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
 from i2v3d.images import read_rgb, write_mask, write_rgb
-from i2v3d.segments import InvertedClip
+from i2v3d.models.svd import decode_frames, encode_frames, load_video_models
+from i2v3d.segments import InvertedClip, read_picture
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
@@ -25,6 +32,17 @@ from tests.video_family import CHANNELS, FACTOR, write_tiny_video_family
 
 FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 7, 4, 3, 16, 24
 NUMBERS = [4, 5, 6, 7]  # of the second segment
+FUSION = FusionConfig(
+    method="blend",
+    weights="linear",
+    power=2.0,
+    cfg_plus_plus=False,
+    data_consistency=False,
+    renoise=0,
+    renoise_until=0.8,
+    distill_until=0.0,
+    replace_ends=False,
+)
 SAMPLING = InterpolateConfig(
     segment_frames=SEGMENT,
     steps=STEPS,
@@ -37,6 +55,8 @@ SAMPLING = InterpolateConfig(
     conditioning="keyframes",
     direction="both",
     interp_strength=1.0,
+    fusion=FUSION,
+    anchor_colour=False,
     injection=True,
     tau_attention=1.0,
     tau_block=1.0,
@@ -171,6 +191,7 @@ def test_a_fresh_process_gives_identical_frames(world: World, expected: np.ndarr
     [
         {"direction": "forward"},
         {"interp_strength": 0.4},
+        {"anchor_colour": True},
         {"guidance": 3.0},
         {"control_scale": 0.0},
         {"depth_range": "frame"},
@@ -189,6 +210,47 @@ def test_every_option_changes_the_frames(
     world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     assert not np.array_equal(world.interpolate(tmp_path / "out", **changes), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": "cosine"},
+        {"weights": "power"},
+        {"cfg_plus_plus": True},
+        {"renoise": 1},
+        {"distill_until": 0.5},
+        {"replace_ends": True},
+        {"method": "sequential"},
+        {"method": "sequential", "data_consistency": True},
+        {"method": "sequential", "cfg_plus_plus": True, "distill_until": 0.4, "renoise": 1},
+    ],
+    ids=str,
+)
+def test_every_way_of_fusion_changes_the_frames_and_repeats_itself(
+    world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    fusion = dataclasses.replace(FUSION, **changes)
+    frames = world.interpolate(tmp_path / "out", fusion=fusion)
+    assert not np.array_equal(frames, expected)
+    chunked = world.interpolate(tmp_path / "chunked", max_batch=1, fusion=fusion)
+    assert largest_difference(frames, chunked) <= 1
+
+
+def test_replaced_ends_bring_a_segment_to_its_keyframes(
+    world: World, expected: np.ndarray, tmp_path: Path
+) -> None:
+    """Up to the VAE, which random weights make a poor one: its own reconstruction is the measure."""
+    replaced = world.interpolate(tmp_path / "out", fusion=dataclasses.replace(FUSION, replace_ends=True))
+    models = load_video_models(world.models, "cpu", ("vae",))
+    keyframes = torch.stack(
+        [read_picture(world.inputs["keyframes"] / frame_name(n)) for n in (NUMBERS[0], NUMBERS[-1])]
+    )
+    latents = encode_frames(models, keyframes)
+    for index, end in ((0, latents[0]), (-1, latents[1])):
+        alone = decode_frames(models, end[None])[0].permute(1, 2, 0).numpy()
+        distance = np.abs(replaced[index].astype(float) - alone).mean()
+        assert distance < np.abs(expected[index].astype(float) - alone).mean()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from i2v3d.diffusion.fusion import Fusion, fusion_rule
+from i2v3d.diffusion.fusion import Pass
 from i2v3d.injection import resolve_layers
 from i2v3d.models.video_denoiser import (
     ClipCondition,
@@ -79,15 +79,23 @@ def passes(denoiser: ClipDenoiser) -> tuple[DirectionalPass, DirectionalPass]:
     return made[0], made[1]
 
 
+BOTH: tuple[Pass, ...] = ("forward", "reversed")
+
+
 def guided(
     denoiser: ClipDenoiser,
     both: tuple[DirectionalPass, DirectionalPass | None],
     layers: InjectionLayers | None,
-    fusion: Fusion | None = None,
     max_batch: int = 0,
 ) -> GuidedInterpolation:
-    rule = fusion or fusion_rule("both", 1.0)
-    return GuidedInterpolation(denoiser, *both, rule, 1.5, layers, max_batch)
+    return GuidedInterpolation(denoiser, *both, 1.5, layers, max_batch)
+
+
+def predict(
+    sampler: GuidedInterpolation, x: torch.Tensor, step: int = 0, passes: tuple[Pass, ...] = BOTH
+) -> torch.Tensor:
+    """The guided predictions of some passes, (passes, F, C, h, w)."""
+    return torch.stack([p.guided for p in sampler(x, SIGMA, step, passes)])
 
 
 def latents() -> torch.Tensor:
@@ -98,10 +106,10 @@ def test_reversing_time_and_swapping_the_keyframes_reverses_the_prediction(
     denoiser: CountingDenoiser, layers: InjectionLayers
 ) -> None:
     forward, backward = passes(denoiser)
-    expected = guided(denoiser, (forward, backward), layers)(latents(), SIGMA, 1)
+    expected = predict(guided(denoiser, (forward, backward), layers), latents(), 1)
     swapped = (_turned(backward), _turned(forward))
-    turned = guided(denoiser, swapped, layers)(latents().flip(0), SIGMA, 1)
-    torch.testing.assert_close(turned.flip(0), expected, rtol=1e-4, atol=1e-5)
+    turned = predict(guided(denoiser, swapped, layers), latents().flip(0), 1)
+    torch.testing.assert_close(turned.flip(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
 def _turned(one: DirectionalPass) -> DirectionalPass:
@@ -115,9 +123,9 @@ def test_the_size_of_a_call_does_not_change_the_prediction(
     denoiser: CountingDenoiser, layers: InjectionLayers, injected: bool, max_batch: int, calls: int
 ) -> None:
     used = layers if injected else None
-    expected = guided(denoiser, passes(denoiser), used)(latents(), SIGMA, 0)
+    expected = predict(guided(denoiser, passes(denoiser), used), latents())
     denoiser.__dict__["calls"].clear()
-    chunked = guided(denoiser, passes(denoiser), used, max_batch=max_batch)(latents(), SIGMA, 0)
+    chunked = predict(guided(denoiser, passes(denoiser), used, max_batch=max_batch), latents())
     torch.testing.assert_close(chunked, expected, rtol=1e-4, atol=1e-5)
     if calls and injected:
         assert len(denoiser.__dict__["calls"]) == calls
@@ -127,35 +135,42 @@ def test_the_size_of_a_call_does_not_change_the_prediction(
 
 def test_only_what_is_read_is_computed(denoiser: CountingDenoiser, layers: InjectionLayers) -> None:
     late = InjectionLayers(layers.attention, layers.blocks, tau_attention=0.5, tau_block=0.25)
-    sampler = guided(denoiser, passes(denoiser), late, fusion_rule("both", 0.75))
+    sampler = guided(denoiser, passes(denoiser), late)
     for step in range(STEPS):
-        sampler(latents(), SIGMA, step)
+        sampler(latents(), SIGMA, step, BOTH if step < 3 else ("forward",))
     # source, unconditional, conditional of two passes; then no source; then no reversed pass either
     assert denoiser.__dict__["calls"] == [6, 6, 4, 2]
+
+
+def test_passes_together_are_the_passes_alone(denoiser: CountingDenoiser, layers: InjectionLayers) -> None:
+    forward, backward = passes(denoiser)
+    sampler = guided(denoiser, (forward, backward), layers)
+    both = predict(sampler, latents())
+    for index, name in enumerate(BOTH):
+        alone = predict(sampler, latents(), passes=(name,))
+        torch.testing.assert_close(both[index], alone[0], rtol=1e-4, atol=1e-5)
+    assert (both[0] - both[1]).abs().max() > 1e-3
 
 
 def test_a_pass_that_is_never_read_need_not_exist(
     denoiser: CountingDenoiser, layers: InjectionLayers
 ) -> None:
     forward, backward = passes(denoiser)
-    rule = fusion_rule("forward", 1.0)
-    alone = guided(denoiser, (forward, None), layers, rule)(latents(), SIGMA, 0)
-    assert torch.equal(alone, guided(denoiser, (forward, backward), layers, rule)(latents(), SIGMA, 0))
-    both = guided(denoiser, (forward, backward), layers)(latents(), SIGMA, 0)
-    torch.testing.assert_close(both[0], alone[0], rtol=1e-4, atol=1e-5)
-    assert (both[-1] - alone[-1]).abs().max() > 1e-3
+    alone, both = (guided(denoiser, (forward, other), layers) for other in (None, backward))
+    found, expected = (predict(sampler, latents(), passes=("forward",)) for sampler in (alone, both))
+    assert torch.equal(found, expected)
 
 
 def test_injection_changes_the_prediction_and_leaves_the_network_as_it_was(
     denoiser: CountingDenoiser, layers: InjectionLayers
 ) -> None:
     plain = guided(denoiser, passes(denoiser), None)
-    before = plain(latents(), SIGMA, 0)
+    before = predict(plain, latents())
     for tau_attention, tau_block in ((1.0, 0.0), (0.0, 1.0)):
         some = InjectionLayers(layers.attention, layers.blocks, tau_attention, tau_block)
-        injected = guided(denoiser, passes(denoiser), some)(latents(), SIGMA, 0)
+        injected = predict(guided(denoiser, passes(denoiser), some), latents())
         assert (injected - before).abs().max() > 1e-4
-    assert torch.equal(plain(latents(), SIGMA, 0), before)
+    assert torch.equal(predict(plain, latents()), before)
 
 
 def test_attention_is_injected_only_where_a_surface_is_visible(
@@ -167,20 +182,20 @@ def test_attention_is_injected_only_where_a_surface_is_visible(
         for p in passes(denoiser)
     )
     assert len(hidden) == 2
-    nothing = guided(denoiser, hidden, attention)(latents(), SIGMA, 0)
-    plain = guided(denoiser, passes(denoiser), None)(latents(), SIGMA, 0)
+    nothing = predict(guided(denoiser, hidden, attention), latents())
+    plain = predict(guided(denoiser, passes(denoiser), None), latents())
     torch.testing.assert_close(nothing, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_guidance_extrapolates_from_the_unconditional_prediction(denoiser: CountingDenoiser) -> None:
     forward, _ = passes(denoiser)
-    rule = fusion_rule("forward", 1.0)
     x = latents()
-    with_guidance = GuidedInterpolation(denoiser, forward, None, rule, 3.0, None, 0)(x, SIGMA, 0)
+    (found,) = GuidedInterpolation(denoiser, forward, None, 3.0, None, 0)(x, SIGMA, 0, ("forward",))
     unconditional = denoiser(x[None], SIGMA, forward.condition.unconditional())[0]
     conditional = denoiser(x[None], SIGMA, forward.condition)[0]
     expected = unconditional + 3.0 * (conditional - unconditional)
-    torch.testing.assert_close(with_guidance, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.guided, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.unconditional, unconditional, rtol=1e-4, atol=1e-5)
 
 
 def test_control_scale_zero_leaves_the_controlnet_out(denoiser: CountingDenoiser) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.fusion import Fusion
+from i2v3d.diffusion.fusion import Pass, Prediction
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.masks import LayerMask, within
 from i2v3d.injection import FeatureCopy, InjectionPlan, inject
@@ -137,7 +137,7 @@ class DirectionalPass:
 
 
 class GuidedInterpolation:
-    """D(x, sigma, step) of a segment: three branches, both directions, injection, guidance, fusion.
+    """The passes of a segment, a `Predict`: three branches, one or both directions, injection, guidance.
 
     x: (F, C, h, w) in the order of the shot. Rows of a network call are laid out branch by branch,
     [source | unconditional | conditional], each with the clips of the passes; the source branch is left out
@@ -150,32 +150,36 @@ class GuidedInterpolation:
         denoiser: ClipDenoiser,
         forward: DirectionalPass,
         backward: DirectionalPass | None,
-        fusion: Fusion,
         guidance: float,
         injection: InjectionLayers | None,
         max_batch: int,
     ) -> None:
-        """backward: None if `fusion` never needs it; injection: None for the ablation without it."""
-        self._denoiser, self._fusion, self._guidance = denoiser, fusion, guidance
+        """backward: None if the reversed pass is never asked for; injection: None for the ablation without it."""
+        self._denoiser, self._guidance = denoiser, guidance
         self._injection, self._max_batch = injection, max_batch
         self._steps = forward.source.shape[0]
-        first = _PassGroup([forward])
-        self._forward_only = [first]
-        self._both = [first]
+        groups: dict[tuple[Pass, ...], list[_PassGroup]] = {("forward",): [_PassGroup([forward])]}
         if backward is not None:
+            groups["reversed",] = [_PassGroup([backward])]
             images = 6 * forward.source.shape[1]
             together = not max_batch or max_batch >= images
-            self._both = [_PassGroup([forward, backward])] if together else [first, _PassGroup([backward])]
+            groups["forward", "reversed"] = (
+                [_PassGroup([forward, backward])]
+                if together
+                else [*groups["forward",], *groups["reversed",]]
+            )
+        self._groups = groups
 
-    def __call__(self, x: Tensor, sigma: float, step: int) -> Tensor:
-        """Fused and guided denoised latents (F, C, h, w)."""
-        if not self._fusion.needs_reversed(step, self._steps):
-            return self._guided(self._forward_only[0], x, sigma, step)[0]
-        predictions = torch.cat([self._guided(group, x, sigma, step) for group in self._both])
-        return self._fusion(predictions[0], predictions[1])
+    def __call__(self, x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+        """The predictions of the passes, each (F, C, h, w) in the order of the shot."""
+        return [
+            Prediction(*prediction)
+            for group in self._groups[passes]
+            for prediction in zip(*self._predict(group, x, sigma, step), strict=True)
+        ]
 
-    def _guided(self, group: _PassGroup, x: Tensor, sigma: float, step: int) -> Tensor:
-        """Guided denoised latents of the group's passes, (passes, F, C, h, w), in the order of the shot."""
+    def _predict(self, group: _PassGroup, x: Tensor, sigma: float, step: int) -> tuple[Tensor, Tensor]:
+        """Denoised latents of the group's passes, without and with guidance, each (passes, F, C, h, w)."""
         latents = group.in_pass_order(x)
         copies = self._injection.copies(step, self._steps, group.visible) if self._injection else ()
         if copies:
@@ -189,7 +193,7 @@ class GuidedInterpolation:
             denoised = self._denoiser.in_chunks(rows, sigma, group.without_source, self._max_batch)
             unconditional, conditional = denoised.chunk(2)
         guided = classifier_free_guidance(unconditional, conditional, self._guidance)
-        return group.in_shot_order(guided)
+        return group.in_shot_order(unconditional), group.in_shot_order(guided)
 
 
 class _PassGroup:

@@ -12,12 +12,30 @@ from torch import Tensor
 from i2v3d.artifacts import frame_name
 from i2v3d.config import Index, InterpolateConfig, VideoLayers, VideoModelConfig
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.fusion import fusion_rule
+from i2v3d.diffusion.colour import anchor_colour
+from i2v3d.diffusion.fusion import (
+    Blend,
+    EarlyStop,
+    ForwardOnly,
+    Fusion,
+    Predict,
+    Repeated,
+    ReplacedEnds,
+    Sequential,
+    reversed_weights,
+    sample,
+)
 from i2v3d.diffusion.masks import nearest_resize
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import write_rgb
 from i2v3d.injection import resolve_layers
-from i2v3d.models.svd import VideoModels, added_time_ids, decode_frames, load_video_models
+from i2v3d.models.svd import (
+    VideoModels,
+    added_time_ids,
+    decode_frames,
+    encode_frames,
+    load_video_models,
+)
 from i2v3d.models.video_denoiser import (
     ClipCondition,
     ClipDenoiser,
@@ -69,13 +87,18 @@ def interpolate_segment(
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
     schedule = edm.EDMSchedule.from_config(models.scheduler, settings.steps)
     _check_inversion(inverted, clip, schedule, inputs["interpolation_inversion"])
-    guided = _guided_interpolation(cfg, models, clip, inverted, pictures, ctx.max_batch)
+    passes = _guided_interpolation(cfg, models, clip, inverted, pictures, ctx.max_batch)
+    ends = encode_frames(models, torch.stack(pictures))
+    predict, fusion = _fusion(settings, passes, ends, clip.numbers)
     start = _start_latents(inverted, clip, schedule, settings.seed)
     first, last = clip.numbers[0], clip.numbers[-1]
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, first, last, schedule.steps)
     with ctx.bar(f"interpolate segment {cfg.segment}") as bar:
-        latents = edm.sample(start, guided, schedule, bar)
-    _write_frames(models, latents, clip.numbers, out)
+        latents = sample(start, fusion, predict, schedule, bar)
+    frames = decode_frames(models, latents)
+    if settings.anchor_colour:
+        frames = anchor_colour(frames, pictures)
+    _write_frames(frames, clip.numbers, out)
     log.info("wrote frames %d to %d", first, last)
     ctx.log_media("interpolate/middle_frame", out / frame_name((first + last) // 2))
 
@@ -107,7 +130,6 @@ def _guided_interpolation(
         denoiser,
         passes[0],
         passes[1] if len(passes) > 1 else None,
-        fusion_rule(settings.direction, settings.interp_strength),
         settings.guidance,
         _injection_layers(models, cfg.models.layers, settings),
         max_batch,
@@ -203,6 +225,38 @@ def _start_latents(inverted: InvertedClip, clip: CoarseClip, schedule: edm.EDMSc
     return edm.start_latents(highest, visible, fresh, schedule)
 
 
+def _fusion(
+    settings: InterpolateConfig, passes: GuidedInterpolation, ends: Tensor, numbers: list[int]
+) -> tuple[Predict, Fusion]:
+    """What the sampler asks for predictions, and the rule by which it goes from level to level.
+
+    ends: latents (1 or 2, C, h, w) of the pictures that stand for the first and, if known, the last frame.
+    """
+    options = settings.fusion
+    predict: Predict = passes
+    if options.replace_ends:
+        predict = ReplacedEnds(passes, ends[0], ends[1] if len(ends) > 1 else None)
+    alone = ForwardOnly(options.cfg_plus_plus)
+    if settings.direction == "forward":
+        return predict, alone
+
+    def noise(step: int, repetition: int) -> Tensor:
+        what = f"interpolate step {step} repetition {repetition}"
+        return frame_noise(numbers, tuple(ends.shape[1:]), settings.seed, what).to(ends.device)
+
+    both: Fusion
+    if options.method == "sequential":
+        both = Sequential(
+            options.cfg_plus_plus, options.data_consistency, options.distill_until, ends[0], ends[1], noise
+        )
+    else:
+        weights = reversed_weights(options.weights, len(numbers), options.power, ends.device)
+        both = Blend(weights, options.cfg_plus_plus, options.distill_until, ends[1])
+    if options.renoise:
+        both = Repeated(both, options.renoise, options.renoise_until, noise)
+    return predict, EarlyStop(both, settings.interp_strength, alone)
+
+
 def _injection_layers(
     models: VideoModels, layers: VideoLayers, settings: InterpolateConfig
 ) -> InjectionLayers | None:
@@ -217,8 +271,7 @@ def _injection_layers(
     )
 
 
-def _write_frames(models: VideoModels, latents: Tensor, numbers: list[int], out: Path) -> None:
-    """Decodes the latents and writes each frame under its number."""
-    frames = decode_frames(models, latents).permute(0, 2, 3, 1).contiguous().numpy()
-    for number, frame in zip(numbers, frames, strict=True):
+def _write_frames(frames: Tensor, numbers: list[int], out: Path) -> None:
+    """Writes each of the frames (F, 3, H, W) uint8 under its number."""
+    for number, frame in zip(numbers, frames.permute(0, 2, 3, 1).contiguous().numpy(), strict=True):
         write_rgb(out / frame_name(number), frame)
