@@ -168,9 +168,14 @@ class ToySceneConfig(SceneConfig):
 # ---------------------------------------------------------------- render
 @section
 class RenderConfig:
-    """samples: Cycles samples a pixel, for anti-aliased RGB (depth and masks are exact at any number)."""
+    """samples: Cycles samples a pixel, for anti-aliased RGB (depth and masks are exact at any number).
+    background: the scene's mesh, or its plate on a plane at plane_depth times the foreground's depth in frame 1.
+    max_faces: triangles that one mesh may have."""
 
     samples: Count
+    background: Literal["mesh", "plane"]
+    plane_depth: Annotated[float, Field(gt=1)]
+    max_faces: Count
 
 
 @section

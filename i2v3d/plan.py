@@ -84,6 +84,14 @@ class Plan:
         """Number of stage jobs if nothing were cached: segments count one by one."""
         return sum(n.segments if STAGES[n.stage].per_segment else 1 for n in self.nodes)
 
+    def told(self) -> str:
+        """In a line, how much work sharing saves."""
+        need, alone = self.jobs(), self.jobs_unshared()
+        return (
+            f"{len(self.variants)} variants need {need} stage jobs, of {alone} if each ran all of its stages "
+            f"itself ({need / alone:.0%})"
+        )
+
     def jobs_unshared(self) -> int:
         """Number of stage jobs if variants shared nothing."""
         return sum(v.segments if STAGES[stage].per_segment else 1 for v in self.variants for stage in v.keys)

@@ -74,6 +74,8 @@ def plan_run():
         write_plan(plan, CACHE, SETTINGS)
     except I2V3DError as error:
         refuse(error)
+    if len(plan.variants) > 1:
+        logger.info(plan.told())
     return plan
 
 

@@ -178,7 +178,12 @@ def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]
     write_mask(folder / "mask.png", np.pad(np.ones((HEIGHT - 16, WIDTH - 16), bool), 8))
     out = folder / "out"
     out.mkdir()
-    render_passes(RenderConfig(samples=1), {"scene": folder}, out, context(folder))
+    render_passes(
+        RenderConfig(samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000),
+        {"scene": folder},
+        out,
+        context(folder),
+    )
     return Rendered(folder, out, spec)
 
 

@@ -164,9 +164,7 @@ class GuidedInterpolation:
             images = 6 * forward.source.shape[1]
             together = not max_batch or max_batch >= images
             groups["forward", "reversed"] = (
-                [_PassGroup([forward, backward])]
-                if together
-                else [*groups["forward",], *groups["reversed",]]
+                [_PassGroup([forward, backward])] if together else [*groups["forward",], *groups["reversed",]]
             )
         self._groups = groups
 

@@ -15,6 +15,7 @@ from i2v3d.config import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry import Array
 from i2v3d.images import read_mask, read_rgb
+from i2v3d.scene.image_plane import write_plane_scene
 from i2v3d.scene.spec import SceneSpec
 from i2v3d.stages.context import StageContext
 
@@ -24,14 +25,14 @@ log = logging.getLogger(__name__)
 def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Renders rgb, depth, fg_mask, mask, flow and cameras.json of all frames; writes metrics.json.
 
-    Raises RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing.
+    With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. Raises RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing.
     """
     scene_dir = inputs["scene"]
     spec = SceneSpec.load(scene_dir / "scene.json")
     frames = list(range(1, spec.frames + 1))
     with ctx.bar(f"render {spec.name}", "frame") as bar:
         report = api.render_frames(
-            scene_dir,
+            _with_background(cfg, scene_dir, ctx.work),
             out,
             frames=frames,
             samples=cfg.samples,
@@ -52,6 +53,16 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", out / "rgb" / frame_name(1))
     log.info("rendered %d frames at %.2f s each", len(frames), metrics["seconds_per_frame"])
+
+
+def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:
+    """The folder of the scene with the background that is asked for; a plane's is built below `work`."""
+    if cfg.background == "mesh":
+        return scene_dir
+    plane = work / "plane_scene"
+    write_plane_scene(scene_dir, plane, cfg.plane_depth)
+    api.save_blend(plane, max_faces=cfg.max_faces, log_dir=work)
+    return plane
 
 
 def _check_frames(out: Path, frames: list[int], name: str) -> None:
