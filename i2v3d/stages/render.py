@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Renders rgb, depth, fg_mask, mask, flow and cameras.json of all frames; writes metrics.json.
 
-    With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. Raises RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing.
+    With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. Raises
+    RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing.
     """
     scene_dir = inputs["scene"]
     spec = SceneSpec.load(scene_dir / "scene.json")
