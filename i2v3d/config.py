@@ -55,6 +55,7 @@ class PerceptionConfig:
     """Published networks that the scene of a photo can be made with; each is used only where asked for."""
 
     sam2: WeightsRef
+    depth: WeightsRef
 
 
 # ---------------------------------------------------------------- scene
@@ -98,12 +99,33 @@ class ForegroundConfig:
 
 
 @section
-class BackgroundConfig:
-    """Ground and wall. horizon: fraction of the height from the top. pad: margin, a fraction of the size."""
+class DepthConfig:
+    """Depth of the background. file: the user's map; None: estimated by the network of `weights`.
 
+    kind, unit_m: what the file's numbers are. fit: bring metric depth to the scale of the ground. cut: relative
+    jump of disparity at which surfaces part. sharpen: ramps as wide as this are jumps, fraction of the longer side.
+    """
+
+    file: str | None
+    kind: Literal["metric", "disparity"]
+    unit_m: Positive
+    fit: bool
+    cut: Positive
+    sharpen: Fraction
+    weights: WeightsRef
+
+
+@section
+class BackgroundConfig:
+    """What is behind. horizon: fraction of the height from the top. pad: margin, a fraction of the size, and
+    what it shows."""
+
+    method: Literal["ground_and_wall", "depth"]
     horizon: float
     wall_distance_m: Positive
     pad: NonNegative
+    padding: Literal["smooth", "edge", "mirror"]
+    depth: DepthConfig
 
 
 @section

@@ -49,3 +49,48 @@ def save_sam2(folder: Path) -> WeightsRef:
     config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
     Sam2Model(config).save_pretrained(folder)
     return reference(folder)
+
+
+def save_depth_anything(folder: Path, metric: bool) -> WeightsRef:
+    """Depth Anything V2, relative or metric, on pictures whose sides are about 28."""
+    from transformers import (
+        DepthAnythingConfig,
+        DepthAnythingForDepthEstimation,
+        Dinov2Config,
+        DPTImageProcessorPil,
+    )
+
+    torch.manual_seed(0)
+    backbone = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=28,
+        patch_size=14,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+        reshape_hidden_states=False,
+    )
+    config = DepthAnythingConfig(
+        backbone_config=backbone,
+        patch_size=14,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 16, 16],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+        depth_estimation_type="metric" if metric else "relative",
+        max_depth=20 if metric else 1,
+    )
+    network = DepthAnythingForDepthEstimation(config)
+    for weight in network.parameters():  # those of the classes' own start hardly see the picture
+        torch.nn.init.normal_(weight, std=0.15)
+    network.save_pretrained(folder)
+    processor = DPTImageProcessorPil(
+        size={"height": 28, "width": 28},
+        keep_aspect_ratio=True,
+        ensure_multiple_of=14,
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    )
+    processor.save_pretrained(folder)
+    return reference(folder)

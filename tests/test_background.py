@@ -128,7 +128,7 @@ def test_the_plate_keeps_the_photo_around_the_hole_and_forgets_the_object(method
     rgb, mask = striped(), np.zeros((64, 96), bool)
     mask[20:44, 30:60] = True
     rgb[18:46, 28:62] = [255, 0, 0]  # the object, with a rim that the mask does not cover
-    wide = background_plate(rgb, mask, PAD_X, PAD_Y, method, radius=0.03, dilate=0.04)
+    wide = background_plate(rgb, mask, PAD_X, PAD_Y, method, radius=0.03, dilate=0.04, padding="smooth")
     assert wide.shape == (64 + 2 * PAD_Y, 96 + 2 * PAD_X, 3)
     frame = wide[PAD_Y:-PAD_Y, PAD_X:-PAD_X]
     outside = np.ones((64, 96), bool)
@@ -142,23 +142,41 @@ def test_a_rim_that_is_not_grown_over_stays_as_a_ghost():
     rgb, mask = striped(), np.zeros((64, 96), bool)
     mask[20:44, 30:60] = True
     rgb[18:46, 28:62] = [255, 0, 0]
-    ghost = background_plate(rgb, mask, 0, 0, "telea", radius=0.03, dilate=0.0)
+    ghost = background_plate(rgb, mask, 0, 0, "telea", radius=0.03, dilate=0.0, padding="smooth")
     assert (ghost[18:46, 28:62, 0].astype(int) - ghost[18:46, 28:62, 1]).max() > 200
 
 
 def test_the_padding_repeats_no_object():
     rgb = np.full((64, 96, 3), 100, np.uint8)
     rgb[24:40, 76:88] = [0, 255, 0]  # close to the right edge: mirroring would show it again
-    wide = background_plate(rgb, np.zeros((64, 96), bool), PAD_X, PAD_Y, "telea", 0.03, 0.0)
+    wide = background_plate(rgb, np.zeros((64, 96), bool), PAD_X, PAD_Y, "telea", 0.03, 0.0, padding="smooth")
     np.testing.assert_array_equal(wide[PAD_Y:-PAD_Y, PAD_X:-PAD_X], rgb)
     assert (wide[:, PAD_X + 96 :, 1].astype(int) - wide[:, PAD_X + 96 :, 0]).max() < 40
 
 
+def test_margins_can_show_the_edge_or_a_mirror_if_asked():
+    rgb = np.full((64, 96, 3), 100, np.uint8)
+    rgb[24:40, 76:88] = [0, 255, 0]
+    nothing = np.zeros((64, 96), bool)
+    edge, mirror = (
+        background_plate(rgb, nothing, PAD_X, PAD_Y, "telea", 0.03, 0.0, padding=padding)
+        for padding in ("edge", "mirror")
+    )
+    assert (edge[:, PAD_X + 96 :] == 100).all()
+    np.testing.assert_array_equal(mirror[34:50, PAD_X + 96 :], rgb[24:40, 76:][:, ::-1])
+    for wide in (edge, mirror):
+        np.testing.assert_array_equal(wide[PAD_Y:-PAD_Y, PAD_X:-PAD_X], rgb)
+
+
 def test_a_plain_photo_has_a_plain_plate_and_no_padding_changes_nothing():
     rgb, nothing = np.full((64, 96, 3), [10, 200, 90], np.uint8), np.zeros((64, 96), bool)
-    wide = background_plate(rgb, ~nothing & (np.arange(96) < 40), 30, 20, "telea", 0.03, 0.02)
+    wide = background_plate(
+        rgb, ~nothing & (np.arange(96) < 40), 30, 20, "telea", 0.03, 0.02, padding="smooth"
+    )
     assert np.abs(wide.astype(int) - [10, 200, 90]).max() <= 3  # Telea itself is off by two levels
-    np.testing.assert_array_equal(background_plate(striped(), nothing, 0, 0, "telea", 0.03, 0.02), striped())
+    np.testing.assert_array_equal(
+        background_plate(striped(), nothing, 0, 0, "telea", 0.03, 0.02, padding="smooth"), striped()
+    )
 
 
 def test_padding_is_in_whole_pixels_of_each_axis():

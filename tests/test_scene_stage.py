@@ -16,10 +16,12 @@ from i2v3d import geometry
 from i2v3d.blender.api import render_frames
 from i2v3d.composition import compose_variants
 from i2v3d.config import SceneConfig
-from i2v3d.errors import ConfigError, InputError
-from i2v3d.images import read_mask, read_rgb
+from i2v3d.errors import ConfigError, InputError, WeightsError
+from i2v3d.images import read_depth, read_mask, read_rgb
 from i2v3d.progress import ignore_step
+from i2v3d.scene.background import surface_depth
 from i2v3d.scene.spec import SceneSpec
+from i2v3d.scene.view import PhotoView
 from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.scene import build_scene, check_scene
@@ -138,6 +140,69 @@ def test_a_wall_in_front_of_the_object_is_refused(config, tmp_path, no_blender):
     with pytest.raises(ConfigError, match="put the wall behind it"):
         run(section(config, background=rear), tmp_path)
     assert no_blender == []
+
+
+# ---------------------------------------------------------------- a background from a depth map
+@pytest.fixture
+def with_depth(config, tmp_path) -> dict[str, Any]:
+    """The drawn photo with a depth map: a floor, and on the right a box that stands in front of it."""
+    focal_px = geometry.focal_from_fov(45, 180)
+    view = PhotoView(180, 120, focal_px, horizon_px=24.0, camera_height_m=2.0)
+    depth = surface_depth(view, geometry.pixel_centres(180, 120), 12.0)  # twice as large as the scene
+    depth[20:80, 140:165] = 4.0
+    depth[object_mask()] = 0.4
+    np.save(tmp_path / "depth.npy", depth)
+    map_ = config["background"]["depth"] | {"file": str(tmp_path / "depth.npy")}
+    rear = {"method": "depth", "depth": map_, "horizon": 0.2, "wall_distance_m": 6.0}
+    upright = {"stance": "upright", "distance_m": focal_px / (81 * 1.02 * np.cos(np.radians(view.pitch_deg)))}
+    return config | {
+        "background": config["background"] | rear,
+        "foreground": config["foreground"] | upright,
+    }
+
+
+def test_a_depth_map_becomes_the_background(with_depth, tmp_path, no_blender):
+    out = run(section(with_depth), tmp_path)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["depth_kind"] == "metric" and metrics["depth_off_ground_and_wall"] < 0.02
+    assert metrics["depth_scale"] == pytest.approx(0.5, rel=0.02)
+    mesh = trimesh.load(out / "meshes" / "background.glb", process=False).to_geometry()
+    x, y, z = mesh.vertices.T
+    first = SceneSpec.load(out / "scene.json").camera[0]
+    w2c = geometry.invert_pose(np.array(first.world_from_camera))
+    _, depth = geometry.project(np.stack([x, -z, y], axis=-1), np.eye(3), w2c)
+    assert (np.abs(depth - 2.0) < 0.05).sum() > 20  # the box, at half its depth
+    assert depth.min() > 1.0  # and nothing of the object
+
+
+def test_a_cut_shows_nothing_in_frame_one_and_opens_to_the_side(with_depth, tmp_path):
+    moves = [{"kind": "truck", "amount": -0.25, "start_frame": 1, "end_frame": 2, "interpolation": "LINEAR"}]
+    camera = with_depth["camera"] | {"moves": moves}
+    out = run(section(with_depth, keys=[], frames=2, camera=camera), tmp_path)
+    rendered = tmp_path / "rendered"
+    rendered.mkdir()
+    render_frames(out, rendered, frames=[1, 2], samples=1, device="cpu", on_frame=ignore_step)
+    assert read_mask(rendered / "mask" / "0001.png").all()
+    assert 0.005 < (~read_mask(rendered / "mask" / "0002.png")).mean() < 0.1
+    rows = slice(14, 18)  # where the box stands in front of the wall, above all ground
+    depth = read_depth(rendered / "depth" / "0002.exr")[rows]
+    behind = np.isfinite(depth) & ~read_mask(rendered / "fg_mask" / "0002.png")[rows]
+    assert (behind & (depth < 2.1)).any() and (behind & (depth > 5.5)).any()
+    assert not (behind & (depth > 2.2) & (depth < 5.0)).any()  # no skin from the box to the wall
+
+
+def test_what_a_depth_background_lacks_is_refused_at_once(with_depth):
+    rear = with_depth["background"]
+    missing = rear | {"depth": rear["depth"] | {"file": "none.exr"}}
+    with pytest.raises(InputError, match=r"none\.exr does not exist"):
+        check_scene(section(with_depth, background=missing))
+    network = rear | {"depth": rear["depth"] | {"file": None}}
+    with pytest.raises(WeightsError, match="hf download depth-anything/Depth-Anything-V2-Small-hf"):
+        check_scene(section(with_depth, background=network))
+    sam2 = with_depth["segment"] | {"method": "sam2"}
+    with pytest.raises(WeightsError, match="hf download facebook/sam2"):
+        check_scene(section(with_depth, mask=None, segment=sam2))
+    check_scene(section(with_depth, segment=sam2))  # the mask is given
 
 
 # ---------------------------------------------------------------- refused before work starts

@@ -13,7 +13,7 @@ from i2v3d.config import PhotoSceneConfig, WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
 from i2v3d.scene.animation import Shot, object_keys
-from i2v3d.scene.background import ground_and_wall
+from i2v3d.scene.backdrop import Backdrop, check_backdrop, make_backdrop
 from i2v3d.scene.camera_files import read_track
 from i2v3d.scene.camera_path import View, camera_path, check_camera, path_keys
 from i2v3d.scene.camera_track import CameraTrack
@@ -44,7 +44,7 @@ class Meshes:
     """Both meshes in world axes, and the point that the foreground turns and the camera orbits about."""
 
     foreground: TexturedMesh
-    background: TexturedMesh
+    backdrop: Backdrop
     pivot_m: Vector
 
 
@@ -62,6 +62,7 @@ def check_photo(cfg: PhotoSceneConfig) -> None:
         )
     if cfg.mask is None and photo.alpha is None and cfg.segment.method == "sam2":
         _check_weights(cfg.segment.weights)
+    check_backdrop(cfg)
     check_camera(cfg.camera, shot_of(cfg))
     camera_track(cfg)
     check_objects(cfg, shot_of(cfg))
@@ -95,13 +96,15 @@ def build_photo(cfg: PhotoSceneConfig, out: Path, device: str) -> dict[str, Any]
     pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
     log.info("inpainting the background with %s", cfg.inpaint.method)
     fill = cfg.inpaint
-    plate = background_plate(framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate)
-    meshes = build_meshes(cfg, framed, view, plate)
+    plate = background_plate(
+        framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate, cfg.background.padding
+    )
+    meshes = build_meshes(cfg, framed, view, plate, device)
     inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
-    write_pictures(out, framed.rgb, framed.mask, meshes.background.texture, inner)
+    write_pictures(out, framed.rgb, framed.mask, meshes.backdrop.mesh.texture, inner)
     (out / "meshes").mkdir()
     write_glb(out / "meshes" / "foreground.glb", meshes.foreground)
-    write_glb(out / "meshes" / "background.glb", meshes.background)
+    write_glb(out / "meshes" / "background.glb", meshes.backdrop.mesh)
     scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y), out).save(out / "scene.json")
     return _metrics(framed, view, meshes)
 
@@ -137,7 +140,7 @@ def frame_photo(cfg: PhotoSceneConfig, device: str) -> Framed:
     return framed
 
 
-def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: Rgb) -> Meshes:
+def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: Rgb, device: str) -> Meshes:
     """Inflates the foreground and stands the padded plate behind it.
 
     Raises ConfigError if the wall would stand in front of a part of the foreground.
@@ -146,15 +149,16 @@ def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: 
     base = base_depth(view, framed.mask, front.distance_m, front.stance)
     foreground = inflate(framed.rgb, framed.mask, view, base, front.thickness, front.back)
     reach_m = float(foreground.vertices_m[:, 1].max())
-    if reach_m >= rear.wall_distance_m:
+    if rear.method == "ground_and_wall" and reach_m >= rear.wall_distance_m:
         raise ConfigError(
             f"scene.background.wall_distance_m is {rear.wall_distance_m:g} but the foreground reaches "
             f"{reach_m:.2f} m from the camera; put the wall behind it"
         )
     row, column = (float(np.mean(index)) + 0.5 for index in np.nonzero(framed.mask))
     x, y, z = view.points((column, row), base[round(row), round(column)]).tolist()
-    pad_x, pad_y = padding_px(cfg.width, cfg.height, rear.pad)
-    return Meshes(foreground, ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m), (x, y, z))
+    pad = padding_px(cfg.width, cfg.height, rear.pad)
+    backdrop = make_backdrop(cfg, framed.framing, framed.mask, view, plate, pad, base, device)
+    return Meshes(foreground, backdrop, (x, y, z))
 
 
 def scene_spec(
@@ -234,5 +238,6 @@ def _metrics(framed: Framed, view: PhotoView, meshes: Meshes) -> dict[str, Any]:
         "camera_height_m": view.camera_height_m,
         "foreground_depth_m": [float(depth.min()), float(depth.max())],
         "foreground_faces": len(meshes.foreground.faces),
-        "background_faces": len(meshes.background.faces),
+        "background_faces": len(meshes.backdrop.mesh.faces),
+        **meshes.backdrop.metrics,
     }

@@ -11,29 +11,46 @@ import numpy.typing as npt
 from i2v3d.images import Mask, Rgb
 
 Method = Literal["telea", "navier_stokes"]
+Padding = Literal["smooth", "edge", "mirror"]
 FloatPicture = npt.NDArray[np.float32]
+_BORDERS = {"edge": cv2.BORDER_REPLICATE, "mirror": cv2.BORDER_REFLECT}
 RIM = 0.05  # of the longer side: how far into a hole the surroundings' structure is continued
 
 
 def background_plate(
-    rgb: Rgb, mask: Mask, pad_x: int, pad_y: int, method: Method, radius: float, dilate: float
+    rgb: Rgb,
+    mask: Mask,
+    pad_x: int,
+    pad_y: int,
+    method: Method,
+    radius: float,
+    dilate: float,
+    padding: Padding,
 ) -> Rgb:
     """A picture (H, W, 3) without what `mask` (H, W) shows and wider by margins in pixels on each side.
 
     The hole is grown by `dilate`, since the rim of blended pixels around the object would stay as a ghost
-    outline. radius, dilate: fractions of the longer side. Returns (H + 2 pad_y, W + 2 pad_x, 3), equal to
-    the picture outside the grown hole. Nothing is mirrored, so no object appears twice.
+    outline. radius, dilate: fractions of the longer side. padding: what the margins show: smooth (colours that
+    run out), edge (the last row and column) or mirror (which repeats objects). Returns
+    (H + 2 pad_y, W + 2 pad_x, 3), equal to the picture outside the grown hole.
     """
     longer = max(rgb.shape[:2])
-    hole = mask.astype(np.uint8)
-    grow_px = round(dilate * longer)
-    if grow_px:
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
-        hole = cv2.dilate(hole, disc)
+    hole = grown(mask, dilate)
     margins = (pad_y, pad_y, pad_x, pad_x)
+    reach = (max(1.0, radius * longer), RIM * longer)
+    if padding != "smooth":
+        inside = fill(rgb, hole, method, *reach)
+        return cv2.copyMakeBorder(inside, *margins, _BORDERS[padding])
     wide = cv2.copyMakeBorder(rgb, *margins, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-    unknown = cv2.copyMakeBorder(hole, *margins, cv2.BORDER_CONSTANT, value=1) > 0
-    return fill(wide, unknown, method, max(1.0, radius * longer), RIM * longer)
+    unknown = cv2.copyMakeBorder(hole.astype(np.uint8), *margins, cv2.BORDER_CONSTANT, value=1) > 0
+    return fill(wide, unknown, method, *reach)
+
+
+def grown(mask: Mask, dilate: float) -> Mask:
+    """A mask (H, W) grown by a disc whose radius is a fraction of the longer side."""
+    grow_px = round(dilate * max(mask.shape))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
+    return cv2.dilate(mask.astype(np.uint8), disc) > 0
 
 
 def padding_px(width: int, height: int, pad: float) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i2v3d.errors import InputError
@@ -73,6 +74,12 @@ class Framing:
     def frame_mask(self, mask: Mask) -> Mask:
         """Crops and resizes a photo's mask to (height, width): set where at least half a pixel is."""
         return self._resize(mask.astype(np.uint8) * 255) >= 128
+
+    def frame_map(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Crops and resizes a map such as depth, (H, W) float, to (height, width) without mixing surfaces."""
+        crop = values[self.top : self.top + self.crop_height, self.left : self.left + self.crop_width]
+        size = (self.width, self.height)
+        return cv2.resize(np.ascontiguousarray(crop), size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     def to_frame_y(self, fraction: float) -> float:
         """Frame row, in pixels, of a fraction of the photo's height; may lie outside the frame."""

@@ -129,8 +129,8 @@ _ALL = (
         entry="i2v3d.stages.scene:build_scene",
         config_type="i2v3d.config:SceneConfig",
         sections={"": Source("scene", config.SceneConfig)},
-        files=("photo", "mask", "camera.track.file", "objects.*.mesh"),
-        weights=("segment",),
+        files=("photo", "mask", "background.depth.file", "camera.track.file", "objects.*.mesh"),
+        weights=("segment", "background.depth"),
     ),
     Stage(
         "render",

@@ -1,0 +1,141 @@
+"""What stands behind the foreground: ground and wall, or a mesh from a depth map of the photo."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from i2v3d.config import DepthConfig, PhotoSceneConfig
+from i2v3d.geometry import Array, pixel_centres
+from i2v3d.images import FloatMap, Mask, Rgb
+from i2v3d.scene.background import ground_and_wall, surface_depth
+from i2v3d.scene.depth_map import (
+    FARTHEST,
+    FEWEST_PIXELS,
+    Fit,
+    Kind,
+    check_depth_file,
+    fill_behind,
+    fit_disparity,
+    fit_metric,
+    load_depth,
+    sharpened,
+    to_metres,
+)
+from i2v3d.scene.depth_mesh import depth_mesh
+from i2v3d.scene.inpaint import grown
+from i2v3d.scene.meshes import TexturedMesh
+from i2v3d.scene.photo import Framing
+from i2v3d.scene.view import PhotoView
+
+log = logging.getLogger(__name__)
+
+BEHIND = 1.02  # times the depth of the foreground's base: where the background may begin behind it
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """The background's mesh in world axes, and what was measured while it was made."""
+
+    mesh: TexturedMesh
+    metrics: dict[str, Any]
+
+
+def check_backdrop(cfg: PhotoSceneConfig) -> None:
+    """Raises InputError for a depth map, WeightsError for weights, that the background needs and that is not there."""
+    if cfg.background.method != "depth":
+        return
+    if cfg.background.depth.file is not None:
+        check_depth_file(Path(cfg.background.depth.file))
+        return
+    from i2v3d.models.weights import check_safetensors, resolve  # torch, which other scenes need not wait for
+
+    check_safetensors(cfg.background.depth.weights, resolve(cfg.background.depth.weights))
+
+
+def make_backdrop(
+    cfg: PhotoSceneConfig,
+    framing: Framing,
+    mask: Mask,
+    view: PhotoView,
+    plate: Rgb,
+    pad: tuple[int, int],
+    base_m: Array,
+    device: str,
+) -> Backdrop:
+    """Builds the background that `cfg.background.method` asks for.
+
+    mask: (H, W), the foreground. plate: (H + 2 pad y, W + 2 pad x, 3). base_m: (H+1, W+1) depth of the plane
+    that the foreground stands in, at the pixel corners: what hides behind the foreground stays behind it.
+    Raises ConfigError if a padding shows no surface or a depth map does not fit, InputError and WeightsError
+    for a map or weights that cannot be used.
+    """
+    pad_x, pad_y = pad
+    rear = cfg.background
+    if rear.method == "ground_and_wall":
+        return Backdrop(ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m), {})
+    hole = grown(mask, cfg.inpaint.dilate)
+    inner = plate[pad_y : pad_y + view.height, pad_x : pad_x + view.width]
+    values, kind = _values(rear.depth, framing, inner, device)
+    reference = surface_depth(view, pixel_centres(view.width, view.height), rear.wall_distance_m)
+    fit = _fit(values, kind, rear.depth, reference, ~hole, rear.wall_distance_m)
+    log.info("depth of the background: %s, %.0f %% off ground and wall", kind, 100 * fit.error)
+    depth_m = to_metres(values, kind, fit, FARTHEST * rear.wall_distance_m)
+    if rear.depth.file is not None:  # which shows the foreground, while a network has seen the plate
+        depth_m = fill_behind(depth_m, hole)
+    radius_px = round(rear.depth.sharpen * max(view.width, view.height))
+    depth_m = 1.0 / sharpened(1.0 / depth_m, radius_px, rear.depth.cut)
+    depth_m = np.where(
+        mask & np.isfinite(base_m[1:, 1:]), np.maximum(depth_m, BEHIND * base_m[1:, 1:]), depth_m
+    )
+    wide = extended(depth_m, view, pad_x, pad_y, rear.wall_distance_m)
+    mesh = depth_mesh(plate, view, wide, pad_x, pad_y, rear.depth.cut)
+    found = {"kind": kind, "scale": fit.scale, "shift": fit.shift, "off_ground_and_wall": fit.error}
+    return Backdrop(mesh, {f"depth_{name}": value for name, value in found.items()})
+
+
+def _values(cfg: DepthConfig, framing: Framing, inner: Rgb, device: str) -> tuple[FloatMap, Kind]:
+    """The user's map at the scene's size, or what a network sees on the plate's inner part."""
+    if cfg.file is not None:
+        photo = load_depth(Path(cfg.file), framing.photo_width, framing.photo_height, cfg.unit_m, cfg.kind)
+        return framing.frame_map(photo), cfg.kind
+    from i2v3d.models.depth_estimator import estimate_depth  # torch, which other scenes need not wait for
+
+    return estimate_depth(cfg.weights, inner, device)
+
+
+def _fit(
+    values: FloatMap, kind: Kind, cfg: DepthConfig, reference_m: Array, seen: Mask, wall_m: float
+) -> Fit:
+    """Brings a map to the scene's scale: metric depth by the ground, if it shows enough of it."""
+    if kind == "disparity":
+        return fit_disparity(values, reference_m, seen)
+    if not cfg.fit:
+        return Fit(1.0, 0.0, float(np.median(np.abs(values[seen] / reference_m[seen] - 1.0))))
+    ground = seen & (reference_m < 0.98 * wall_m) & np.isfinite(values)
+    return fit_metric(values, reference_m, ground if ground.sum() >= FEWEST_PIXELS else seen)
+
+
+def extended(depth_m: Array, view: PhotoView, pad_x: int, pad_y: int, wall_m: float) -> Array:
+    """Depth (H, W) carried on into the margins, (H + 2 pad_y, W + 2 pad_x), in metres.
+
+    Its ratio to ground and wall at the frame's edge is kept, so that a floor goes on as a floor. Where rays meet
+    neither, the edge's depth itself is kept.
+    """
+    height, width = depth_m.shape
+    centres = pixel_centres(width + 2 * pad_x, height + 2 * pad_y) - np.array([pad_x, pad_y])
+    reference = surface_depth(view, centres, wall_m)
+    margins = (pad_y, pad_y, pad_x, pad_x)
+    edge = cv2.copyMakeBorder(depth_m, *margins, cv2.BORDER_REPLICATE)
+    inside = reference[pad_y : pad_y + height, pad_x : pad_x + width]
+    at_edge = cv2.copyMakeBorder(np.ascontiguousarray(inside), *margins, cv2.BORDER_REPLICATE)
+    known = np.isfinite(reference) & np.isfinite(at_edge)
+    ratio = np.where(known, reference, 1.0) / np.where(known, at_edge, 1.0)
+    wide = edge * ratio
+    wide[pad_y : pad_y + height, pad_x : pad_x + width] = depth_m
+    return wide
