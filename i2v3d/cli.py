@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import shlex
@@ -17,6 +18,13 @@ from i2v3d.stages.registry import STAGES
 
 log = logging.getLogger("i2v3d")
 RESULTS, NEW, PREVIEW = "results", "new", "preview"
+TOOLS = {  # name -> module:function, what it does
+    "cameras": ("i2v3d.interchange:convert_cameras", "cameras of a render to or from other programs' files"),
+    "export": ("i2v3d.interchange:export_scene", "a finished scene as .glb or .blend"),
+    "mesh": ("i2v3d.interchange:list_mesh", "what a mesh file holds: actions, shape keys, size"),
+    "figure": ("i2v3d.interchange:make_figure", "the project's own rigged figure as .glb or .fbx"),
+    "render-benchmark": ("i2v3d.render_benchmark:main", "time and memory of the coarse renders"),
+}
 # Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
 PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -46,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in ("-h", "--help"):
         listing = "".join(f"  {s.name:<24} {s.help}\n" for s in STAGES.values())
-        sys.stdout.write(DESCRIPTION + listing + f"  {RESULTS:<24} links of a finished variant\n")
+        tools = "".join(f"  {name:<24} {what}\n" for name, (_, what) in TOOLS.items())
+        listing += f"  {RESULTS:<24} links of a finished variant\n\nTools (i2v3d TOOL --help):\n{tools}"
+        sys.stdout.write(DESCRIPTION + listing)
         return 0
     if words and words[0] == "--version":
         sys.stdout.write(f"i2v3d {__version__}\n")
@@ -60,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_stage(words[0], words[1:])
         if words and words[0] == RESULTS:
             return link_results(words[1:])
+        if words and words[0] in TOOLS:
+            set_up_logging(None)
+            module, function = TOOLS[words[0]][0].split(":")
+            status: int = getattr(importlib.import_module(module), function)(words[1:])
+            return status
         return launch(words)
     except I2V3DError as error:
         log.debug("traceback", exc_info=True)

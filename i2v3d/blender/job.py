@@ -67,8 +67,16 @@ class FigureJob:
     path: str
 
 
-Job = BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
-_CLASSES = (BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
+@dataclass(frozen=True)
+class ExportJob:
+    """Write `scene_dir` with its animation and cameras to the .glb `path`."""
+
+    scene_dir: str
+    path: str
+
+
+Job = ExportJob | BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
+_CLASSES = (ExportJob, BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
 _TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in _CLASSES}
 
 

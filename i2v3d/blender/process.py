@@ -8,8 +8,10 @@ import os
 import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import IO, Any
 
 from i2v3d import errors
@@ -17,8 +19,13 @@ from i2v3d.errors import I2V3DError, MachineError, RenderError
 
 log = logging.getLogger(__name__)
 
-Event = Mapping[str, Any]
+Report = Mapping[str, Any]  # what a child prints
 EXIT_S = 60.0
+POLL_S = 0.5  # how often a child is asked whether it should go on
+
+
+class StoppedError(Exception):
+    """A child was stopped because another one of the same work failed."""
 
 
 def run_child(
@@ -28,16 +35,18 @@ def run_child(
     log_file: Path,
     env: Mapping[str, str],
     stall_s: float,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[Report], None],
+    stop: Event | None = None,
 ) -> None:
     """Runs `command` to its end and hands each event that it prints to `on_event`.
 
     The child prints one JSON object a line on standard output: {"event": "log" | "error" | "done" | ...};
     standard error goes to `log_file`. what: names the work in messages, e.g. "rendering scene 'car'".
-    stall_s: seconds without any event after which the child is killed.
+    stall_s: seconds without any event after which the child is killed. stop: when another thread sets it,
+    the child is killed, too.
 
     Raises the I2V3DError that the child reports, RenderError (with the log's path) if it ends without
-    "done", dies of a signal or stalls, and MachineError if it cannot be started.
+    "done", dies of a signal or stalls, StoppedError if it was stopped, and MachineError if it cannot be started.
     """
     finished = False
     with log_file.open("ab") as log_stream:
@@ -49,7 +58,7 @@ def run_child(
             raise MachineError(f"cannot start a process for {what}: {error.strerror}") from error
         try:
             assert child.stdout is not None, "the child's standard output is a pipe"
-            for line in _lines(child.stdout, stall_s):
+            for line in _lines(child.stdout, stall_s, stop):
                 event = _parse(line)
                 _raise_reported(event, log_file)
                 finished = finished or event.get("event") == "done"
@@ -65,14 +74,21 @@ def run_child(
         raise RenderError(f"Blender {_cause(code)} while {what}; a mesh may be broken; see {log_file}")
 
 
-def _lines(stream: IO[bytes], stall_s: float) -> Iterator[str]:
+def _lines(stream: IO[bytes], stall_s: float, stop: Event | None) -> Iterator[str]:
     """Lines of a pipe as they come. Raises TimeoutError when nothing comes for `stall_s` seconds."""
     pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
+        silent_since = time.monotonic()
         while True:
-            if not selector.select(stall_s):
-                raise TimeoutError
+            ready = selector.select(min(stall_s, POLL_S))
+            if stop is not None and stop.is_set():
+                raise StoppedError
+            if not ready:
+                if time.monotonic() - silent_since >= stall_s:
+                    raise TimeoutError
+                continue
+            silent_since = time.monotonic()
             chunk = os.read(stream.fileno(), 65536)
             if not chunk:
                 return
@@ -80,7 +96,7 @@ def _lines(stream: IO[bytes], stall_s: float) -> Iterator[str]:
             yield from (line.decode(errors="replace") for line in lines)
 
 
-def _parse(line: str) -> Event:
+def _parse(line: str) -> Report:
     """The event in a line; anything else becomes a log event."""
     try:
         event = json.loads(line)
@@ -89,7 +105,7 @@ def _parse(line: str) -> Event:
     return event if isinstance(event, dict) else {"event": "log", "level": "DEBUG", "message": line}
 
 
-def _raise_reported(event: Event, log_file: Path) -> None:
+def _raise_reported(event: Report, log_file: Path) -> None:
     """Raises the error that the child reports by its class name; a RenderError also names the log."""
     if event.get("event") != "error":
         return

@@ -1,0 +1,107 @@
+"""What the coarse renders cost: a photo's scene at full size, timed on a given number of cores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from i2v3d.composition import compose_variants
+from i2v3d.config import RenderConfig, SceneConfig
+from i2v3d.errors import ConfigError, MachineError
+from i2v3d.interchange import size_of
+from i2v3d.sections import build
+from i2v3d.stages.context import StageContext
+
+
+def main(words: Sequence[str]) -> int:
+    """Prints time and memory of scene and render, as a table and, with --json, as one JSON object."""
+    parser = argparse.ArgumentParser(prog="i2v3d render-benchmark", description=__doc__)
+    parser.add_argument("--scene", default="coffee", help="name of conf/scene/NAME.yaml (default: coffee)")
+    parser.add_argument("--size", default="1024x576", help="pixels, WIDTHxHEIGHT (default: 1024x576)")
+    parser.add_argument("--frames", type=int, default=24, help="frames of the shot (default: 24)")
+    parser.add_argument("--samples", type=int, help="Cycles samples a pixel (default: conf/render)")
+    parser.add_argument("--cores", type=int, default=2, help="CPU cores to use (default: 2)")
+    parser.add_argument("--device", default="cpu", help="torch device string (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(words)
+    width, height = size_of(options.size)
+    overrides = [f"scene={options.scene}", f"scene.frames={options.frames}"]
+    overrides += [f"scene.width={width}", f"scene.height={height}"]
+    overrides += [f"render.samples={options.samples}"] if options.samples else []
+    (variant,) = compose_variants(Path("conf"), overrides)
+    result = measure(variant.config, options.cores, options.device)
+    lines = [f"{name:<26} {_shown(value)}" for name, value in result.items()]
+    sys.stdout.write(json.dumps(result) + "\n" if options.json else "\n".join(lines) + "\n")
+    return 0
+
+
+def measure(config: dict[str, Any], cores: int, device: str) -> dict[str, Any]:
+    """Builds and renders the scene of a composed configuration on `cores` cores of this machine.
+
+    Returns seconds of both stages (wall and CPU), peak memory of all Blender processes in MiB, and how
+    well the first frame shows the photo. Raises MachineError if there are fewer cores, ConfigError for
+    less than one.
+    """
+    from i2v3d.stages.render import render_passes
+    from i2v3d.stages.scene import build_scene
+
+    _restrict(cores)
+    scene = build(SceneConfig, config["scene"], "scene")
+    render = build(RenderConfig, config["render"], "render")
+    with tempfile.TemporaryDirectory(prefix="i2v3d-benchmark-") as folder:
+        paths = {name: Path(folder) / name for name in ("scene", "render", "work")}
+        for path in paths.values():
+            path.mkdir()
+        context = StageContext(device=device, max_batch=0, work=paths["work"])
+        begin, scene_cpu = time.monotonic(), _cpu_s()
+        build_scene(scene, {}, paths["scene"], context)
+        middle, render_cpu = time.monotonic(), _cpu_s()
+        render_passes(render, {"scene": paths["scene"]}, paths["render"], context)
+        end, last_cpu = time.monotonic(), _cpu_s()
+        metrics = json.loads((paths["render"] / "metrics.json").read_text())
+    return {
+        "scene": scene.name,
+        "size": f"{scene.width}x{scene.height}",
+        "frames": scene.frames,
+        "cores": cores,
+        "renderer": metrics["renderer"],
+        "processes": metrics["processes"],
+        "scene_wall_s": middle - begin,
+        "scene_cpu_s": render_cpu - scene_cpu,
+        "render_wall_s": end - middle,
+        "render_cpu_s": last_cpu - render_cpu,
+        "render_cpu_s_per_frame": (last_cpu - render_cpu) / scene.frames,
+        "peak_memory_mib": metrics["peak_memory_mib"],
+        "photo_psnr_db": metrics["photo_psnr_db"],
+        "photo_psnr_foreground_db": metrics["photo_psnr_foreground_db"],
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _restrict(cores: int) -> None:
+    """Keeps this process and its children on the first `cores` cores that it may use."""
+    usable = sorted(os.sched_getaffinity(0))
+    if cores < 1:
+        raise ConfigError(f"--cores is {cores}; expected at least 1")
+    if cores > len(usable):
+        raise MachineError(f"--cores is {cores} but this process may use {len(usable)}; ask for fewer")
+    os.sched_setaffinity(0, usable[:cores])
+    os.environ["OMP_NUM_THREADS"] = str(cores)
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of its finished children."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
