@@ -9,6 +9,8 @@ from snakemake.logging import logger
 
 from i2v3d.composition import compose_variants
 from i2v3d.errors import I2V3DError, nearest
+from i2v3d.failures import FILE as FAILURES
+from i2v3d.failures import find_failures, write_failures
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.plan import (
     PREVIEWED,
@@ -165,3 +167,18 @@ def finished_files(folder):
         "provenance.json",
     )
     return [folder / name for name in videos + others if (folder / name).exists()]
+
+
+def tell_failures():
+    """Says which variants have no result and why, and keeps it in results/<run>/failures.csv."""
+    failures = find_failures(PLAN.variants, CACHE)
+    write_failures(failures, Path("results", PLAN.run))
+    for failure in failures:
+        logger.error(
+            f"i2v3d: variant {failure.variant} has no result: {failure.stage}: {failure.reason} (log: {failure.log})"
+        )
+    if failures:
+        done = len(VARIANTS) - len(failures)
+        logger.error(
+            f"i2v3d: {done} of {len(VARIANTS)} variants are finished; see results/{PLAN.run}/{FAILURES}"
+        )

@@ -92,6 +92,11 @@ rule variant:
 
 
 onsuccess:
+    tell_failures()
     for name in VARIANTS:
         for path in finished_files(Path("results", PLAN.run, name)):
             print(path)
+
+
+onerror:
+    tell_failures()
