@@ -85,17 +85,41 @@ class InpaintConfig:
 
 
 @section
+class ForegroundMeshConfig:
+    """A mesh instead of the inflated silhouette. file: of the user. rotation_deg: XYZ Euler angles that turn its
+    front to the camera; turn_deg: how far the fit of the outlines may turn it from there."""
+
+    file: str | None
+    rotation_deg: tuple[float, float, float]
+    turn_deg: Annotated[float, Field(ge=0, le=90)]
+
+
+@section
+class GeneratorConfig:
+    """An image-to-3D program. command: its words, with {image}, {folder} and {mesh}. result: the mesh that it
+    writes, inside {folder}. timeout_s: after which it is stopped."""
+
+    command: str | None
+    result: str
+    timeout_s: Positive
+
+
+@section
 class ForegroundConfig:
-    """Silhouette inflation about a plane that faces the camera, stands upright, or lies on the ground.
+    """The photo's object: its silhouette, inflated about a plane that faces the camera, stands upright, or lies on
+    the ground; or a mesh, of a file or of a program, that is fitted to its outline.
 
     distance_m: depth of the object's lowest point. thickness: a factor on the inflated height. back: what
     the far side shows.
     """
 
+    method: Literal["inflate", "mesh", "command"]
     stance: Literal["facing", "upright", "lying"]
     distance_m: Positive
     thickness: Positive
     back: Literal["mirror", "blurred", "neutral"]
+    mesh: ForegroundMeshConfig
+    generator: GeneratorConfig
 
 
 @section
@@ -116,16 +140,29 @@ class DepthConfig:
 
 
 @section
+class BackgroundMeshConfig:
+    """A mesh of the surroundings. file: of the user. cameras, cameras_format: of the views that it was made from, in
+    the file's own axes; camera: which of them, from 1, took the photo. scale: metres a unit of the file."""
+
+    file: str | None
+    cameras: str | None
+    cameras_format: Literal["look_at", "nerfstudio", "colmap"]
+    camera: Count
+    scale: Positive
+
+
+@section
 class BackgroundConfig:
     """What is behind. horizon: fraction of the height from the top. pad: margin, a fraction of the size, and
     what it shows."""
 
-    method: Literal["ground_and_wall", "depth"]
+    method: Literal["ground_and_wall", "depth", "mesh"]
     horizon: float
     wall_distance_m: Positive
     pad: NonNegative
     padding: Literal["smooth", "edge", "mirror"]
     depth: DepthConfig
+    mesh: BackgroundMeshConfig
 
 
 @section

@@ -1,19 +1,20 @@
-"""What stands behind the foreground: ground and wall, or a mesh from a depth map of the photo."""
+"""What stands behind the foreground: ground and wall, a mesh from a depth map of the photo, or one of the user's."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from i2v3d.config import DepthConfig, PhotoSceneConfig
-from i2v3d.geometry import Array, pixel_centres
+from i2v3d.config import BackgroundMeshConfig, DepthConfig, PhotoSceneConfig
+from i2v3d.errors import ConfigError
+from i2v3d.geometry import Array, invert_pose, pixel_centres, transform
 from i2v3d.images import FloatMap, Mask, Rgb
 from i2v3d.scene.background import ground_and_wall, surface_depth
+from i2v3d.scene.camera_files import read_track
+from i2v3d.scene.camera_path import rows
 from i2v3d.scene.depth_map import (
     FARTHEST,
     FEWEST_PIXELS,
@@ -29,25 +30,23 @@ from i2v3d.scene.depth_map import (
 )
 from i2v3d.scene.depth_mesh import depth_mesh
 from i2v3d.scene.inpaint import grown
-from i2v3d.scene.meshes import TexturedMesh
+from i2v3d.scene.mesh_files import check_mesh
+from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.photo import Framing
 from i2v3d.scene.view import PhotoView
 
 log = logging.getLogger(__name__)
 
+Z_UP_FROM_Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 BEHIND = 1.02  # times the depth of the foreground's base: where the background may begin behind it
 
 
-@dataclass(frozen=True)
-class Backdrop:
-    """The background's mesh in world axes, and what was measured while it was made."""
-
-    mesh: TexturedMesh
-    metrics: dict[str, Any]
-
-
 def check_backdrop(cfg: PhotoSceneConfig) -> None:
-    """Raises InputError for a depth map, WeightsError for weights, that the background needs and that is not there."""
+    """Raises InputError for a depth map, a mesh or cameras, WeightsError for weights, that the background needs and
+    that are not there or cannot be used."""
+    if cfg.background.method == "mesh":
+        check_mesh(_file(cfg.background.mesh), cfg.max_faces)
+        _place(cfg, np.eye(4))
     if cfg.background.method != "depth":
         return
     if cfg.background.depth.file is not None:
@@ -67,18 +66,23 @@ def make_backdrop(
     pad: tuple[int, int],
     base_m: Array,
     device: str,
-) -> Backdrop:
+    read_geometry: ReadGeometry,
+) -> Part:
     """Builds the background that `cfg.background.method` asks for.
 
     mask: (H, W), the foreground. plate: (H + 2 pad y, W + 2 pad x, 3). base_m: (H+1, W+1) depth of the plane
     that the foreground stands in, at the pixel corners: what hides behind the foreground stays behind it.
-    Raises ConfigError if a padding shows no surface or a depth map does not fit, InputError and WeightsError
-    for a map or weights that cannot be used.
+    read_geometry: reads a user's mesh. Raises ConfigError if a padding shows no surface or a depth map does not
+    fit, InputError and WeightsError for a map, a mesh or weights that cannot be used.
     """
     pad_x, pad_y = pad
     rear = cfg.background
     if rear.method == "ground_and_wall":
-        return Backdrop(ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m), {})
+        return Part.made(ground_and_wall(plate, view, pad_x, pad_y, rear.wall_distance_m))
+    if rear.method == "mesh":
+        content, place = read_geometry(_file(rear.mesh)), _place(cfg, view.c2w)
+        points = transform(place, content.vertices_m)
+        return Part(_file(rear.mesh), points, len(content.faces), rows(place))
     hole = grown(mask, cfg.inpaint.dilate)
     inner = plate[pad_y : pad_y + view.height, pad_x : pad_x + view.width]
     values, kind = _values(rear.depth, framing, inner, device)
@@ -96,7 +100,34 @@ def make_backdrop(
     wide = extended(depth_m, view, pad_x, pad_y, rear.wall_distance_m)
     mesh = depth_mesh(plate, view, wide, pad_x, pad_y, rear.depth.cut)
     found = {"kind": kind, "scale": fit.scale, "shift": fit.shift, "off_ground_and_wall": fit.error}
-    return Backdrop(mesh, {f"depth_{name}": value for name, value in found.items()})
+    return Part.made(mesh, {f"depth_{name}": value for name, value in found.items()})
+
+
+def _file(mesh: BackgroundMeshConfig) -> Path:
+    if mesh.file is None:
+        raise ConfigError(
+            "scene.background.method is mesh but scene.background.mesh.file is null; give an OBJ, GLB, FBX or PLY"
+        )
+    return Path(mesh.file)
+
+
+def _place(cfg: PhotoSceneConfig, photo_c2w: Array) -> Array:
+    """World from mesh axes (4, 4), such that the chosen camera of the mesh's own cameras is the photo's.
+
+    Without cameras the mesh is in the scene's axes. Cameras are in the axes of the mesh's file, of which Blender
+    turns all but PLY from y up to z up. Raises InputError as `read_track`, ConfigError for a camera that is not there.
+    """
+    mesh = cfg.background.mesh
+    scale = np.diag([mesh.scale, mesh.scale, mesh.scale, 1.0])
+    if mesh.cameras is None:
+        return scale
+    track = read_track(Path(mesh.cameras), mesh.cameras_format, (cfg.width, cfg.height))
+    if mesh.camera > track.frames:
+        raise ConfigError(
+            f"scene.background.mesh.camera is {mesh.camera} but {mesh.cameras} has {track.frames} cameras"
+        )
+    upright = np.eye(4) if _file(mesh).suffix.lower() == ".ply" else Z_UP_FROM_Y_UP
+    return photo_c2w @ scale @ invert_pose(upright @ track.c2w[mesh.camera - 1])
 
 
 def _values(cfg: DepthConfig, framing: Framing, inner: Rgb, device: str) -> tuple[FloatMap, Kind]:

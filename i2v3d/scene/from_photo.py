@@ -13,14 +13,15 @@ from i2v3d.config import PhotoSceneConfig, WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
 from i2v3d.scene.animation import Shot, object_keys
-from i2v3d.scene.backdrop import Backdrop, check_backdrop, make_backdrop
+from i2v3d.scene.backdrop import check_backdrop, make_backdrop
 from i2v3d.scene.camera_files import read_track
 from i2v3d.scene.camera_path import View, camera_path, check_camera, path_keys
 from i2v3d.scene.camera_track import CameraTrack
-from i2v3d.scene.inflate import base_depth, inflate
+from i2v3d.scene.foreground import centre_of, check_foreground, make_foreground
+from i2v3d.scene.inflate import base_depth
 from i2v3d.scene.inpaint import background_plate, padding_px
-from i2v3d.scene.meshes import TexturedMesh, write_glb
 from i2v3d.scene.objects import check_objects, lighting, scene_objects
+from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.photo import Framing, Photo, load_mask, load_photo, require_some_foreground
 from i2v3d.scene.segment import grabcut, prompt_box
 from i2v3d.scene.spec import ObjectSpec, SceneSpec, Vector
@@ -43,8 +44,8 @@ class Framed:
 class Meshes:
     """Both meshes in world axes, and the point that the foreground turns and the camera orbits about."""
 
-    foreground: TexturedMesh
-    backdrop: Backdrop
+    foreground: Part
+    background: Part
     pivot_m: Vector
 
 
@@ -62,6 +63,7 @@ def check_photo(cfg: PhotoSceneConfig) -> None:
         )
     if cfg.mask is None and photo.alpha is None and cfg.segment.method == "sam2":
         _check_weights(cfg.segment.weights)
+    check_foreground(cfg)
     check_backdrop(cfg)
     check_camera(cfg.camera, shot_of(cfg))
     camera_track(cfg)
@@ -87,8 +89,13 @@ def _check_weights(ref: WeightsRef) -> None:
     check_safetensors(ref, resolve(ref))
 
 
-def build_photo(cfg: PhotoSceneConfig, out: Path, device: str) -> dict[str, Any]:
-    """Everything of a photo's scene but scene.blend; returns its metrics."""
+def build_photo(
+    cfg: PhotoSceneConfig, out: Path, work: Path, device: str, read_geometry: ReadGeometry
+) -> dict[str, Any]:
+    """Everything of a photo's scene but scene.blend; returns its metrics.
+
+    work: a folder for other programs. device: for networks. read_geometry: reads a user's mesh file.
+    """
     framed = frame_photo(cfg, device)
     view = photo_view(
         framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
@@ -99,14 +106,31 @@ def build_photo(cfg: PhotoSceneConfig, out: Path, device: str) -> dict[str, Any]
     plate = background_plate(
         framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate, cfg.background.padding
     )
-    meshes = build_meshes(cfg, framed, view, plate, device)
-    inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
-    write_pictures(out, framed.rgb, framed.mask, meshes.backdrop.mesh.texture, inner)
     (out / "meshes").mkdir()
-    write_glb(out / "meshes" / "foreground.glb", meshes.foreground)
-    write_glb(out / "meshes" / "background.glb", meshes.backdrop.mesh)
-    scene_spec(cfg, view, meshes.pivot_m, (pad_x, pad_y), out).save(out / "scene.json")
+    base = base_depth(view, framed.mask, cfg.foreground.distance_m, cfg.foreground.stance)
+    column, row = centre_of(framed.mask)
+    centre_m = float(base[round(row), round(column)])
+    x, y, z = view.points((column, row), centre_m).tolist()
+    foreground = make_foreground(cfg, framed.rgb, framed.mask, view, base, centre_m, read_geometry, work, out)
+    _check_wall(cfg, foreground)
+    background = make_backdrop(
+        cfg, framed.framing, framed.mask, view, plate, (pad_x, pad_y), base, device, read_geometry
+    )
+    meshes = Meshes(foreground, background, (x, y, z))
+    inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
+    write_pictures(out, framed.rgb, framed.mask, plate, inner)
+    scene_spec(cfg, view, meshes, (pad_x, pad_y), out).save(out / "scene.json")
     return _metrics(framed, view, meshes)
+
+
+def _check_wall(cfg: PhotoSceneConfig, foreground: Part) -> None:
+    """Raises ConfigError if the wall would stand in front of a part of the foreground."""
+    rear, reach_m = cfg.background, float(foreground.points_m[:, 1].max())
+    if rear.method == "ground_and_wall" and reach_m >= rear.wall_distance_m:
+        raise ConfigError(
+            f"scene.background.wall_distance_m is {rear.wall_distance_m:g} but the foreground reaches "
+            f"{reach_m:.2f} m from the camera; put the wall behind it"
+        )
 
 
 def write_pictures(out: Path, photo: Rgb, mask: Mask, plate: Rgb, inner: Rgb) -> None:
@@ -140,29 +164,8 @@ def frame_photo(cfg: PhotoSceneConfig, device: str) -> Framed:
     return framed
 
 
-def build_meshes(cfg: PhotoSceneConfig, framed: Framed, view: PhotoView, plate: Rgb, device: str) -> Meshes:
-    """Inflates the foreground and stands the padded plate behind it.
-
-    Raises ConfigError if the wall would stand in front of a part of the foreground.
-    """
-    front, rear = cfg.foreground, cfg.background
-    base = base_depth(view, framed.mask, front.distance_m, front.stance)
-    foreground = inflate(framed.rgb, framed.mask, view, base, front.thickness, front.back)
-    reach_m = float(foreground.vertices_m[:, 1].max())
-    if rear.method == "ground_and_wall" and reach_m >= rear.wall_distance_m:
-        raise ConfigError(
-            f"scene.background.wall_distance_m is {rear.wall_distance_m:g} but the foreground reaches "
-            f"{reach_m:.2f} m from the camera; put the wall behind it"
-        )
-    row, column = (float(np.mean(index)) + 0.5 for index in np.nonzero(framed.mask))
-    x, y, z = view.points((column, row), base[round(row), round(column)]).tolist()
-    pad = padding_px(cfg.width, cfg.height, rear.pad)
-    backdrop = make_backdrop(cfg, framed.framing, framed.mask, view, plate, pad, base, device)
-    return Meshes(foreground, backdrop, (x, y, z))
-
-
 def scene_spec(
-    cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, pad_px: tuple[int, int], out: Path
+    cfg: PhotoSceneConfig, view: PhotoView, meshes: Meshes, pad_px: tuple[int, int], out: Path
 ) -> SceneSpec:
     """The scene as plain data; meshes of files are copied into out/meshes/.
 
@@ -170,11 +173,15 @@ def scene_spec(
     """
     shot, size = shot_of(cfg), (cfg.width, cfg.height)
     photo = View(view.c2w, view.focal_px)
-    path = camera_path(cfg.camera, shot, photo, size, pivot_m, camera_track(cfg))
+    path = camera_path(cfg.camera, shot, photo, size, meshes.pivot_m, camera_track(cfg))
     keys = object_keys(cfg.keys, shot)
+    front, rear = meshes.foreground, meshes.background
+    mesh, behind = (
+        part.write(out, name, cfg.max_faces) for part, name in ((front, "foreground"), (rear, "background"))
+    )
     own = {
-        "foreground": ObjectSpec("foreground", "foreground", "meshes/foreground.glb", pivot_m, keys),
-        "background": ObjectSpec("background", "background", "meshes/background.glb", (0.0, 0.0, 0.0)),
+        "foreground": ObjectSpec("foreground", "foreground", mesh, meshes.pivot_m, keys, front.place),
+        "background": ObjectSpec("background", "background", behind, (0.0, 0.0, 0.0), (), rear.place),
     }
     return SceneSpec(
         name=cfg.name,
@@ -230,14 +237,15 @@ def mask_metrics(source: str, mask: Mask) -> dict[str, Any]:
 
 def _metrics(framed: Framed, view: PhotoView, meshes: Meshes) -> dict[str, Any]:
     inverse = np.linalg.inv(view.c2w)
-    depth = meshes.foreground.vertices_m @ inverse[2, :3] + inverse[2, 3]
+    depth = meshes.foreground.points_m @ inverse[2, :3] + inverse[2, 3]
     return {
         **mask_metrics(framed.mask_source, framed.mask),
         "focal_px": view.focal_px,
         "pitch_deg": view.pitch_deg,
         "camera_height_m": view.camera_height_m,
         "foreground_depth_m": [float(depth.min()), float(depth.max())],
-        "foreground_faces": len(meshes.foreground.faces),
-        "background_faces": len(meshes.backdrop.mesh.faces),
-        **meshes.backdrop.metrics,
+        "foreground_faces": meshes.foreground.faces,
+        "background_faces": meshes.background.faces,
+        **meshes.foreground.metrics,
+        **meshes.background.metrics,
     }

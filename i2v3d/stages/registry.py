@@ -129,7 +129,16 @@ _ALL = (
         entry="i2v3d.stages.scene:build_scene",
         config_type="i2v3d.config:SceneConfig",
         sections={"": Source("scene", config.SceneConfig)},
-        files=("photo", "mask", "background.depth.file", "camera.track.file", "objects.*.mesh"),
+        files=(
+            "photo",
+            "mask",
+            "foreground.mesh.file",
+            "background.depth.file",
+            "background.mesh.file",
+            "background.mesh.cameras",
+            "camera.track.file",
+            "objects.*.mesh",
+        ),
         weights=("segment", "background.depth"),
     ),
     Stage(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,19 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
     before heavy work where the input or its animation cannot be used, and the errors of
     `i2v3d.blender.api.save_blend`.
     """
+    from i2v3d.blender.api import inspect_mesh, save_blend
+
     check_scene(cfg)
     if isinstance(cfg, ToySceneConfig):
         metrics = _build_toy(cfg, out)
     else:
         assert isinstance(cfg, PhotoSceneConfig), cfg.source
-        metrics = build_photo(cfg, out, ctx.device)
+        read = partial(inspect_mesh, max_faces=cfg.max_faces, log_dir=ctx.work)
+        metrics = build_photo(cfg, out, ctx.work, ctx.device, read)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("sheet", out / "sheet.png")
     log.info("scene %r: foreground covers %.1f %% of the frame", cfg.name, 100 * metrics["mask_coverage"])
-
-    from i2v3d.blender.api import save_blend
 
     save_blend(out, max_faces=cfg.max_faces, log_dir=ctx.work)
 
