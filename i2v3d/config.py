@@ -208,6 +208,22 @@ class PhotoSceneConfig(SceneConfig):
 
 
 @section
+class BlendSceneConfig(SceneConfig):
+    """A scene made or changed in Blender. blend: the file. photo: the picture that the LoRA learns.
+
+    foreground: names of its objects or collections; none: the roles in the file hold. start_frame: of its
+    timeline, the shot's first.
+    """
+
+    source: Literal["blend"]
+    blend: str
+    photo: str
+    class_name: str
+    foreground: tuple[str, ...]
+    start_frame: Count
+
+
+@section
 class ToySceneConfig(SceneConfig):
     """A held-out clip of the toy world, with its truth. seed, variants: the world. index: which clip.
 
@@ -229,8 +245,9 @@ class ToySceneConfig(SceneConfig):
 class RenderConfig:
     """samples: Cycles samples a pixel, for anti-aliased RGB (depth and masks are exact at any number).
     background: the scene's mesh, or its plate on a plane at plane_depth times the foreground's depth in frame 1.
-    max_faces: triangles that one mesh may have."""
+    max_faces: triangles that one mesh may have. folder: of an artist's own renders, taken instead."""
 
+    folder: str | None
     samples: Count
     background: Literal["mesh", "plane"]
     plane_depth: Annotated[float, Field(gt=1)]

@@ -179,7 +179,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]
     out = folder / "out"
     out.mkdir()
     render_passes(
-        RenderConfig(samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000),
+        RenderConfig(folder=None, samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000),
         {"scene": folder},
         out,
         context(folder),

@@ -40,8 +40,11 @@ def test_every_stage_explains_itself(stage: str, capsys: pytest.CaptureFixture[s
     assert ("--segment" in shown) == STAGES[stage].per_segment
 
 
+CONFIG = {"folder": None, "samples": 1, "background": "mesh", "plane_depth": 2.0, "max_faces": 1000}
+
+
 def _words(folder: Path, stage: str) -> list[str]:
-    node = Node(stage, "0" * 12, STAGES[stage].version, {"samples": 1}, {}, {}, 2)
+    node = Node(stage, "0" * 12, STAGES[stage].version, CONFIG, {}, {}, 2)
     (folder / "node.json").write_text(json.dumps(node.__dict__))
     tracking = {"mode": "disabled", "project": "x", "entity": None}
     settings = {"run": "x", "runtime": {"device": "cpu", "max_batch": 0, "threads": 0}, "tracking": tracking}
@@ -74,7 +77,7 @@ def test_a_finished_stage_leaves_its_record(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(runner, "_load", lambda name: entry if "render_passes" in name else _real(name))
     assert cli.main(_words(tmp_path, "render")) == 0
     record = json.loads((tmp_path / "cache" / "out" / "stage.json").read_text())
-    assert (record["stage"], record["device"], record["config"]) == ("render", "cpu", {"samples": 1})
+    assert (record["stage"], record["device"], record["config"]) == ("render", "cpu", CONFIG)
     assert record["wall_s"] >= 0 and record["peak_memory_mb"] > 0 and record["versions"]["torch"]
     rows = (tmp_path / "cache" / "out" / "metrics.jsonl").read_text().splitlines()
     assert "runtime/wall_s" in json.loads(rows[-1])

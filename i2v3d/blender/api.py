@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from i2v3d.artifacts import require
 from i2v3d.blender.checks import check_scene
 from i2v3d.blender.crew import STALL_S, RenderReport, run_jobs, split_frames
-from i2v3d.blender.job import BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
+from i2v3d.blender.job import AdoptJob, BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
 from i2v3d.blender.machine import check_machine
 from i2v3d.config import ViewsConfig
 from i2v3d.errors import InputError, RenderError
@@ -28,6 +28,7 @@ from i2v3d.scene.spec import SceneSpec
 __all__ = [
     "MeshContents",
     "RenderReport",
+    "adopt_blend",
     "check_machine",
     "export_scene",
     "inspect_mesh",
@@ -73,6 +74,29 @@ def inspect_mesh(
                 shape_keys=tuple(contents["shape_keys"]),
                 bones=tuple(contents["bones"]),
             )
+
+
+def adopt_blend(
+    blend: Path,
+    out: Path,
+    *,
+    foreground: Sequence[str],
+    log_dir: Path | None = None,
+    stall_s: float = STALL_S,
+) -> Mapping[str, Any]:
+    """Makes an artist's .blend the scene of out/scene.json, as out/scene.blend; scripts in it never run.
+
+    foreground: names of its objects or collections; none: the roles that scenes of this project carry.
+    Returns "cameras" (K and w2c a frame), "objects" (name, role, pivot_m) and "faces". Raises InputError
+    for a file that is damaged, of a newer Blender, or not whole; ConfigError for a foreground that is not
+    there or not seen; MachineError or RenderError (with the log's path).
+    """
+    job = AdoptJob(blend=str(blend.resolve()), out=str(out.resolve()), foreground=tuple(foreground))
+    _run(job, what=f"opening {blend}", log_dir=log_dir, stall_s=stall_s)
+    contents = out / "contents.json"
+    found: Mapping[str, Any] = json.loads(contents.read_text())
+    contents.unlink()
+    return found
 
 
 def export_scene(

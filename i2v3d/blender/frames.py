@@ -16,7 +16,7 @@ from i2v3d.blender.passes import Float, Passes, read_passes, write_frame
 from i2v3d.blender.report import Reporter
 from i2v3d.blender.roles import assign_indices
 from i2v3d.blender.settings import configure, reset
-from i2v3d.errors import RenderError
+from i2v3d.errors import I2V3DError, RenderError
 from i2v3d.scene.spec import SceneSpec
 
 log = logging.getLogger(__name__)
@@ -31,23 +31,31 @@ def open_scene(scene_dir: Path, *, samples: int, device: str, threads: int) -> t
     """
     spec = SceneSpec.load(scene_dir / "scene.json")
     blend = scene_dir / BLEND
-    reset()
-    try:
-        bpy.ops.wm.open_mainfile(filepath=str(blend), load_ui=False, use_scripts=False)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise RenderError(f"Blender cannot open {blend} ({reason}); re-run the scene stage") from error
-    if bpy.data.version[:2] > bpy.app.version[:2]:
-        raise RenderError(
-            f"{blend} was saved by Blender {_dotted(bpy.data.version)}, newer than the "
-            f"{_dotted(bpy.app.version)} used here; save it with that version"
-        )
+    load_blend(blend, RenderError)
     scene = bpy.context.scene
     renderer = configure(scene, spec, samples=samples, device=device, threads=threads)
     assign_indices(scene)
     check_all_textures()
     log.info("Blender %s renders %s on the %s", bpy.app.version_string, blend.name, renderer)
     return spec, renderer
+
+
+def load_blend(blend: Path, failure: type[I2V3DError]) -> None:
+    """Opens a .blend; scripts inside it do not run. Raises `failure` if Blender cannot open it or a newer
+    version wrote it."""
+    reset()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(blend), load_ui=False, use_scripts=False)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise failure(
+            f"Blender {_dotted(bpy.app.version)} cannot open {blend} ({reason}); save it with that version again"
+        ) from error
+    if bpy.data.version[:2] > bpy.app.version[:2]:
+        raise failure(
+            f"{blend} was saved by Blender {_dotted(bpy.data.version)}, newer than the "
+            f"{_dotted(bpy.app.version)} used here; save it with that version"
+        )
 
 
 def render_still(scene: bpy.types.Scene, work: Path) -> Passes:

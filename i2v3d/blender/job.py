@@ -75,8 +75,17 @@ class ExportJob:
     path: str
 
 
-Job = ExportJob | BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
-_CLASSES = (ExportJob, BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
+@dataclass(frozen=True)
+class AdoptJob:
+    """Take an artist's .blend as the scene of out/scene.json. foreground: names of objects or collections."""
+
+    blend: str
+    out: str
+    foreground: tuple[str, ...]
+
+
+Job = AdoptJob | ExportJob | BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
+_CLASSES = (AdoptJob, ExportJob, BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
 _TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in _CLASSES}
 
 

@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from i2v3d.blender.job import BlendJob, ExportJob, FramesJob, InspectJob, Job, ViewsJob, load_job
+from i2v3d.blender.job import AdoptJob, BlendJob, ExportJob, FramesJob, InspectJob, Job, ViewsJob, load_job
 from i2v3d.blender.machine import library_of_import_error, missing_library_error
 from i2v3d.blender.report import Reporter, ReportHandler
 from i2v3d.errors import I2V3DError
@@ -60,6 +60,10 @@ def _run(job: Job, reporter: Reporter) -> None:
         from i2v3d.blender.viewset import render_views
 
         render_views(job, reporter)
+    elif isinstance(job, AdoptJob):
+        from i2v3d.blender.adopt import adopt_blend
+
+        adopt_blend(job)
     elif isinstance(job, ExportJob):
         from i2v3d.blender.export import export_glb
 

@@ -132,6 +132,7 @@ _ALL = (
         files=(
             "photo",
             "mask",
+            "blend",
             "foreground.mesh.file",
             "background.depth.file",
             "background.mesh.file",
@@ -147,6 +148,7 @@ _ALL = (
         help="scene -> coarse RGB, depth, masks, optical flow and cameras of every frame",
         entry="i2v3d.stages.render:render_passes",
         config_type="i2v3d.config:RenderConfig",
+        files=("folder",),
         sections={"": Source("render", config.RenderConfig)},
         needs=("scene",),
     ),

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from i2v3d.errors import RenderError
 from i2v3d.geometry import Array
 from i2v3d.images import read_mask, read_rgb
 from i2v3d.scene.image_plane import write_plane_scene
+from i2v3d.scene.render_folder import import_renders
 from i2v3d.scene.spec import SceneSpec
 from i2v3d.stages.context import StageContext
 
@@ -26,23 +28,18 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     """Renders rgb, depth, fg_mask, mask, flow and cameras.json of all frames; writes metrics.json.
 
     With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. Raises
-    RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing.
+    RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing. An artist's
+    renders are taken as they are and have no flow; InputError if they do not fit the shot.
     """
     scene_dir = inputs["scene"]
     spec = SceneSpec.load(scene_dir / "scene.json")
     frames = list(range(1, spec.frames + 1))
-    with ctx.bar(f"render {spec.name}", "frame") as bar:
-        report = api.render_frames(
-            _with_background(cfg, scene_dir, ctx.work),
-            out,
-            frames=frames,
-            samples=cfg.samples,
-            device=ctx.device,
-            on_frame=bar,
-            log_dir=ctx.work,
-        )
-    _check_frames(out, frames, spec.name)
-    metrics = report.metrics()
+    if cfg.folder is not None:
+        metrics = import_renders(Path(cfg.folder), spec, out)
+        _check_frames(out, frames, spec.name, flow=False)
+    else:
+        metrics = _render(cfg, scene_dir, spec, frames, out, ctx)
+        _check_frames(out, frames, spec.name, flow=True)
     if metrics["depth_range_m"] is None:
         raise RenderError(f"no frame of scene {spec.name!r} shows anything; check the camera and its path")
     if spec.foreground() and metrics["foreground_max"] == 0:
@@ -53,7 +50,24 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", out / "rgb" / frame_name(1))
-    log.info("rendered %d frames at %.2f s each", len(frames), metrics["seconds_per_frame"])
+    log.info("%d coarse frames by %s", len(frames), metrics["renderer"])
+
+
+def _render(
+    cfg: RenderConfig, scene_dir: Path, spec: SceneSpec, frames: list[int], out: Path, ctx: StageContext
+) -> dict[str, Any]:
+    """Renders the scene; returns the numbers of metrics.json."""
+    with ctx.bar(f"render {spec.name}", "frame") as bar:
+        report = api.render_frames(
+            _with_background(cfg, scene_dir, ctx.work),
+            out,
+            frames=frames,
+            samples=cfg.samples,
+            device=ctx.device,
+            on_frame=bar,
+            log_dir=ctx.work,
+        )
+    return report.metrics()
 
 
 def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:
@@ -66,10 +80,11 @@ def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:
     return plane
 
 
-def _check_frames(out: Path, frames: list[int], name: str) -> None:
+def _check_frames(out: Path, frames: list[int], name: str, flow: bool) -> None:
     """Raises RenderError or ArtifactError unless every pass has every frame."""
     require(out, "cameras.json")
-    expected = {"rgb": frames, "depth": frames, "fg_mask": frames, "mask": frames, "flow": frames[:-1]}
+    expected = {"rgb": frames, "depth": frames, "fg_mask": frames, "mask": frames}
+    expected |= {"flow": frames[:-1]} if flow else {}
     for folder, numbers in expected.items():
         suffix = "exr" if folder in ("depth", "flow") else "png"
         found = list_frames(out / folder, suffix) if numbers else []

@@ -10,7 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from i2v3d.config import PhotoSceneConfig, SceneConfig, ToySceneConfig
+from i2v3d.artifacts import frame_name
+from i2v3d.config import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
+from i2v3d.images import read_mask
+from i2v3d.progress import ignore_step
+from i2v3d.scene.from_blend import blend_spec, check_blend, framed_photo
 from i2v3d.scene.from_photo import build_photo, check_photo, mask_metrics, write_pictures
 from i2v3d.stages.context import StageContext
 
@@ -28,6 +32,8 @@ def check_scene(cfg: SceneConfig) -> None:
         _check_toy(cfg)
     if isinstance(cfg, PhotoSceneConfig):
         check_photo(cfg)
+    if isinstance(cfg, BlendSceneConfig):
+        check_blend(cfg)
 
 
 def _check_toy(cfg: ToySceneConfig) -> None:
@@ -48,6 +54,8 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
     check_scene(cfg)
     if isinstance(cfg, ToySceneConfig):
         metrics = _build_toy(cfg, out)
+    elif isinstance(cfg, BlendSceneConfig):
+        metrics = _build_blend(cfg, out, ctx.work)
     else:
         assert isinstance(cfg, PhotoSceneConfig), cfg.source
         read = partial(inspect_mesh, max_faces=cfg.max_faces, log_dir=ctx.work)
@@ -57,7 +65,26 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
     ctx.log_media("sheet", out / "sheet.png")
     log.info("scene %r: foreground covers %.1f %% of the frame", cfg.name, 100 * metrics["mask_coverage"])
 
-    save_blend(out, max_faces=cfg.max_faces, log_dir=ctx.work)
+    if not isinstance(cfg, BlendSceneConfig):
+        save_blend(out, max_faces=cfg.max_faces, log_dir=ctx.work)
+
+
+def _build_blend(cfg: BlendSceneConfig, out: Path, work: Path) -> dict[str, Any]:
+    """Everything of a scene made in Blender, scene.blend included; returns its metrics.
+
+    The mask is the foreground as the first frame shows it. Raises InputError or ConfigError as
+    `i2v3d.blender.api.adopt_blend`.
+    """
+    from i2v3d.blender import api
+
+    blend_spec(cfg, None).save(out / "scene.json")
+    contents = api.adopt_blend(Path(cfg.blend), out, foreground=cfg.foreground, log_dir=work)
+    blend_spec(cfg, contents).save(out / "scene.json")
+    first = work / "first"
+    api.render_frames(out, first, frames=[1], samples=1, device="cpu", on_frame=ignore_step, log_dir=work)
+    photo, mask = framed_photo(cfg), read_mask(first / "fg_mask" / frame_name(1))
+    write_pictures(out, photo, mask, photo, photo)
+    return {**mask_metrics("render", mask), "faces": contents["faces"], "objects": len(contents["objects"])}
 
 
 def _build_toy(cfg: ToySceneConfig, out: Path) -> dict[str, Any]:
