@@ -20,6 +20,7 @@ from typing import Any
 from i2v3d.artifacts import keyframe_numbers, segment_name
 from i2v3d.composition import Variant
 from i2v3d.config import ModelsConfig, PerceptionConfig, RuntimeConfig, TrackingConfig
+from i2v3d.confinement import check_confined
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.sections import build, plain
@@ -28,7 +29,7 @@ from i2v3d.stages.registry import STAGES, Stage
 log = logging.getLogger(__name__)
 
 PREVIEWED = ("scene", "render")  # the stages before any network of the models
-TOP_LEVEL = {"run", "seed"}
+TOP_LEVEL = {"run", "seed", "untrusted_scene"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def make_plan(
     planned = []
     for variant in variants:
         validate_sections(variant.config)
+        if variant.config["untrusted_scene"]:
+            check_confined(variant.config["scene"])
         segments = _segments(variant.config, needed=any(STAGES[name].per_segment for name in stages))
         keys: dict[str, str] = {}
         for stage in (stage for stage in needed_stages(variant.config) if stage.name in stages):

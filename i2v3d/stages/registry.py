@@ -73,13 +73,18 @@ class Stage:
     def named_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of every file or local folder whose contents the stage's results depend on.
 
-        Weights of a repository are identified by its id and revision in the configuration instead.
+        Textures and the like that a mesh refers to count as well. Weights of a repository are identified by
+        its id and revision in the configuration instead.
         """
+        for path, option in self.stated_files(cut):
+            yield path, option
+            if option.endswith(("mesh", "mesh.file")):
+                yield from ((str(file), option) for file in _companions(path, cut["max_faces"]))
+
+    def stated_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(path, option) of what the configuration itself names; nothing is read."""
         for option in self.files:
-            for path, where in _files(cut, option.split("."), ""):
-                yield path, where
-                if option.endswith("mesh"):
-                    yield from ((str(file), where) for file in _companions(path, cut["max_faces"]))
+            yield from _files(cut, option.split("."), "")
         for option in self.weights:
             for name, reference in (_get(cut, option) or {}).items():
                 if (
