@@ -56,6 +56,7 @@ class PerceptionConfig:
 
     sam2: WeightsRef
     depth: WeightsRef
+    inpaint: WeightsRef
 
 
 # ---------------------------------------------------------------- scene
@@ -75,13 +76,28 @@ class SegmentConfig:
 
 
 @section
+class InpaintModelConfig:
+    """SDXL inpainting. strength: how much of the first, plain filling is painted over, 1 for all of it."""
+
+    prompt: str
+    negative_prompt: str
+    steps: Count
+    guidance: Positive
+    strength: Annotated[float, Field(gt=0, le=1)]
+    seed: Index
+    dtype: Dtype
+    weights: WeightsRef
+
+
+@section
 class InpaintConfig:
     """How the hole behind the foreground is filled. radius: how far the filling looks around; dilate: by how
-    much the hole is grown; fractions of the frame's longer side."""
+    much the hole is grown; fractions of the frame's longer side. model: what paints with method sdxl."""
 
-    method: Literal["telea", "navier_stokes"]
+    method: Literal["telea", "navier_stokes", "sdxl"]
     radius: Fraction
     dilate: Fraction
+    model: InpaintModelConfig
 
 
 @section

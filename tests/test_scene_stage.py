@@ -203,6 +203,8 @@ def test_what_a_depth_background_lacks_is_refused_at_once(with_depth):
     with pytest.raises(WeightsError, match="hf download facebook/sam2"):
         check_scene(section(with_depth, mask=None, segment=sam2))
     check_scene(section(with_depth, segment=sam2))  # the mask is given
+    with pytest.raises(WeightsError, match=r"hf download diffusers/stable-diffusion-xl-1\.0-inpainting"):
+        check_scene(section(with_depth, inpaint=with_depth["inpaint"] | {"method": "sdxl"}))
 
 
 # ---------------------------------------------------------------- refused before work starts

@@ -19,7 +19,7 @@ from i2v3d.scene.camera_path import View, camera_path, check_camera, path_keys
 from i2v3d.scene.camera_track import CameraTrack
 from i2v3d.scene.foreground import centre_of, check_foreground, make_foreground
 from i2v3d.scene.inflate import base_depth
-from i2v3d.scene.inpaint import background_plate, padding_px
+from i2v3d.scene.inpaint import background_plate, padding_px, unknown
 from i2v3d.scene.objects import check_objects, lighting, scene_objects
 from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.photo import Framing, Photo, load_mask, load_photo, require_some_foreground
@@ -63,6 +63,10 @@ def check_photo(cfg: PhotoSceneConfig) -> None:
         )
     if cfg.mask is None and photo.alpha is None and cfg.segment.method == "sam2":
         _check_weights(cfg.segment.weights)
+    if cfg.inpaint.method == "sdxl":
+        from i2v3d.models.inpainter import check_inpainter  # torch, which other scenes need not wait for
+
+        check_inpainter(cfg.inpaint.model)
     check_foreground(cfg)
     check_backdrop(cfg)
     check_camera(cfg.camera, shot_of(cfg))
@@ -101,11 +105,7 @@ def build_photo(
         framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
     )
     pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
-    log.info("inpainting the background with %s", cfg.inpaint.method)
-    fill = cfg.inpaint
-    plate = background_plate(
-        framed.rgb, framed.mask, pad_x, pad_y, fill.method, fill.radius, fill.dilate, cfg.background.padding
-    )
+    plate = _plate(cfg, framed, pad_x, pad_y, device)
     (out / "meshes").mkdir()
     base = base_depth(view, framed.mask, cfg.foreground.distance_m, cfg.foreground.stance)
     column, row = centre_of(framed.mask)
@@ -121,6 +121,20 @@ def build_photo(
     write_pictures(out, framed.rgb, framed.mask, plate, inner)
     scene_spec(cfg, view, meshes, (pad_x, pad_y), out).save(out / "scene.json")
     return _metrics(framed, view, meshes)
+
+
+def _plate(cfg: PhotoSceneConfig, framed: Framed, pad_x: int, pad_y: int, device: str) -> Rgb:
+    """The photo without its foreground and with margins, (H + 2 pad_y, W + 2 pad_x, 3)."""
+    fill, padding = cfg.inpaint, cfg.background.padding
+    log.info("inpainting the background with %s", fill.method)
+    method = "telea" if fill.method == "sdxl" else fill.method
+    plate = background_plate(framed.rgb, framed.mask, pad_x, pad_y, method, fill.radius, fill.dilate, padding)
+    if fill.method != "sdxl":
+        return plate
+    from i2v3d.models.inpainter import paint_holes  # torch, which other scenes need not wait for
+
+    hole = unknown(framed.mask, pad_x, pad_y, fill.dilate, padding)
+    return paint_holes(fill.model, plate, hole, device)
 
 
 def _check_wall(cfg: PhotoSceneConfig, foreground: Part) -> None:

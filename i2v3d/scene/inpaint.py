@@ -42,8 +42,14 @@ def background_plate(
         inside = fill(rgb, hole, method, *reach)
         return cv2.copyMakeBorder(inside, *margins, _BORDERS[padding])
     wide = cv2.copyMakeBorder(rgb, *margins, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-    unknown = cv2.copyMakeBorder(hole.astype(np.uint8), *margins, cv2.BORDER_CONSTANT, value=1) > 0
-    return fill(wide, unknown, method, *reach)
+    return fill(wide, unknown(mask, pad_x, pad_y, dilate, padding), method, *reach)
+
+
+def unknown(mask: Mask, pad_x: int, pad_y: int, dilate: float, padding: Padding) -> Mask:
+    """What of a plate (H + 2 pad_y, W + 2 pad_x) was made up: the grown hole, and smooth margins."""
+    hole = grown(mask, dilate).astype(np.uint8)
+    margin = int(padding == "smooth")
+    return cv2.copyMakeBorder(hole, pad_y, pad_y, pad_x, pad_x, cv2.BORDER_CONSTANT, value=margin) > 0
 
 
 def grown(mask: Mask, dilate: float) -> Mask:

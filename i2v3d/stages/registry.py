@@ -145,7 +145,7 @@ _ALL = (
             "camera.track.file",
             "objects.*.mesh",
         ),
-        weights=("segment", "background.depth"),
+        weights=("segment", "inpaint.model", "background.depth"),
     ),
     Stage(
         "render",
