@@ -147,7 +147,7 @@ def fill_template(text: str, name: str, values: dict[tuple[str, ...], str]) -> s
             lines[number] = f"{indent}{key}: {waiting.pop(tuple(path))}{comment or ''}"
     if waiting:
         raise ConfigError(f"the template of scenes lacks {'.'.join(next(iter(waiting)))}; restore conf/scene")
-    head = f"# Scene {name}. Look at it before any diffusion: i2v3d preview scene={name}"
+    head = f"# Scene {name}. Look at it before any diffusion: i2v3d preview scene={name} run={name}"
     return "\n".join([head, *lines]) + "\n"
 
 
@@ -171,8 +171,8 @@ def _words(name: str, folder: Path, target: Path, found: Mask, given: bool) -> s
     return (
         f"wrote {target} (every control, explained) and {folder}/\n"
         f"  {how} {share:.0f} % of the photo{doubt}\n"
-        f"next: i2v3d preview scene={name}    (the coarse animation, within a minute)\n"
-        f"then: i2v3d scene={name} run={name}    (goes on from there)\n"
+        f"next: i2v3d preview scene={name} run={name}    (the coarse animation, within a minute)\n"
+        f"then: i2v3d scene={name} run={name}            (goes on from there)\n"
     )
 
 

@@ -68,7 +68,7 @@ def first_frame_words(metrics: dict[str, Any]) -> str:
     """How well the first frame shows the photo, in words, from the render's metrics."""
     whole, inside = metrics.get("photo_psnr_db"), metrics.get("photo_psnr_foreground_db")
     if whole is None or inside is None:
-        return "frame 1 is not compared with the photo"
+        return "frame 1 is not compared with the photo: it is another view, or equal"
     return f"frame 1 against the photo: {inside:.1f} dB in the foreground, {whole:.1f} dB over the frame"
 
 

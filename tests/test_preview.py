@@ -64,7 +64,7 @@ def test_the_render_says_how_well_it_shows_the_photo(previewed: Path) -> None:
     assert metrics["photo_psnr_foreground_db"] > 25 and metrics["photo_psnr_db"] > 25
     words = first_frame_words(metrics)
     assert f"{metrics['photo_psnr_foreground_db']:.1f} dB in the foreground" in words
-    assert first_frame_words({"photo_psnr_db": None}) == "frame 1 is not compared with the photo"
+    assert first_frame_words({"photo_psnr_db": None}).startswith("frame 1 is not compared with the photo")
 
 
 def test_a_folder_that_lacks_a_pass_is_named(previewed: Path, tmp_path: Path) -> None:

@@ -142,6 +142,20 @@ def test_a_wall_in_front_of_the_object_is_refused(config, tmp_path, no_blender):
     assert no_blender == []
 
 
+@pytest.mark.parametrize("moves", [[], ["zoom"]])
+def test_only_the_photos_own_view_is_compared_with_it(config, tmp_path, no_blender, moves):
+    from i2v3d.stages.render import _from_photo_view
+
+    moved = [
+        {"kind": kind, "amount": 1.5, "start_frame": 1, "end_frame": 5, "interpolation": "LINEAR"}
+        for kind in moves
+    ]
+    camera = config["camera"] | {"moves": moved}
+    start = 3 if moves else 1
+    out = run(section(config, camera=camera, keys=[], start_frame=start, frames=10), tmp_path)
+    assert _from_photo_view(SceneSpec.load(out / "scene.json")) == (not moves)
+
+
 # ---------------------------------------------------------------- a background from a depth map
 @pytest.fixture
 def with_depth(config, tmp_path) -> dict[str, Any]:

@@ -214,6 +214,7 @@ def scene_spec(
             "plate_padding_px": list(pad_px),
             "horizon_px": view.horizon_px,
             "wall_distance_m": cfg.background.wall_distance_m,
+            "photo_view": {"world_from_camera": view.c2w.tolist(), "focal_px": view.focal_px},
         },
     )
 

@@ -46,7 +46,7 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
         raise RenderError(
             f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
         )
-    metrics |= _against_photo(scene_dir, out / "rgb" / frame_name(1))
+    metrics |= _against_photo(scene_dir, spec, out / "rgb" / frame_name(1))
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", out / "rgb" / frame_name(1))
@@ -93,13 +93,13 @@ def _check_frames(out: Path, frames: list[int], name: str, flow: bool) -> None:
             raise RenderError(f"scene {name!r}: pass {folder} lacks frames {missing}; re-run the render")
 
 
-def _against_photo(scene_dir: Path, first: Path) -> dict[str, float | None]:
+def _against_photo(scene_dir: Path, spec: SceneSpec, first: Path) -> dict[str, float | None]:
     """PSNR in dB of the first frame against the scene's photo, over the frame and inside the foreground.
 
-    None without a photo of the frame's size, or where the two are equal.
+    None without a photo of the frame's size, from another view than the photo's, or where the two are equal.
     """
     values: dict[str, float | None] = {"photo_psnr_db": None, "photo_psnr_foreground_db": None}
-    if not (scene_dir / "photo.png").is_file():
+    if not (scene_dir / "photo.png").is_file() or not _from_photo_view(spec):
         return values
     expected, rendered = (read_rgb(p).astype(np.float64) for p in (scene_dir / "photo.png", first))
     if expected.shape != rendered.shape:
@@ -107,6 +107,16 @@ def _against_photo(scene_dir: Path, first: Path) -> dict[str, float | None]:
     squared = ((expected - rendered) ** 2).mean(axis=-1)
     inside = read_mask(scene_dir / "mask.png")
     return {"photo_psnr_db": _psnr_db(squared), "photo_psnr_foreground_db": _psnr_db(squared[inside])}
+
+
+def _from_photo_view(spec: SceneSpec) -> bool:
+    """Whether the first frame is seen as the photo was; scenes that do not say how start with the photo."""
+    view = spec.notes.get("photo_view")
+    if view is None:
+        return True
+    first = spec.camera[0]
+    pose = np.allclose(first.world_from_camera, view["world_from_camera"], atol=1e-6)
+    return pose and bool(np.isclose(first.focal_px, view["focal_px"]))
 
 
 def _psnr_db(squared_error: Array) -> float | None:
