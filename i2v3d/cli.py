@@ -23,6 +23,7 @@ TOOLS = {  # name -> module:function, what it does
     "export": ("i2v3d.interchange:export_scene", "a finished scene as .glb or .blend"),
     "mesh": ("i2v3d.interchange:list_mesh", "what a mesh file holds: actions, shape keys, size"),
     "figure": ("i2v3d.interchange:make_figure", "the project's own rigged figure as .glb or .fbx"),
+    "strips": ("i2v3d.strips:main", "one picture of a run's previews, a row of frames a variant"),
     "render-benchmark": ("i2v3d.render_benchmark:main", "time and memory of the coarse renders"),
 }
 # Read by libraries when they are imported: no bars of single weight files, and no network even by accident.

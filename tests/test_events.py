@@ -247,3 +247,57 @@ def test_the_lit_style_is_lambert_s_cosine_law_and_shadows(tmp_path: Path) -> No
     expected = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
     assert rgb[4, 60] == pytest.approx(expected, rel=0.02)
     assert (rgb[24, 23] == 0).all()  # the shadow falls to the left: nothing else lights it
+
+
+# ---------------------------------------------------------------- names and curves
+NAMES = """
+import os, sys, bpy
+from i2v3d.blender.importer import _named_actions
+rig = bpy.data.objects.new("Armature", bpy.data.armatures.new("a"))
+other = bpy.data.objects.new("Cube.001", bpy.data.meshes.new("m"))
+def action(name, owner):
+    made = bpy.data.actions.new(name)
+    made.slots.new("OBJECT", owner)
+    return made
+made = [action("Armature|mixamo.com|Layer0", "x"), action("Cube|mixamo.com|Layer0", "x"),
+        action("Armature|Armature|walk.001", "x"), action("wave", "Armature"), action("nobody|idle", "y")]
+found = _named_actions(made, [rig, other])
+print({name: sorted(b.target.name for b in bindings) for name, bindings in found.items()}, file=sys.stderr)
+os._exit(0)
+"""
+
+
+def test_animations_are_named_as_in_their_file_and_bound_to_what_they_move() -> None:
+    """As FBX files of Mixamo, FBX files of Blender, and glTF files come out of Blender's importers."""
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES], capture_output=True, text=True, timeout=60, check=True
+    )
+    expected = {"mixamo.com": ["Armature", "Cube.001"], "walk": ["Armature"], "wave": ["Armature"]}
+    assert str(expected | {"nobody|idle": []}) in done.stderr
+
+
+CURVES = """
+import json, os, sys, bpy
+from i2v3d.scene.easing import EASINGS
+worst = {}
+for mode, easing in EASINGS.items():
+    item = bpy.data.objects.new(mode, None)
+    for frame, x in ((1, 0.0), (101, 1.0)):
+        item.location.x = x
+        item.keyframe_insert("location", index=0, frame=frame)
+    curve = item.animation_data.action.fcurves[0]
+    for point in curve.keyframe_points:
+        point.interpolation = mode
+    curve.update()
+    worst[mode] = max(abs(curve.evaluate(1 + n) - easing(n / 100)) for n in range(101))
+print(json.dumps(worst), file=sys.stderr)
+os._exit(0)
+"""
+
+
+def test_camera_easings_are_blender_s_own_curves() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CURVES], capture_output=True, text=True, timeout=60, check=True
+    )
+    worst = json.loads(done.stderr.strip().splitlines()[-1])
+    assert len(worst) == 12 and max(worst.values()) < 1e-6, worst

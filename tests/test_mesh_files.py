@@ -76,6 +76,15 @@ def ply(vertices: str = "0 0 0\n1 0 0\n0 0 1\n", faces: str = "3 0 1 2\n", count
     return ("\n".join(lines) + vertices + faces).encode()
 
 
+def binary_ply(corners: int = 3, cut: int = 0) -> bytes:
+    """A little-endian PLY of one polygon, without its last `cut` bytes."""
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {corners}\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz")
+    header += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    face = struct.pack(f"<B{corners}i", corners, *range(corners))
+    return (header.encode() + np.eye(corners, 3, dtype="<f4").tobytes() + face)[: -cut or None]
+
+
 def with_materials(statement: bytes) -> Callable[[Path], bytes]:
     """An OBJ whose material library has one more statement."""
 
@@ -149,6 +158,8 @@ BROKEN = {
     "fbx texture": ("a.fbx", constant(triangle_fbx(picture=rb"C:\art\gone.png")), "gone.png' .* missing"),
     "ply cut in its header": ("a.ply", constant(ply()[:60]), "header does not end"),
     "ply truncated": ("a.ply", constant(ply(count=2)), "truncated or damaged"),
+    "ply truncated in its faces": ("a.ply", constant(binary_ply(cut=6)), "truncated or damaged"),
+    "ply truncated in its vertices": ("a.ply", constant(binary_ply(cut=30)), "truncated or damaged"),
     "ply without faces": ("a.ply", constant(ply(faces="", count=0)), "has no faces"),
     "ply not finite": ("a.ply", constant(ply("nan 0 0\n1 0 0\n0 0 1\n")), "not finite"),
     "ply index": ("a.ply", constant(ply(faces="3 0 1 5\n")), "refers to vertex 5 but has 3"),
@@ -186,6 +197,9 @@ def test_polygons_count_as_fans(tmp_path: Path) -> None:
     (tmp_path / "a.fbx").write_bytes(triangle_fbx((0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1), (0, 1, 2, -4)))
     (tmp_path / "a.ply").write_bytes(ply("0 0 0\n1 0 0\n1 0 1\n0 0 1\n", "4 0 1 2 3\n3 0 1 2\n", 2))
     assert [check_mesh(tmp_path / f"a.{kind}", CAP).faces for kind in ("obj", "fbx", "ply")] == [3, 2, 3]
+    for corners in (3, 4, 5):
+        (tmp_path / "b.ply").write_bytes(binary_ply(corners))
+        assert check_mesh(tmp_path / "b.ply", CAP).faces == corners - 2
 
 
 def textured_box() -> trimesh.Trimesh:

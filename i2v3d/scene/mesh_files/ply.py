@@ -49,8 +49,8 @@ def _header(path: Path) -> bytes:
 def _read(path: Path, corners: str) -> PlyData:
     """All elements; triangles are tried first, which a binary file gives in one read."""
     try:
-        return PlyData.read(path, mmap=False, known_list_len={"face": {corners: 3}})
-    except PlyElementParseError:
+        return PlyData.read(path, mmap=True, known_list_len={"face": {corners: 3}})
+    except (PlyElementParseError, ValueError):
         return PlyData.read(path, mmap=False)
 
 
