@@ -15,6 +15,8 @@ include: "rules/baselines.smk"
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
 include: "rules/mini.smk"
+include: "rules/mini_report.smk"
+include: "rules/benchmark.smk"
 
 
 rule all:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from i2v3d import __version__
 from i2v3d.errors import I2V3DError, MachineError
-from i2v3d.stages.registry import STAGES
+from i2v3d.stages.registry import JOBS
 
 log = logging.getLogger("i2v3d")
 RESULTS, NEW, PREVIEW = "results", "new", "preview"
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 done, 2 an error that the user can mend."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in ("-h", "--help"):
-        listing = "".join(f"  {s.name:<24} {s.help}\n" for s in STAGES.values())
+        listing = "".join(f"  {s.name:<24} {s.help}\n" for s in JOBS.values())
         tools = "".join(f"  {name:<24} {what}\n" for name, (_, what) in TOOLS.items())
         listing += f"  {RESULTS:<24} links of a finished variant\n\nTools (i2v3d TOOL --help):\n{tools}"
         sys.stdout.write(DESCRIPTION + listing)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return write_new_scene(words[1:])
         if words and words[0] == PREVIEW:
             return preview(words[1:])
-        if words and words[0] in STAGES:
+        if words and words[0] in JOBS:
             return run_stage(words[0], words[1:])
         if words and words[0] == RESULTS:
             return link_results(words[1:])
@@ -167,7 +167,7 @@ def preview(words: Sequence[str]) -> int:
 
 def run_stage(name: str, words: Sequence[str]) -> int:
     """Runs one planned node: what the rules call."""
-    stage = STAGES[name]
+    stage = JOBS[name]
     parser = argparse.ArgumentParser(prog=f"i2v3d {name}", description=f"{name}: {stage.help}")
     parser.add_argument("--node", type=Path, required=True, help="frozen node file that the plan wrote")
     parser.add_argument("--cache", type=Path, required=True, help="folder of all stages' finished folders")

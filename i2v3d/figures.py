@@ -112,9 +112,14 @@ class _figure:
         if kind is not None:
             return
         from matplotlib import rc_context
+        from matplotlib.ticker import MaxNLocator
 
         for panel in self._panels:
             panel.tick_params(labelsize=7)
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=self._legend != {}))
+            panel.ticklabel_format(axis="y" if self._legend else "x", style="sci", scilimits=(-2, 4))
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.get_offset_text().set_fontsize(6)
         if self._legend:
             handles, names = self._legend.values(), self._legend.keys()
             self._figure.legend(handles, names, loc="outside upper center", ncols=5, fontsize=7)

@@ -136,7 +136,7 @@ def write_plan(plan: Plan, cache: Path, settings: Path) -> None:
     `settings` gets what may differ between runs of equal nodes: the run's name, runtime and tracking.
     """
     for node in plan.nodes:
-        _write(node_path(cache, node.stage, node.key), asdict(node), keep=True)
+        write_node(node, cache)
     for variant in plan.variants:
         _write(variant_path(cache, variant), asdict(variant) | {"run": plan.run}, keep=True)
     how = {"run": plan.run, "runtime": plain(plan.runtime), "tracking": plain(plan.tracking)}
@@ -156,6 +156,17 @@ def node_path(cache: Path, stage: str, key: str) -> Path:
 def variant_path(cache: Path, variant: PlannedVariant) -> Path:
     """Where a variant's frozen file lies."""
     return cache / "plan" / "variants" / f"{variant.digest}.json"
+
+
+def plan_probe(stage: Stage, config: Mapping[str, Any], prints: Fingerprints) -> Node:
+    """The node of a job that reads no other stage. Raises ConfigError, InputError and WeightsError as `make_plan`."""
+    validate_sections(config)
+    return _node(stage, config, {}, 1, prints)
+
+
+def write_node(node: Node, cache: Path) -> None:
+    """Writes a node's frozen file once."""
+    _write(node_path(cache, node.stage, node.key), asdict(node), keep=True)
 
 
 def stage_dirs(cache: Path, stage: str, key: str, segments: int, segment: int | None) -> list[Path]:

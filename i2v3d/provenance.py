@@ -36,6 +36,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def code_versions() -> dict[str, Any]:
+    """Versions of all packages, and the commit of the project's own code."""
+    return {**versions(), **commit(Path(__file__).parents[1])}
+
+
 def commit(root: Path) -> dict[str, Any]:
     """{"commit", "changed"} of a Git checkout: its commit, and whether tracked files differ; None where unknown."""
     git = shutil.which("git")

@@ -13,7 +13,7 @@ import yaml
 from i2v3d import tracking
 from i2v3d.errors import ArtifactError
 from i2v3d.plan import stage_dirs
-from i2v3d.provenance import commit, machine, versions
+from i2v3d.provenance import code_versions, machine
 from i2v3d.runner import RECORD, Settings
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
@@ -46,7 +46,7 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
         run.tracking,
         group=run.run,
         name=variant["name"],
-        config=variant["config"],
+        config={**variant["config"], "code": record["versions"]},
         stages=records,
         results=out,
         directory=cache / "tracking",
@@ -77,7 +77,7 @@ def provenance(variant: dict[str, Any], records: list[dict[str, Any]]) -> dict[s
         "stages": [{k: record[k] for k in RECORDED} for record in records],
         "wall_s": round(sum(record["wall_s"] for record in records), 1),
         "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
-        "versions": {**versions(), **commit(Path(__file__).parents[1])},
+        "versions": code_versions(),
         "machine": machine(),
     }
 

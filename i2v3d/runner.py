@@ -15,10 +15,10 @@ from i2v3d.artifacts import publish, segment_name, work_dir
 from i2v3d.config import RuntimeConfig, TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.plan import Node
-from i2v3d.provenance import Meter, machine, versions
+from i2v3d.provenance import Meter, code_versions, machine
 from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.stages.registry import JOBS, Stage
 
 log = logging.getLogger(__name__)
 RECORD = "stage.json"
@@ -66,7 +66,7 @@ def run_job(job: Job) -> None:
 
     Raises what the stage raises, ArtifactError if a folder that it reads is missing.
     """
-    stage = STAGES[job.node.stage]
+    stage = JOBS[job.node.stage]
     _check_version(stage, job.node)
     meter = Meter()
     inputs = _inputs(job)
@@ -84,7 +84,7 @@ def run_job(job: Job) -> None:
                 group=job.settings.run,
                 job_type=stage.name,
                 name=_title(job),
-                config=job.node.config,
+                config={**job.node.config, "code": code_versions()},
                 directory=job.cache / "tracking",
             )
         )
@@ -132,9 +132,9 @@ def _inputs(job: Job) -> dict[str, Path]:
     node, found = job.node, {}
     for name, key in node.upstream.items():
         found[name] = job.cache / name / key
-        if STAGES[name].per_segment and job.segment is not None:
+        if JOBS[name].per_segment and job.segment is not None:
             found[name] /= segment_name(job.segment)
-    if job.segment and STAGES[node.stage].is_chained(node.config):
+    if job.segment and JOBS[node.stage].is_chained(node.config):
         found["previous"] = job.cache / node.stage / node.key / segment_name(job.segment - 1)
     for path in found.values():
         if not path.is_dir():
@@ -179,6 +179,6 @@ def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:
         "config": node.config,
         "files": node.files,
         "upstream": node.upstream,
-        "versions": versions(),
+        "versions": code_versions(),
         "machine": machine(),
     }

@@ -14,7 +14,6 @@ run of a variant can name the runs of its stages without asking a server.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import netrc
 import os
@@ -25,9 +24,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from i2v3d import lineage
 from i2v3d.artifacts import segment_name
 from i2v3d.config import TrackingConfig
-from i2v3d.errors import ArtifactError, ConfigError, InputError
+from i2v3d.errors import ConfigError, InputError
+from i2v3d.lineage import last_scalars
 from i2v3d.stages.context import Sink
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,9 @@ def variant_run(
     all its stages (stage, key, segment or None, and numbers such as wall_s). results: the variant's folder,
     with stages/<stage>/[segment_000/]metrics.jsonl, video.mp4 and keyframes/. directory: as in `stage_run`.
     Each stage's numbers and the last value of each of its scalars are logged as 'stage/scalar'; its run
-    and folder are linked in `config['stages']` and in the notes.
+    and folder are linked in `config['stages']` and in the notes. The scores of metrics.csv are logged frame by
+    frame, those of keyframes with their pictures as a table, and every stage's result as an artefact that says
+    what it was made from (by reference: the files stay where they are).
     Raises ArtifactError for an unreadable metrics file, and ConfigError as `stage_run` does.
     """
     scalars: dict[str, float] = {}
@@ -120,31 +123,19 @@ def variant_run(
         ),
     }
     recorder = _Recorder(_start(cfg, directory, wanted))
+    for row in lineage.frame_rows(results):
+        recorder("metrics", row)
     recorder("metrics", scalars)
+    columns, rows = lineage.keyframe_table(results)
+    if rows:
+        recorder("table", {"name": "keyframe_scores", "columns": columns, "rows": rows})
+    for artefact in lineage.stage_artifacts(stages, results):
+        recorder("artifact", artefact)
     for path in (*sorted(results.glob("*.mp4")), *sorted(results.glob("*.png"))):
         recorder("media", {"name": path.stem, "path": str(path)})
     for path in sorted((results / "keyframes").glob("*.png")):
         recorder("media", {"name": f"keyframes/{path.stem}", "path": str(path)})
     recorder.finish(exit_code=0)
-
-
-def last_scalars(metrics_file: Path) -> dict[str, float]:
-    """The last value of every scalar in a stage's JSON lines of metrics, 'step' left out; {} without a file.
-
-    Raises ArtifactError if a line is not a JSON object.
-    """
-    scalars: dict[str, float] = {}
-    if not metrics_file.exists():
-        return scalars
-    try:
-        for line in metrics_file.read_text().splitlines():
-            scalars.update(json.loads(line))
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(
-            f"{metrics_file} is not a file of JSON lines ({error}); delete its stage and re-run it"
-        ) from error
-    scalars.pop("step", None)
-    return scalars
 
 
 class _Recorder:
@@ -157,7 +148,10 @@ class _Recorder:
         if self._run is None or not row:
             return
         try:
-            self._run.log({row["name"]: _media(Path(row["path"]))} if kind == "media" else dict(row))
+            if kind == "artifact":
+                self._run.log_artifact(_artifact(row))
+            else:
+                self._run.log(_loggable(kind, row))
         except Exception as error:  # whatever goes wrong in the tracker must not stop the work it watches
             log.warning("W&B recording stopped: %s; the stages' own metrics go on", _brief(error))
             self.finish(exit_code=1)
@@ -224,7 +218,10 @@ def _init(mode: _Mode, wanted: Mapping[str, Any]) -> Any:
         x_disable_machine_info=True,
         x_save_requirements=False,
     )
-    with _no_error_reports():
+    # Copies of what tables show are kept beside the run, not in the user's home.
+    data = Path(wanted["dir"]).resolve() / "wandb" / "data"
+    with _environment(WANDB_ERROR_REPORTING="false"):
+        os.environ.setdefault("WANDB_DATA_DIR", str(data))
         run = wandb.init(
             mode=mode,
             reinit="create_new",
@@ -237,15 +234,17 @@ def _init(mode: _Mode, wanted: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _no_error_reports() -> Iterator[None]:
-    """Keeps the service process of W&B from reporting its crashes, a network access even when offline."""
-    name = "WANDB_ERROR_REPORTING"
-    before = os.environ.get(name)
-    os.environ[name] = before or "false"
+def _environment(**wanted: str) -> Iterator[None]:
+    """Sets variables that are not set yet, and unsets them at the end.
+
+    WANDB_ERROR_REPORTING keeps the service process of W&B from reporting its crashes, a network access even offline.
+    """
+    mine = {name: value for name, value in wanted.items() if not os.environ.get(name)}
+    os.environ.update(mine)
     try:
         yield
     finally:
-        if before is None:
+        for name in mine:
             del os.environ[name]
 
 
@@ -281,6 +280,28 @@ def _media(path: Path) -> Any:
     if suffix in _PICTURES:
         return wandb.Image(str(path))
     raise InputError(f"{path} is neither a picture {sorted(_PICTURES)} nor a video {sorted(_VIDEOS)}")
+
+
+def _loggable(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run logs for a row of scalars, a picture or video, or a table whose paths are pictures."""
+    if kind == "media":
+        return {row["name"]: _media(Path(row["path"]))}
+    if kind == "table":
+        import wandb
+
+        cells = [[_media(cell) if isinstance(cell, Path) else cell for cell in line] for line in row["rows"]]
+        return {row["name"]: wandb.Table(columns=row["columns"], data=cells)}
+    return dict(row)
+
+
+def _artifact(row: Mapping[str, Any]) -> Any:
+    """A stage's result as a W&B artefact that refers to its files."""
+    import wandb
+
+    made = wandb.Artifact(_identifier(row["name"]), type=row["type"], metadata=row["metadata"])
+    for name, path in row["files"].items():
+        made.add_reference(Path(path).as_uri(), name=name)
+    return made
 
 
 def _identifier(name: str) -> str:

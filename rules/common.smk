@@ -23,7 +23,7 @@ from i2v3d.plan import (
     write_plan,
 )
 from i2v3d.preflight import check_plan
-from i2v3d.stages.registry import STAGES
+from i2v3d.stages.registry import JOBS, STAGES
 
 CONF = Path(workflow.basedir) / "conf"
 CACHE = Path(config.get("cache", "results/.cache"))
@@ -32,7 +32,7 @@ DEPLOYED = "conda" in {
     str(method) for method in workflow.deployment_settings.deployment_method
 }
 PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
-OPTIONS = {"overrides", "sweep", "multirun", "cache"}
+OPTIONS = {"overrides", "sweep", "multirun", "cache", "benchmark", "mini_report"}
 
 
 wildcard_constraints:
@@ -42,10 +42,10 @@ wildcard_constraints:
     variant=r"[^/]+",
 
 
-def only_preview():
-    """Whether the preview is all that was asked for; this file is read before snakemake itself knows."""
+def only_asked(*targets):
+    """Whether nothing but these targets was asked for; this file is read before snakemake itself knows."""
     words = get_argument_parser().parse_known_args(sys.argv[1:])[0]
-    return set(words.targets) == {"preview"}
+    return bool(words.targets) and set(words.targets) <= set(targets)
 
 
 def hydra_words():
@@ -64,8 +64,6 @@ def refuse(message):
 
 def plan_run():
     """Composes, validates and writes the plan; a mistake of the user ends here, before any work."""
-    for word in set(config) - OPTIONS:
-        refuse(f"--config {word} is unknown; {nearest(word, OPTIONS)}")
     try:
         fingerprints = Fingerprints(CACHE / "plan" / "fingerprints.json")
         multirun = str(config.get("multirun", False)).lower() == "true"
@@ -81,17 +79,24 @@ def plan_run():
     return plan
 
 
+for word in set(config) - OPTIONS:
+    refuse(f"--config {word} is unknown; {nearest(word, OPTIONS)}")
+
 # Jobs parse this file again, on clusters in processes of their own: they read their node and SETTINGS only.
-PREVIEW = workflow.is_main_process and only_preview()
+PREVIEW = workflow.is_main_process and only_asked("preview")
 SETTINGS = settings_path(CACHE, config)
-PLAN = plan_run() if workflow.is_main_process else None
+COMPARING = only_asked("mini_report", "benchmark")  # plan shots of their own instead
+PLAN = plan_run() if workflow.is_main_process and not COMPARING else None
 VARIANTS = {variant.name: variant for variant in PLAN.variants} if PLAN else {}
 RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
+RESULTS += [f"results/{PLAN.run}/comparison.html"] if PLAN else []
 PREVIEWS = [f"results/{PLAN.run}/{name}/preview/sheet.png" for name in VARIANTS]
-MEMORY_MB = (
-    max((v.config["models"]["recipe"]["memory_mb"] for v in PLAN.variants), default=0)
-    if PLAN
-    else 0
+MEMORY_MB = max(
+    (
+        v.config["models"]["recipe"]["memory_mb"]
+        for v in (PLAN.variants if PLAN else [])
+    ),
+    default=5000,  # of the miniature family
 )
 
 
@@ -113,19 +118,19 @@ def upstream(stage):
 
 def stage_folder(stage):
     """Output path of a stage: one folder, or one a segment."""
-    parts = ["segment_{segment}"] if STAGES[stage].per_segment else []
+    parts = ["segment_{segment}"] if JOBS[stage].per_segment else []
     return str(Path(CACHE, stage, "{key}", *parts))
 
 
 def record(kind, stage):
     """Path of a job's log or benchmark."""
-    suffix = "-{segment}" if STAGES[stage].per_segment else ""
+    suffix = "-{segment}" if JOBS[stage].per_segment else ""
     return f"{CACHE}/{kind}/{stage}/{{key}}{suffix}.{'log' if kind == 'log' else 'tsv'}"
 
 
 def command(stage):
     """The one-line shell command of a stage's rule."""
-    segment = " --segment {wildcards.segment}" if STAGES[stage].per_segment else ""
+    segment = " --segment {wildcards.segment}" if JOBS[stage].per_segment else ""
     return (
         f"{PYTHON} -m i2v3d {stage} --node {{input.node}} --cache {CACHE} --out {{output}} "
         f"--settings {SETTINGS} --threads {{threads}} --log {{log}}{segment}"

@@ -92,11 +92,14 @@ rule variant:
 
 
 onsuccess:
-    tell_failures()
+    if PLAN:
+        tell_failures()
     for name in VARIANTS:
         for path in finished_files(Path("results", PLAN.run, name)):
             print(path)
 
 
 onerror:
-    tell_failures()
+    if PLAN:
+        tell_failures()
+    write_unfinished_reports()

@@ -10,7 +10,7 @@ import pytest
 from i2v3d import cli, runner
 from i2v3d.errors import ArtifactError, InputError
 from i2v3d.plan import Node
-from i2v3d.stages.registry import STAGES
+from i2v3d.stages.registry import JOBS
 
 
 @pytest.fixture(autouse=True)
@@ -26,25 +26,25 @@ def _restore_logging() -> Iterator[None]:
 def test_help_names_every_stage_and_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(stage.name in shown and stage.help in shown for stage in STAGES.values())
+    assert all(stage.name in shown and stage.help in shown for stage in JOBS.values())
     assert "snakemake --cores all --config overrides=" in shown
 
 
-@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.parametrize("stage", list(JOBS))
 def test_every_stage_explains_itself(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         cli.main([stage, "--help"])
     shown = capsys.readouterr().out
     assert left.value.code == 0
     assert all(option in shown for option in ("--node", "--cache", "--out", "--settings", "--log"))
-    assert ("--segment" in shown) == STAGES[stage].per_segment
+    assert ("--segment" in shown) == JOBS[stage].per_segment
 
 
 CONFIG = {"folder": None, "samples": 1, "background": "mesh", "plane_depth": 2.0, "max_faces": 1000}
 
 
 def _words(folder: Path, stage: str) -> list[str]:
-    node = Node(stage, "0" * 12, STAGES[stage].version, CONFIG, {}, {}, 2)
+    node = Node(stage, "0" * 12, JOBS[stage].version, CONFIG, {}, {}, 2)
     (folder / "node.json").write_text(json.dumps(node.__dict__))
     tracking = {"mode": "disabled", "project": "x", "entity": None}
     settings = {"run": "x", "runtime": {"device": "cpu", "max_batch": 0, "threads": 0}, "tracking": tracking}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -144,3 +145,11 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
         Lpips.load(tmp_path)
     with pytest.raises(WeightsError, match=r"preprocessor_config\.json"):
         Preprocessor(tmp_path)
+
+
+def test_broken_weights_are_an_error_and_not_left_out(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "config.json").write_text("{}")
+    broken = dataclasses.replace(estimators(weights), toy=reference(tmp_path / "toy"))
+    with pytest.raises(WeightsError, match="no estimator"):
+        load_judges(broken, toy=True, class_name="cup", device="cpu")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from i2v3d import tracking
+from i2v3d import lineage, tracking
 from i2v3d.config import TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import write_rgb, write_video
@@ -235,4 +235,61 @@ def test_two_processes_of_one_stage_share_a_run_id(tmp_path: Path) -> None:
 def test_metrics_that_are_not_json_lines_are_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("loss 1.0\n")
     with pytest.raises(ArtifactError, match=r"metrics\.jsonl is not a file of JSON lines"):
-        tracking.last_scalars(tmp_path / "metrics.jsonl")
+        lineage.last_scalars(tmp_path / "metrics.jsonl")
+
+
+def evaluated_results(folder: Path) -> list[dict[str, Any]]:
+    """A variant's folder with two stages, scores and pictures; returns the stages' records."""
+    stages = folder / "stages"
+    for name in ("scene/truth/photo", "render/rgb", "assemble/frames"):
+        (stages / name).mkdir(parents=True)
+        for number in (1, 2, 3):
+            write_rgb(stages / name / f"{number:04d}.png", np.full((16, 16, 3), 20 * number, np.uint8))
+    (stages / "scene" / "scene.json").write_text("{}")
+    (stages / "assemble" / "video.mp4").write_bytes(b"video")
+    lines = ["clip,frame,keyframe,psnr,flicker"]
+    lines += [f"video,{n},{n % 2},{20 + n},{'' if n == 1 else n / 10}" for n in (1, 2, 3)]
+    (folder / "metrics.csv").write_text("\n".join([*lines, "coarse,1,1,10,"]) + "\n")
+    return [
+        {"stage": "scene", "key": "aaaa", "segment": None, "upstream": {}, "wall_s": 1.0},
+        {"stage": "assemble", "key": "bbbb", "segment": None, "upstream": {"scene": "aaaa"}, "wall_s": 2.0},
+    ]
+
+
+def test_variant_run_has_frames_pictures_and_lineage(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    records = evaluated_results(results)
+    tracking.variant_run(
+        OFFLINE,
+        group="demo",
+        name="base",
+        config={"code": {"commit": "c0ffee"}},
+        stages=records,
+        results=results,
+        directory=tmp_path / "cache",
+    )
+    found = records_of(tmp_path / "cache")
+    rows = history(found)
+    frames = [row for row in rows if "frame/psnr" in row]
+    assert [(row["step"], row["frame/psnr"]) for row in frames] == [(1, 21), (2, 22), (3, 23)]
+    assert [row.get("frame/flicker") for row in frames] == [None, 0.2, 0.3]
+    table = next(row for row in rows if row.get("keyframe_scores._type") == "table-file")
+    assert (table["keyframe_scores.nrows"], table["keyframe_scores.ncols"]) == (2, 6)
+    assert run_config(found)["code"] == {"commit": "c0ffee"}
+    artefacts = {
+        record.request.log_artifact.artifact.name: record.request.log_artifact.artifact
+        for record in found
+        if record.WhichOneof("record_type") == "request"
+    } | {r.artifact.name: r.artifact for r in found if r.WhichOneof("record_type") == "artifact"}
+    assert {"scene-aaaa", "assemble-bbbb"} <= set(artefacts)
+    assert json.loads(artefacts["assemble-bbbb"].metadata)["made_from"] == ["scene-aaaa"]
+    assert [entry.path for entry in artefacts["assemble-bbbb"].manifest.contents] == ["video.mp4"]
+    assert not list((tmp_path / "cache").rglob("scene.json")), "artefacts refer to their files"
+
+
+def test_a_table_of_keyframes_shows_what_is_known(tmp_path: Path) -> None:
+    evaluated_results(tmp_path)
+    columns, rows = lineage.keyframe_table(tmp_path)
+    assert columns == ["frame", "coarse", "generated", "truth", "psnr", "flicker"]
+    assert [row[0] for row in rows] == [1, 3] and rows[0][-2:] == [21.0, None]
+    assert lineage.keyframe_table(tmp_path / "none") == (["frame"], [])

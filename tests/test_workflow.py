@@ -31,6 +31,7 @@ ALL_STAGES = {
     "assemble": 1,
     "evaluate": 1,
     "variant": 1,
+    "comparison": 1,
 }
 
 
@@ -60,7 +61,7 @@ def test_a_run_ends_with_everything_a_user_gets(finished: Path) -> None:
     assert read_rgb(results / "contact_sheet.png").std() > 1
     record = json.loads((results / "provenance.json").read_text())
     assert {"versions", "weights", "files_sha256", "seed", "keys", "stages"} <= set(record)
-    assert len(record["stages"]) == sum(ALL_STAGES.values()) - 1
+    assert len(record["stages"]) == sum(ALL_STAGES.values()) - 2
     assert all(stage["wall_s"] > 0 and stage["peak_memory_mb"] > 0 for stage in record["stages"])
     assert "guidance" in (results / "config.yaml").read_text()
     metrics = json.loads((results / "metrics.json").read_text())
@@ -78,12 +79,15 @@ def test_nothing_runs_twice(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "stages"),
     [
-        ("interpolate.guidance=2.5", {"interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1}),
-        ("assemble.crf=30", {"assemble": 1, "evaluate": 1, "variant": 1}),
-        ("evaluate.far_m=20", {"evaluate": 1, "variant": 1}),
+        (
+            "interpolate.guidance=2.5",
+            {"interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1},
+        ),
+        ("assemble.crf=30", {"assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1}),
+        ("evaluate.far_m=20", {"evaluate": 1, "variant": 1, "comparison": 1}),
         (
             "keyframes.guidance=5",
-            {"keyframes": 1, "interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1},
+            {"keyframes": 1, "interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1},
         ),
         (
             "lora.learning_rate=2e-4",
@@ -95,10 +99,11 @@ def test_nothing_runs_twice(finished: Path) -> None:
                 "assemble": 1,
                 "evaluate": 1,
                 "variant": 1,
+                "comparison": 1,
             },
         ),
-        ("runtime.max_batch=1", {"variant": 1}),
-        ("tracking.project=other", {"variant": 1}),
+        ("runtime.max_batch=1", {"variant": 1, "comparison": 1}),
+        ("tracking.project=other", {"variant": 1, "comparison": 1}),
     ],
 )
 def test_a_changed_value_re_runs_what_depends_on_it_only(
@@ -118,6 +123,7 @@ def test_a_sweep_shares_what_its_variants_have_in_common(finished: Path) -> None
         "assemble": 2,
         "evaluate": 2,
         "variant": 2,
+        "comparison": 1,
     }
 
 

@@ -1,7 +1,7 @@
 """The networks that judge pictures for the evaluation: those that are there, and why the others are not.
 
 Toy scenes are judged by the toy world's own estimator, all others by published networks through transformers.
-Nothing here raises for missing weights: what they would have scored is left out, and said so.
+Missing weights are no error: what they would have scored is left out, and said so.
 """
 
 from __future__ import annotations
@@ -50,18 +50,25 @@ class Judges:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def add(self, scores: tuple[str, ...], ref: WeightsRef, load: Callable[[], None]) -> None:
-        """Loads one network and names it for its scores, or notes why it cannot be had."""
+        """Loads one network and names it for its scores, or notes that it is missing.
+
+        Raises WeightsError for weights that are there but broken or of another architecture.
+        """
         try:
-            load()
+            resolve(ref)
         except WeightsError as error:
             log.info("without %s: %s", ", ".join(scores), error)
             self.skipped |= dict.fromkeys(scores, str(error))
-        else:
-            self.names |= dict.fromkeys(scores, ref.source)
+            return
+        load()
+        self.names |= dict.fromkeys(scores, ref.source)
 
 
 def load_judges(cfg: EstimatorsConfig, *, toy: bool, class_name: str, device: str) -> Judges:
-    """Everything that the local weights allow for a scene. class_name: what its object is called."""
+    """Everything that the local weights allow for a scene. class_name: what its object is called.
+
+    Raises WeightsError for weights that are there but cannot be used.
+    """
     judges = Judges()
     if toy:
         judges.add(

@@ -79,7 +79,7 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
     )
     scores = _score_all(cfg.evaluate, known, inputs, judges, ctx)
     write_rows(out / "metrics.csv", scores, known)
-    report = _report(scores, known, judges)
+    report = {"fps": spec.fps, **_report(scores, known, judges)}
     (out / "metrics.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     vectors = {f"{who}/{name}": v for who, s in scores.items() for name, v in s.embeddings.items()}
     save_file(vectors, out / "embeddings.safetensors")

@@ -281,7 +281,7 @@ _ALL = (
     ),
     Stage(
         "evaluate",
-        version=1,
+        version=2,
         help="the finished frames -> their scores, against the render's control and the truth where it is known",
         entry="i2v3d.stages.evaluate:evaluate_video",
         config_type="i2v3d.stages.evaluate:EvaluateStage",
@@ -296,3 +296,38 @@ _ALL = (
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
+
+# Jobs beside the graph of a variant, for `snakemake mini_report`: what the networks reach alone.
+_PROBES = (
+    Stage(
+        "probe_image",
+        version=1,
+        help="a held-out toy clip -> what the image networks reach on it without the rest of the method",
+        entry="i2v3d.mini.probe_image:probe_image",
+        config_type="i2v3d.mini.probe_image:ImageProbe",
+        sections={
+            "scene": Source("scene", config.ToySceneConfig),
+            "models": _IMAGE,
+            "keyframes": Source("keyframes", config.KeyframesConfig, without=("inversion",)),
+            "estimators": Source("evaluate.estimators", config.EstimatorsConfig),
+        },
+        weights=("models", "estimators"),
+    ),
+    Stage(
+        "probe_video",
+        version=1,
+        help="a held-out toy clip -> its middle frames from its true end frames, by the video networks",
+        entry="i2v3d.mini.probe_video:probe_video",
+        config_type="i2v3d.mini.probe_video:VideoProbe",
+        sections={
+            "scene": Source("scene", config.ToySceneConfig),
+            "models": _VIDEO,
+            "interpolate": Source("interpolate", config.InterpolateConfig, without=("inversion",)),
+            "inversion": Source("interpolate.inversion", config.InterpolationInversionConfig),
+        },
+        weights=("models",),
+    ),
+)
+
+PROBES: dict[str, Stage] = {stage.name: stage for stage in _PROBES}
+JOBS: dict[str, Stage] = STAGES | PROBES

@@ -1,0 +1,42 @@
+"""Composed configurations, kept on disk: hundreds of shots differ in a few words, and Hydra takes its time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from i2v3d import toyworld
+from i2v3d.composition import Variant, compose_variants
+
+
+class Compositions:
+    """Composes `conf` with Hydra words; what was composed before is read from `memo` (a folder).
+
+    An entry counts as long as no file of conf/ and no module that captions toy scenes has changed.
+    """
+
+    def __init__(self, conf: Path, memo: Path) -> None:
+        self._conf, self._memo = conf, memo
+        files = [*conf.rglob("*.yaml"), *Path(toyworld.__path__[0]).glob("*.py")]
+        digest = hashlib.sha256()
+        for file in sorted(files):
+            digest.update(f"{file.name}\n".encode() + file.read_bytes())
+        self._state = digest.hexdigest()
+
+    def variant(self, name: str, words: Sequence[str]) -> Variant:
+        """The configuration of these words. Raises ConfigError as `compose_variants`."""
+        asked = json.dumps([self._state, list(words)])
+        path = self._memo / f"{hashlib.sha256(asked.encode()).hexdigest()[:24]}.json"
+        try:
+            return Variant(name, tuple(words), json.loads(path.read_text()))
+        except (OSError, ValueError):
+            pass  # not composed before, or half-written by a killed process: composed anew
+        (composed,) = compose_variants(self._conf, words)
+        self._memo.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(composed.config))
+        temporary.replace(path)
+        return Variant(name, composed.overrides, composed.config)

@@ -1,0 +1,69 @@
+"""What `snakemake benchmark` runs: every variant of a sweep on held-out clips."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2v3d.benchmark.planning import Planned, plan_trials, sweep_methods, write_once
+from i2v3d.benchmark.settings import BenchmarkSettings
+from i2v3d.errors import ConfigError, nearest
+from i2v3d.plan import write_plan
+from i2v3d.sections import plain
+
+RUN = "benchmark"
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """The planned trials."""
+
+    planned: Planned
+
+    def write(self, cache: Path, settings: Path) -> Path:
+        """Writes all frozen nodes and what the report needs to find their results; returns the latter's path."""
+        write_plan(self.planned.plan, cache, settings)
+        return write_once(cache / "plan" / RUN, self.planned.plain())
+
+    def folders(self, cache: Path) -> list[Path]:
+        """The finished folders that the report reads."""
+        found = [cache / s / t.keys[s] for t in self.planned.trials for s in ("evaluate", "assemble")]
+        return list(dict.fromkeys(found))
+
+    def told(self) -> str:
+        """How much the variants share."""
+        plan = self.planned.plan
+        return (
+            f"{len(self.planned.methods)} variants on {len(self.planned.clips)} clips: {plan.jobs()} stage jobs, "
+            f"{plan.jobs_unshared()} if nothing were shared"
+        )
+
+
+def plan_benchmark(
+    conf: Path, cache: Path, settings: BenchmarkSettings, sweep: str | None, words: Sequence[str]
+) -> BenchmarkPlan:
+    """Composes, validates and checks everything.
+
+    sweep: file of conf/sweep instead of the settings' own. words: the user's own Hydra words, after those of the
+    settings. Raises ConfigError if the reference is no variant of the sweep, and what `plan_trials` raises.
+    """
+    settings = dataclasses.replace(settings, sweep=sweep or settings.sweep)
+    methods = sweep_methods(conf, settings.sweep)
+    if settings.reference not in methods:
+        raise ConfigError(
+            f"benchmark.reference is {settings.reference}, no variant of sweep {settings.sweep}; "
+            f"{nearest(settings.reference, methods)}"
+        )
+    planned = plan_trials(
+        conf,
+        cache,
+        run=RUN,
+        scenes=settings.scenes,
+        first=settings.first,
+        methods=methods,
+        words=[*settings.overrides, *words],
+        settings=plain(settings),
+    )
+    return BenchmarkPlan(planned)

@@ -1,0 +1,140 @@
+"""From settings to trials: every method on every clip, as planned variants that share what they have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from i2v3d.benchmark.compositions import Compositions
+from i2v3d.composition import read_sweep
+from i2v3d.errors import ArtifactError, ConfigError, nearest
+from i2v3d.fingerprint import Fingerprints
+from i2v3d.plan import Plan, PlannedVariant, make_plan
+from i2v3d.preflight import check_plan
+from i2v3d.toyworld.held_out import balanced_clips
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A held-out clip: its number, what moves in it, what it shows."""
+
+    index: int
+    motion: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method on one clip. keys: stage -> key; segments: how many the shot has; overrides: Hydra words."""
+
+    clip: int
+    method: str
+    keys: dict[str, str]
+    segments: int
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A comparison: its settings (plain data), clips and trials, the methods in order, and the planned stages."""
+
+    settings: dict[str, Any]
+    clips: tuple[Clip, ...]
+    methods: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    plan: Plan
+
+    def plain(self) -> dict[str, Any]:
+        """What a summary needs, as plain data."""
+        return {
+            "settings": self.settings,
+            "clips": [asdict(clip) for clip in self.clips],
+            "methods": list(self.methods),
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+
+def write_once(folder: Path, data: dict[str, Any]) -> Path:
+    """Writes plain data as JSON, named by its contents, by rename; returns the path."""
+    text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text)
+        temporary.replace(path)
+    return path
+
+
+def read_plan_file(path: Path) -> dict[str, Any]:
+    """What `write_once` wrote. Raises ArtifactError if it cannot be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is no plan of a comparison ({error}); run snakemake again") from error
+
+
+def clips_of(data: dict[str, Any]) -> list[Clip]:
+    """The clips of a plan file."""
+    return [Clip(**clip) for clip in data["clips"]]
+
+
+def trials_of(data: dict[str, Any]) -> list[Trial]:
+    """The trials of a plan file."""
+    return [Trial(**{**trial, "overrides": tuple(trial["overrides"])}) for trial in data["trials"]]
+
+
+def sweep_methods(conf: Path, sweep: str, wanted: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Variants of conf/sweep/<sweep>.yaml with their overrides: all, or those that are wanted.
+
+    Raises ConfigError for a sweep or a variant that does not exist.
+    """
+    named = read_sweep(conf, sweep)
+    for name in wanted:
+        if name not in named:
+            raise ConfigError(f"variant {name} is not in sweep {sweep}; {nearest(name, named)}")
+    return {name: named[name] for name in wanted} if wanted else named
+
+
+def plan_trials(
+    conf: Path,
+    cache: Path,
+    *,
+    run: str,
+    scenes: int,
+    first: int,
+    methods: dict[str, list[str]],
+    words: Sequence[str],
+    settings: dict[str, Any],
+) -> Planned:
+    """Composes and validates every method on every clip, and checks the machine and the inputs.
+
+    run: group name in the tracker. words: Hydra words of all trials, before each method's own. Raises
+    ConfigError, InputError, WeightsError or MachineError as planning a run does.
+    """
+    compositions = Compositions(conf, cache / "plan" / "compositions")
+    common = ["scene=toy", f"run={run}", *words]
+    world = compositions.variant("world", common).config["scene"]
+    found = balanced_clips(world["seed"], world["variants"], first, scenes)
+    variants, of = [], []
+    clips = []
+    for index, motion in found.items():
+        for method, own in methods.items():
+            variants.append(compositions.variant(method, [*common, *own, f"scene.index={index}"]))
+            of.append(index)
+        clips.append(Clip(index, motion, variants[-1].config["scene"]["caption"]))
+    fingerprints = Fingerprints(cache / "plan" / "fingerprints.json")
+    plan = make_plan(variants, fingerprints)
+    check_plan(plan, cache)
+    fingerprints.save()
+    trials = tuple(_trial(index, variant) for index, variant in zip(of, plan.variants, strict=True))
+    return Planned(settings, tuple(clips), tuple(methods), trials, plan)
+
+
+def _trial(index: int, variant: PlannedVariant) -> Trial:
+    return Trial(index, variant.name, dict(variant.keys), variant.segments, variant.overrides)

@@ -1,0 +1,106 @@
+"""`snakemake mini_report`: what the miniature family reaches on held-out clips, with pictures."""
+
+import functools
+
+from i2v3d.benchmark.settings import MiniReportSettings, load_settings
+from i2v3d.mini.report_plan import plan_mini_report
+
+
+def report_folder(kind, default):
+    """results/<kind>, or results/<kind>_<name> for settings of another name than the default."""
+    name = config.get(kind, default)
+    return f"results/{kind}" if name == default else f"results/{kind}_{name}"
+
+
+MINI_REPORT = report_folder("mini_report", "default")
+
+
+@functools.cache
+def mini_report_plan():
+    """Plans when the target is asked for, in the main process only."""
+    try:
+        name = config.get("mini_report", "default")
+        settings = load_settings(CONF, "mini_report", name, MiniReportSettings)
+        return plan_mini_report(CONF, CACHE, settings, hydra_words())
+    except I2V3DError as error:
+        refuse(error)
+
+
+rule mini_report:
+    input:
+        f"{MINI_REPORT}/report.html",
+
+
+localrules:
+    mini_report_pages,
+
+
+rule mini_report_pages:
+    input:
+        plan=lambda wildcards: str(mini_report_plan().write(CACHE, SETTINGS)),
+        folders=lambda wildcards: [
+            str(folder) for folder in mini_report_plan().folders(CACHE)
+        ],
+    output:
+        report(
+            f"{MINI_REPORT}/report.html",
+            caption="report/mini_report.rst",
+            category="miniature family",
+            labels={"what": "numbers, pictures and videos"},
+        ),
+        metrics=f"{MINI_REPORT}/metrics.json",
+        scenes=f"{MINI_REPORT}/scenes.csv",
+        text=f"{MINI_REPORT}/report.md",
+        pictures=directory(f"{MINI_REPORT}/pictures"),
+        videos=directory(f"{MINI_REPORT}/videos"),
+    log:
+        f"{CACHE}/log/mini_report.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=0,
+    params:
+        folder=MINI_REPORT,
+    shell:
+        f"{PYTHON} -m i2v3d.benchmark mini_report --plan {{input.plan}} --cache {CACHE} --out {{params.folder}} --log {{log}}"
+
+
+rule probe_image:
+    input:
+        node=node_file("probe_image"),
+    output:
+        directory(stage_folder("probe_image")),
+    log:
+        record("log", "probe_image"),
+    benchmark:
+        record("benchmark", "probe_image")
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=5000,
+        runtime=30,
+    shell:
+        command("probe_image")
+
+
+rule probe_video:
+    input:
+        node=node_file("probe_video"),
+    output:
+        directory(stage_folder("probe_video")),
+    log:
+        record("log", "probe_video"),
+    benchmark:
+        record("benchmark", "probe_video")
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=5000,
+        runtime=60,
+    shell:
+        command("probe_video")
