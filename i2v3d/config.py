@@ -30,6 +30,7 @@ Strength = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=16, le=8192)]
 Dtype = Literal["float32", "float16", "bfloat16"]
 DepthRange = Literal["shot", "frame"]
+FirstKeyframe = Literal["generated", "photo"]
 FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
 
 
@@ -336,6 +337,7 @@ class RecipeConfig:
     lora_batch: Count
     lora_learning_rate: Positive
     keyframe_steps: Count
+    first_keyframe: FirstKeyframe
     keyframe_guidance: Positive
     negative_prompt: str
     interpolate_steps: Count
@@ -396,7 +398,8 @@ class KeyframeInversionConfig:
 
 @section
 class KeyframesConfig:
-    """3D-guided keyframe generation. tau_*: fractions of the steps; compat_*: reproduce the released code."""
+    """3D-guided keyframe generation. first: whether the first keyframe is generated or the photo itself, which the
+    others then attend to. tau_*: fractions of the steps; compat_*: reproduce the released code."""
 
     steps: Count
     guidance: Positive
@@ -404,6 +407,7 @@ class KeyframesConfig:
     negative_prompt: str
     control_scale: NonNegative
     depth_range: DepthRange
+    first: FirstKeyframe
     injection: bool
     extended_attention: bool
     tau_foreground: Fraction

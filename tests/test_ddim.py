@@ -7,7 +7,7 @@ import torch
 
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
-from i2v3d.diffusion.keyframes import sample_keyframes, start_latents
+from i2v3d.diffusion.keyframes import KnownFrame, sample_keyframes, start_latents
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ConfigError, WeightsError
 from i2v3d.models.mini import DDIM_SCHEDULER
@@ -158,3 +158,25 @@ def test_the_keyframe_loop_feeds_each_level_its_own_source_and_averages_windows(
     shared = torch.tensor([0.0, 1.5, 3.0]).reshape(3, 1, 1, 1)  # frame 1 lies in two windows
     assert torch.allclose(trajectory[0], sampler.move(start, shared, 3, 2), atol=1e-6)
     assert len(trajectory) == 3
+
+
+def test_a_known_keyframe_keeps_its_picture_at_every_level_and_leaves_the_others_alone() -> None:
+    sampler, windows = ddim(3), Windows.over(3, 2, 1)
+    clean, noise = torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), -1.0)
+    known, seen = KnownFrame(1, clean, noise), []
+
+    def predict(
+        x: torch.Tensor, latents: torch.Tensor, timestep: int, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(x[[1, 2]].flatten().tolist())  # the rows of frame 1, one a window
+        return torch.zeros_like(x), 0.5 * x
+
+    start = torch.arange(3.0).reshape(3, 1, 1, 1)
+    levels = [torch.zeros(3, 1, 1, 1)] * 3
+    found = sample_keyframes(sampler, start, levels, predict, windows, 1.0, known=known)
+    for level, rows in zip((3, 2, 1), seen, strict=True):
+        expected = sampler.alpha_bar[level] ** 0.5 * 2 - (1 - sampler.alpha_bar[level]) ** 0.5
+        assert rows == pytest.approx([expected, expected])
+    assert torch.equal(found[-1][1], clean)
+    without = sample_keyframes(sampler, start, levels, predict, windows, 1.0)
+    assert torch.equal(found[-1][[0, 2]], without[-1][[0, 2]])

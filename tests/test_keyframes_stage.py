@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from i2v3d.artifacts import frame_name
 from i2v3d.config import ImageModelConfig, KeyframeInversionConfig, KeyframesConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError, ShapeError
-from i2v3d.images import read_rgb
+from i2v3d.images import read_rgb, write_rgb
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.keyframe_inversion import KeyframeInversionStage, invert_keyframes
 from i2v3d.stages.keyframes import KeyframesStage, generate_keyframes
@@ -31,6 +31,7 @@ SAMPLING = KeyframesConfig(
     negative_prompt="blurry",
     control_scale=1.0,
     depth_range="shot",
+    first="generated",
     injection=True,
     extended_attention=True,
     tau_foreground=1.0,
@@ -156,6 +157,39 @@ def test_every_option_has_an_effect(
     world: World, base: np.ndarray, tmp_path: Path, change: dict[str, object]
 ) -> None:
     assert not np.array_equal(world.generate(tmp_path / "out", **change), base)
+
+
+def with_photo(world: World, folder: Path, photo: np.ndarray) -> World:
+    """The world with a scene that has this photo."""
+    folder.mkdir()
+    write_rgb(folder / "photo.png", photo)
+    return World(world.models, {**world.inputs, "scene": folder})
+
+
+def test_the_photo_as_first_keyframe_is_shown_as_it_is_and_seen_by_its_window(
+    world: World, base: np.ndarray, tmp_path: Path
+) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    shown = with_photo(world, tmp_path / "scene", photo).generate(tmp_path / "out", first="photo")
+    assert np.array_equal(shown[0], photo)
+    assert not np.array_equal(shown[1:3], base[1:3])  # of the same window
+    assert (shown[1:3].astype(int) - base[1:3]).any(axis=-1).mean() > 0.01
+
+
+def test_without_extended_attention_the_photo_changes_no_other_keyframe(world: World, tmp_path: Path) -> None:
+    plain = world.generate(tmp_path / "plain", extended_attention=False)
+    photo = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    scene = with_photo(world, tmp_path / "scene", photo)
+    shown = scene.generate(tmp_path / "shown", extended_attention=False, first="photo")
+    assert np.array_equal(shown[1:], plain[1:])
+
+
+def test_a_photo_of_another_size_is_no_keyframe(world: World, tmp_path: Path) -> None:
+    scene = with_photo(world, tmp_path / "scene", np.zeros((HEIGHT, WIDTH + 16, 3), np.uint8))
+    with pytest.raises(
+        ArtifactError, match=r"is 64x32 but the render is 48x32; set keyframes\.first=generated"
+    ):
+        scene.generate(tmp_path / "out", first="photo")
 
 
 def test_the_lora_has_an_effect(world: World, base: np.ndarray, tmp_path: Path) -> None:

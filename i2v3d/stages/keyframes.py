@@ -14,17 +14,18 @@ from safetensors import SafetensorError, safe_open
 from i2v3d.artifacts import frame_name, keyframe_numbers, require
 from i2v3d.config import Count, ImageModelConfig, KeyframesConfig
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.diffusion.keyframes import sample_keyframes, start_latents
+from i2v3d.diffusion.keyframes import KnownFrame, sample_keyframes, start_latents
 from i2v3d.diffusion.masks import FrameMasks, LayerMask
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ArtifactError
-from i2v3d.images import write_rgb
+from i2v3d.images import Rgb, read_rgb, write_rgb
 from i2v3d.models.guided_image import Branches, GuidedDenoiser
 from i2v3d.models.sdxl import (
     ImageModels,
     check_size,
     decode_latents,
     embed_depth,
+    encode_images,
     encode_prompts,
     frame_condition,
     load_image_models,
@@ -58,9 +59,10 @@ class Inverted:
 def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Writes the keyframes as PNG files named by frame number.
 
-    Reads render, lora and keyframe_inversion. Raises ArtifactError if the inversion belongs to other
-    frames or steps, ShapeError if the renders' size does not suit the networks, LayerError if a layer
-    pattern matches nothing. Source: I2V3D, 3b to 3g of the method.
+    Reads render, lora, keyframe_inversion and, if the photo is the first keyframe, scene. Raises ArtifactError if
+    the inversion belongs to other frames or steps or the photo has another size, ShapeError if the renders' size
+    does not suit the networks, LayerError if a layer pattern matches nothing. Source: I2V3D, 3b to 3g of the
+    method.
     """
     frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
     inverted = _read_inverted(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
@@ -69,18 +71,37 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     check_size(models, *renders.size)
     load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
 
-    latents = _sample(cfg, models, renders, inverted, ctx)
+    photo = _read_photo(inputs["scene"], renders) if cfg.keyframes.first == "photo" else None
+    latents = _sample(cfg, models, renders, inverted, photo, ctx)
     pictures = decode_latents(models, latents, ctx.max_batch)
+    if photo is not None:
+        pictures[0] = photo
     for frame, picture in zip(frames, pictures, strict=True):
         write_rgb(out / frame_name(frame), picture)
         ctx.log_media(f"keyframes/{frame:04d}", out / frame_name(frame))
     log.info("wrote %d keyframes of %dx%d", len(frames), *reversed(renders.size))
 
 
+def _read_photo(scene: Path, renders: Renders) -> Rgb:
+    """The photo (H, W, 3). Raises ArtifactError unless it has the renders' size."""
+    photo = read_rgb(scene / "photo.png").copy()  # torch wants arrays that may be written to
+    if photo.shape[:2] != renders.size:
+        raise ArtifactError(
+            f"{scene / 'photo.png'} is {photo.shape[1]}x{photo.shape[0]} but the render is {renders.width}x"
+            f"{renders.height}; set keyframes.first=generated"
+        )
+    return photo
+
+
 def _sample(
-    cfg: KeyframesStage, models: ImageModels, renders: Renders, inverted: Inverted, ctx: StageContext
+    cfg: KeyframesStage,
+    models: ImageModels,
+    renders: Renders,
+    inverted: Inverted,
+    photo: Rgb | None,
+    ctx: StageContext,
 ) -> torch.Tensor:
-    """The clean latents (N, C, h, w) of all keyframes."""
+    """The clean latents (N, C, h, w) of all keyframes. photo: (H, W, 3), the first one if it is not generated."""
     keyframes, device = cfg.keyframes, torch.device(ctx.device)
     windows = Windows.over(len(renders.frames), keyframes.window, keyframes.overlap)
     masks = FrameMasks(LayerMask(renders.visible.to(device)), LayerMask(renders.foreground.to(device)))
@@ -98,8 +119,13 @@ def _sample(
     noise = frame_noise(list(renders.frames), shape, keyframes.seed, "keyframes").to(device)
     start = start_latents(source[-1], masks.visible.at(*shape[1:]), noise)
     ddim = DDIM.from_config(models.scheduler, keyframes.steps)
+    known = None
+    if photo is not None:
+        known = KnownFrame(0, encode_images(models, photo[None], ctx.max_batch)[0], noise[0])
     with ctx.bar("keyframes") as bar, torch.no_grad():
-        return sample_keyframes(ddim, start, list(source), predict, windows, keyframes.guidance, bar)[-1]
+        return sample_keyframes(ddim, start, list(source), predict, windows, keyframes.guidance, bar, known)[
+            -1
+        ]
 
 
 def _branches(

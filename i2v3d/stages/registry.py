@@ -203,6 +203,7 @@ _ALL = (
             "segment_frames": _SEGMENT_FRAMES,
         },
         needs=("render", "lora", "keyframe_inversion"),
+        choices={"keyframes.first": {"generated": (), "photo": ("scene",)}},
         weights=("models",),
     ),
     Stage(
