@@ -21,6 +21,7 @@ PARTS: dict[str, str] = {
     "video/image_encoder": "vision",
     "video/unet": "vunet",
     "video_controlnet": "vcontrolnet",
+    "estimator": "estimator",
 }
 """Where each weight file of a training folder belongs in the family."""
 

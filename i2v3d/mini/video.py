@@ -10,7 +10,7 @@ import torch
 
 from i2v3d.mini.control import start_networks
 from i2v3d.mini.data import World, clip_pixels, control_condition, disparity, to_bytes, to_signed
-from i2v3d.mini.gradients import captured, fold_time_convolutions
+from i2v3d.mini.gradients import captured, half_copy
 from i2v3d.mini.image import encode, frozen_vae
 from i2v3d.mini.loop import Run, load_half, optimise, save_half
 from i2v3d.mini.scores import psnr, save_grid
@@ -96,14 +96,14 @@ def velocity(
 ) -> torch.Tensor:
     """v-prediction (B, F, C, h, w) of noisy clips `state` of that shape, at noise levels sigma (B,)."""
     scale = torch.rsqrt(sigma**2 + 1).view(-1, 1, 1, 1, 1)
-    frames = state.shape[1]
-    sample = torch.cat([state * scale, given.marked[:, None].expand(-1, frames, -1, -1, -1)], dim=2)
+    frames, dtype = state.shape[1], model.vunet.dtype
+    sample = torch.cat([state * scale, given.marked[:, None].expand(-1, frames, -1, -1, -1)], dim=2).to(dtype)
     time = 0.25 * torch.log(sigma)
-    embed = given.embed[:, None]
-    down, middle = model.vcontrolnet(sample, time, embed, given.ids, given.depth)
-    gate = given.keep.repeat_interleave(frames).view(-1, 1, 1, 1)
+    embed = given.embed[:, None].to(dtype)
+    down, middle = model.vcontrolnet(sample, time, embed, given.ids, given.depth.to(dtype))
+    gate = given.keep.repeat_interleave(frames).view(-1, 1, 1, 1).to(dtype)
     residuals = tuple(residual * gate for residual in down), middle * gate
-    return denoise_with_residuals(model.vunet, sample, time, embed, given.ids, residuals)
+    return denoise_with_residuals(model.vunet, sample, time, embed, given.ids, residuals).float()
 
 
 def velocity_loss(
@@ -116,7 +116,7 @@ def velocity_loss(
     """Squared error of v = (noise - sigma x0) / sqrt(sigma^2 + 1). Source: EDM, Karras et al. 2022."""
     s = sigma.view(-1, 1, 1, 1, 1)
     target = (noise - s * latents) * torch.rsqrt(s**2 + 1)
-    predicted = velocity(model, latents + s * noise, sigma, given).float()
+    predicted = velocity(model, latents + s * noise, sigma, given)
     return ((predicted - target) ** 2).mean()
 
 
@@ -176,16 +176,18 @@ def train_video(settings: VideoSettings, run: Run) -> dict[str, float]:
         VideoModel.start(settings, run),
     )
     pool = ClipPool(world, eye, settings, run)
-    for network in model:
-        fold_time_convolutions(network)
-    model.vcontrolnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
-    parameters = [parameter for network in model for parameter in network.parameters()]
+    trained = VideoModel(*map(half_copy, model)) if run.device.type == "cuda" else model
+    trained.vcontrolnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
+    parameters, halves = (
+        [parameter for network in networks for parameter in network.parameters()]
+        for networks in (model, trained)
+    )
 
     def loss(*batch: torch.Tensor) -> torch.Tensor:
         latents, noise, sigma, *given = batch
-        return velocity_loss(model, latents, noise, sigma, ClipConditions(*given))
+        return velocity_loss(trained, latents, noise, sigma, ClipConditions(*given))
 
-    gradients = captured(loss, lambda: pool.batch(settings), parameters, run.device)
+    gradients = captured(loss, lambda: pool.batch(settings), parameters, run.device, halves)
     outcome = optimise(settings.loop, parameters, gradients, run, "video", [pool.generator])
     for name, network in model._asdict().items():
         save_half(network.eval(), run.out / f"{name}.safetensors")

@@ -20,8 +20,8 @@ from torch.nn import functional
 from i2v3d.errors import ShapeError, WeightsError
 
 ESTIMATOR_CONFIG: dict[str, Any] = {
-    "channels": (32, 48, 80, 128),
-    "crop_channels": (32, 48, 72, 104),
+    "channels": (16, 32, 48, 64),
+    "crop_channels": (16, 32, 48, 64),
     "embedding": 64,
     "crop": 64,
 }
@@ -40,20 +40,24 @@ class Estimate(NamedTuple):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 one; stride 2 halves the size."""
+    """A 5x5 convolution of every channel by itself, then two 1x1 ones; stride 2 halves the size.
+
+    Most of a block's weights are in its 1x1 convolutions, which keeps the networks small.
+    Source: Liu et al. 2022, ConvNeXt.
+    """
 
     def __init__(self, narrow: int, wide: int, stride: int = 1) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(GROUPS, narrow), nn.GroupNorm(GROUPS, wide)
-        self.conv1 = nn.Conv2d(narrow, wide, 3, stride, padding=1)
-        self.conv2 = nn.Conv2d(wide, wide, 3, padding=1)
-        self.skip = nn.Conv2d(narrow, wide, 1, stride)
+        self.norm = nn.GroupNorm(GROUPS, narrow)
+        self.spread = nn.Conv2d(narrow, narrow, 5, stride, padding=2, groups=narrow)
+        self.widen, self.narrow = nn.Conv2d(narrow, 2 * wide, 1), nn.Conv2d(2 * wide, wide, 1)
+        same = narrow == wide and stride == 1
+        self.skip = nn.Identity() if same else nn.Conv2d(narrow, wide, 1, stride)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, narrow, h, w) to (N, wide, h / stride, w / stride)."""
-        inner = self.conv1(functional.silu(self.norm1(features)))
-        inner = self.conv2(functional.silu(self.norm2(inner)))
-        summed: Tensor = self.skip(features) + inner
+        inner = self.widen(self.spread(self.norm(features)))
+        summed: Tensor = self.skip(features) + self.narrow(functional.silu(inner))
         return summed
 
 
@@ -149,7 +153,9 @@ def object_crops(pictures: Tensor, masks: Tensor, boxes: Tensor, side: int) -> T
         torch.stack([reach / width, zero, (left + right) / width - 1], dim=1),
         torch.stack([zero, reach / height, (top + bottom) / height - 1], dim=1),
     ]
-    grid = functional.affine_grid(torch.stack(rows, dim=1), [len(pictures), 3, side, side], align_corners=False)
+    grid = functional.affine_grid(
+        torch.stack(rows, dim=1), [len(pictures), 3, side, side], align_corners=False
+    )
     return functional.grid_sample(
         pictures * masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
