@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.blender.machine import check_machine
-from i2v3d.config import ModelsConfig, SceneConfig, WeightsRef
+from i2v3d.config import ModelsConfig, RenderConfig, SceneConfig, WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
 from i2v3d.plan import PREVIEWED, Plan
+from i2v3d.scene.render_folder import check_render_folder
 from i2v3d.sections import build
 from i2v3d.stages.scene import check_scene
 
@@ -33,6 +34,9 @@ def check_plan(plan: Plan, cache: Path) -> None:
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
         check_scene(scene)
+        renders = build(RenderConfig, variant.config["render"], "render").folder
+        if renders is not None:
+            check_render_folder(Path(renders), scene.frames, (scene.width, scene.height))
         if set(variant.keys) - set(PREVIEWED):
             check_sizes(scene, build(ModelsConfig, variant.config["models"], "models"))
         pixels += scene.width * scene.height * scene.frames

@@ -18,7 +18,10 @@ from i2v3d.composition import compose_variants
 from i2v3d.config import RenderConfig, SceneConfig
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.errors import ConfigError, InputError, RenderError
+from i2v3d.fingerprint import Fingerprints
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_depth
+from i2v3d.plan import make_plan
+from i2v3d.preflight import check_plan
 from i2v3d.renders import read_renders, shot_depth_range_m
 from i2v3d.scene.spec import SceneSpec
 from i2v3d.sections import build
@@ -271,3 +274,14 @@ def test_renders_that_do_not_fit_are_refused(change, message: str, photo_scene: 
     with pytest.raises(InputError, match=message) as raised:
         rendered(photo_scene / "scene", tmp_path, folder)
     assert "\n" not in str(raised.value)
+
+
+def test_the_plan_refuses_a_folder_of_another_length(photo_scene: Path, tmp_path: Path, monkeypatch) -> None:
+    """Before anything runs: the shot of the configuration has 15 frames, the folder 4."""
+    monkeypatch.chdir(ROOT)
+    folder = write_folder(photo_scene / "render", tmp_path / "mine")
+    variants = compose_variants(ROOT / "conf", ["scene=coffee", f"render.folder={folder}"])
+    plan = make_plan(variants, Fingerprints(tmp_path / "memo.json"))
+    assert any(str(folder) in node.files for node in plan.nodes if node.stage == "render")
+    with pytest.raises(InputError, match=r"hold 4 pictures but the shot has 15 frames; set scene\.frames=4"):
+        check_plan(plan, tmp_path / "cache")
