@@ -324,3 +324,21 @@ def test_jobs_survive_their_file(tmp_path: Path) -> None:
 def test_the_parent_side_imports_neither_bpy_nor_torch() -> None:
     code = "import sys, i2v3d.blender.api; sys.exit(bool({'bpy', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SEGFAULT = """
+import bpy
+mesh = bpy.data.meshes.new("broken")
+mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+mesh.loops.foreach_set("vertex_index", [0, 1, 500_000_000])
+mesh.update()
+[face.normal.x for face in mesh.polygons]
+"""
+
+
+def test_a_real_crash_of_blender_is_one_line_with_the_logs_path(tmp_path: Path) -> None:
+    with pytest.raises(
+        RenderError, match=r"crashed \(SIG(SEGV|ABRT|BUS), signal \d+\) while testing"
+    ) as raised:
+        run(python(SEGFAULT), tmp_path)
+    assert str(raised.value).endswith(f"see {tmp_path / 'child.log'}")
