@@ -14,6 +14,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from i2v3d.blender import api
+from i2v3d.config import ViewsConfig
 from i2v3d.errors import InputError
 from i2v3d.geometry import look_at
 from i2v3d.images import read_mask, read_rgb
@@ -247,6 +248,24 @@ def test_the_lit_style_is_lambert_s_cosine_law_and_shadows(tmp_path: Path) -> No
     expected = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
     assert rgb[4, 60] == pytest.approx(expected, rel=0.02)
     assert (rgb[24, 23] == 0).all()  # the shadow falls to the left: nothing else lights it
+
+
+def test_views_of_a_lit_scene_keep_the_light_and_hide_the_rest(tmp_path: Path) -> None:
+    """A lit box alone on white: neither black, nor with the background that its keys would show."""
+    box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
+    box(tmp_path / "wall.glb", (0.0, 6.0, 0.0), (9.0, 0.1, 9.0))
+    objects = (
+        ObjectSpec("box", "foreground", "box.glb", (0.0, 4.0, 0.0)),
+        ObjectSpec("wall", "background", "wall.glb", (0.0, 6.0, 0.0), visibility=(VisibilityKey(1, True),)),
+    )
+    lit = Lighting("lit", (0.0, -0.8, 0.6), 0.0, 3.0, (1.0, 1.0, 1.0), 0.0, (1.0, 1.0, 1.0))
+    replace(still_scene(tmp_path, objects), lighting=lit).save(tmp_path / "scene.json")
+    api.save_blend(tmp_path, max_faces=CAP)
+    views = ViewsConfig(size=48, samples=4, azimuths_deg=(0.0,), elevations_deg=(10.0,), margin=0.2)
+    api.render_view_set(tmp_path, tmp_path / "out", config=views, device="cpu", on_frame=ignore_step)
+    rgb, mask = read_rgb(tmp_path / "out/rgb/0001.png"), read_mask(tmp_path / "out/mask/0001.png")
+    assert 0.1 < mask.mean() < 0.8 and rgb[24, 24, 0] > 100
+    assert (rgb[:4] == 255).all() and (rgb[:, :4] == 255).all()
 
 
 # ---------------------------------------------------------------- names and curves

@@ -35,10 +35,16 @@ def foreground_meshes(scene: bpy.types.Scene) -> list[bpy.types.Object]:
 
 
 def hide_all_but(scene: bpy.types.Scene, keep: Iterable[bpy.types.Object]) -> None:
-    """Hides every other object from the render."""
+    """Hides every other object from the render, whatever its keys say; lights stay on."""
     kept = set(keep)
     for item in scene.objects:
-        item.hide_render = item not in kept
+        if item in kept or item.type == "LIGHT":
+            continue
+        item.hide_render = True
+        action = item.animation_data.action if item.animation_data else None
+        curve = action.fcurves.find("hide_render") if action else None
+        if curve is not None:
+            action.fcurves.remove(curve)
 
 
 def world_vertices(items: Iterable[bpy.types.Object]) -> NDArray[np.float64]:
