@@ -35,8 +35,7 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError(f"--frames is {options.frames}; expected at least 1")
     rows = [(name, _row(options.run / name / "preview" / "coarse.mp4", options.frames)) for name in names]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    quality = {"quality": JPEG_QUALITY} if options.out.suffix.lower() in (".jpg", ".jpeg") else {}
-    Image.fromarray(labelled_rows(rows, PANEL_PX)).save(options.out, **quality)
+    Image.fromarray(labelled_rows(rows, PANEL_PX)).save(options.out, quality=JPEG_QUALITY)  # PNG has none
     sys.stdout.write(f"{options.out}: {len(rows)} variants\n")
     return 0
 
