@@ -88,7 +88,7 @@ def guided(
     layers: InjectionLayers | None,
     max_batch: int = 0,
 ) -> GuidedInterpolation:
-    return GuidedInterpolation(denoiser, *both, 1.5, layers, max_batch)
+    return GuidedInterpolation(denoiser, *both, 1.5, layers, max_batch, unconditional=True)
 
 
 def predict(
@@ -190,12 +190,30 @@ def test_attention_is_injected_only_where_a_surface_is_visible(
 def test_guidance_extrapolates_from_the_unconditional_prediction(denoiser: CountingDenoiser) -> None:
     forward, _ = passes(denoiser)
     x = latents()
-    (found,) = GuidedInterpolation(denoiser, forward, None, 3.0, None, 0)(x, SIGMA, 0, ("forward",))
+    (found,) = GuidedInterpolation(denoiser, forward, None, 3.0, None, 0, unconditional=True)(
+        x, SIGMA, 0, ("forward",)
+    )
     unconditional = denoiser(x[None], SIGMA, forward.condition.unconditional())[0]
     conditional = denoiser(x[None], SIGMA, forward.condition)[0]
     expected = unconditional + 3.0 * (conditional - unconditional)
     torch.testing.assert_close(found.guided, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.unconditional, unconditional, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("injected", [True, False])
+def test_a_guidance_of_one_needs_no_unconditional_branch(
+    denoiser: CountingDenoiser, layers: InjectionLayers, injected: bool
+) -> None:
+    used = layers if injected else None
+    both = passes(denoiser)
+    whole, spared = (
+        GuidedInterpolation(denoiser, *both, 1.0, used, 0, unconditional=unconditional)
+        for unconditional in (True, False)
+    )
+    expected = predict(whole, latents())
+    calls = list(denoiser.__dict__["calls"])
+    torch.testing.assert_close(predict(spared, latents()), expected, rtol=1e-4, atol=1e-5)
+    assert (calls, denoiser.__dict__["calls"][len(calls) :]) == (([6], [4]) if injected else ([4], [2]))
 
 
 def test_control_scale_zero_leaves_the_controlnet_out(denoiser: CountingDenoiser) -> None:

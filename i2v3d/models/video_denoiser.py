@@ -140,8 +140,10 @@ class GuidedInterpolation:
     """The passes of a segment, a `Predict`: three branches, one or both directions, injection, guidance.
 
     x: (F, C, h, w) in the order of the shot. Rows of a network call are laid out branch by branch,
-    [source | unconditional | conditional], each with the clips of the passes; the source branch is left out
-    at steps that inject nothing. Passes share a call if all their images fit into `max_batch` (0: always).
+    [source | unconditional | conditional], each with the clips of the passes. The source branch is left out
+    at steps that inject nothing, the unconditional one where `unconditional` is False: the predictions then
+    are the conditional ones, as a guidance of 1 makes them. Passes share a call if all their images fit into
+    `max_batch` (0: always).
     Source: I2V3D, training-free interpolation (4c to 4e of the method).
     """
 
@@ -153,18 +155,25 @@ class GuidedInterpolation:
         guidance: float,
         injection: InjectionLayers | None,
         max_batch: int,
+        *,
+        unconditional: bool,
     ) -> None:
         """backward: None if the reversed pass is never asked for; injection: None for the ablation without it."""
-        self._denoiser, self._guidance = denoiser, guidance
+        assert unconditional or guidance == 1, "guidance needs the unconditional branch"
+        self._denoiser, self._guidance, self._branches = denoiser, guidance, 2 if unconditional else 1
         self._injection, self._max_batch = injection, max_batch
         self._steps = forward.source.shape[0]
-        groups: dict[tuple[Pass, ...], list[_PassGroup]] = {("forward",): [_PassGroup([forward])]}
+        groups: dict[tuple[Pass, ...], list[_PassGroup]] = {
+            ("forward",): [_PassGroup([forward], unconditional)]
+        }
         if backward is not None:
-            groups["reversed",] = [_PassGroup([backward])]
-            images = 6 * forward.source.shape[1]
+            groups["reversed",] = [_PassGroup([backward], unconditional)]
+            images = 2 * (1 + self._branches) * forward.source.shape[1]
             together = not max_batch or max_batch >= images
             groups["forward", "reversed"] = (
-                [_PassGroup([forward, backward])] if together else [*groups["forward",], *groups["reversed",]]
+                [_PassGroup([forward, backward], unconditional)]
+                if together
+                else [*groups["forward",], *groups["reversed",]]
             )
         self._groups = groups
 
@@ -181,28 +190,32 @@ class GuidedInterpolation:
         latents = group.in_pass_order(x)
         copies = self._injection.copies(step, self._steps, group.visible) if self._injection else ()
         if copies:
-            rows = torch.cat([group.source[step], latents, latents])
+            rows = torch.cat([group.source[step], *[latents] * self._branches])
             # Injection couples the branches of a pass, so this call cannot be split further.
-            with inject(self._denoiser.unet, InjectionPlan(copies, branches=3)):
+            with inject(self._denoiser.unet, InjectionPlan(copies, branches=1 + self._branches)):
                 denoised = self._denoiser(rows, sigma, group.with_source)
-            _, unconditional, conditional = denoised.chunk(3)
+            predicted = denoised.chunk(1 + self._branches)[1:]
         else:
-            rows = torch.cat([latents, latents])
+            rows = torch.cat([latents] * self._branches)
             denoised = self._denoiser.in_chunks(rows, sigma, group.without_source, self._max_batch)
-            unconditional, conditional = denoised.chunk(2)
-        guided = classifier_free_guidance(unconditional, conditional, self._guidance)
+            predicted = denoised.chunk(self._branches)
+        unconditional, conditional = predicted[0], predicted[-1]
+        guided = conditional
+        if self._guidance != 1:
+            guided = classifier_free_guidance(unconditional, conditional, self._guidance)
         return group.in_shot_order(unconditional), group.in_shot_order(guided)
 
 
 class _PassGroup:
     """Passes that share a network call: their sources, conditions and masks, joined once."""
 
-    def __init__(self, passes: Sequence[DirectionalPass]) -> None:
+    def __init__(self, passes: Sequence[DirectionalPass], unconditional: bool) -> None:
         self._reversed = [p.reversed for p in passes]
         self.source = torch.stack([p.source for p in passes], dim=1)
         keyframes = ClipCondition.join([p.condition for p in passes])
         sources = [p.source_condition for p in passes]
-        self.with_source = ClipCondition.join([*sources, keyframes.unconditional(), keyframes])
+        branches = [keyframes.unconditional(), keyframes] if unconditional else [keyframes]
+        self.with_source = ClipCondition.join([*sources, *branches])
         self.without_source = self.with_source.clips(slice(len(passes), None))
         self.visible = LayerMask(torch.cat([p.visible for p in passes]))
 

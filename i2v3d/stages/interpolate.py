@@ -133,6 +133,7 @@ def _guided_interpolation(
         settings.guidance,
         _injection_layers(models, cfg.models.layers, settings),
         max_batch,
+        unconditional=settings.guidance != 1 or settings.fusion.cfg_plus_plus,
     )
 
 
