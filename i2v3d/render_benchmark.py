@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from i2v3d.blender.crew import usable_cores
 from i2v3d.composition import compose_variants
 from i2v3d.config import RenderConfig, SceneConfig
 from i2v3d.errors import ConfigError, MachineError
@@ -88,12 +89,12 @@ def measure(config: dict[str, Any], cores: int, device: str) -> dict[str, Any]:
 
 def _restrict(cores: int) -> None:
     """Keeps this process and its children on the first `cores` cores that it may use."""
-    usable = sorted(os.sched_getaffinity(0))
     if cores < 1:
         raise ConfigError(f"--cores is {cores}; expected at least 1")
-    if cores > len(usable):
-        raise MachineError(f"--cores is {cores} but this process may use {len(usable)}; ask for fewer")
-    os.sched_setaffinity(0, usable[:cores])
+    if cores > usable_cores():
+        raise MachineError(f"--cores is {cores} but this process may use {usable_cores()}; ask for fewer")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     os.environ["OMP_NUM_THREADS"] = str(cores)
 
 

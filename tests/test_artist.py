@@ -122,7 +122,7 @@ def test_a_blend_goes_out_and_comes_back_with_identical_passes(photo_scene: Path
 
 
 def test_changes_by_hand_hold_and_scripts_never_run(photo_scene: Path, tmp_path: Path) -> None:
-    """The box becomes the foreground, the cup goes, the shot starts at frame 101, and a script waits in vain."""
+    """The box becomes the foreground, the cup goes, the shot starts at frame 101; script and driver wait in vain."""
     marker = tmp_path / "ran"
     code = f"""
 bpy.data.objects.remove(bpy.data.objects["foreground"])
@@ -135,8 +135,11 @@ for frame, x in ((101, 0.0), (104, 0.03)):
 text = bpy.data.texts.new("autorun.py")
 text.write("open({str(marker)!r}, 'w').close()")
 text.use_module = True
+driver = scene.camera.data.driver_add("display_size").driver
+driver.expression = "100 if open({str(marker)!r}, 'w') else 100"
 """
     blend = edited(photo_scene / "scene" / "scene.blend", tmp_path / "mine.blend", code)
+    marker.unlink(missing_ok=True)  # the editor may run what it writes
     scene = made(blend_options(blend, foreground=["box"], start_frame=101), tmp_path)
     out = rendered(scene, tmp_path)
     centres = [np.argwhere(read_mask(out / "fg_mask" / f"000{n}.png")).mean(axis=0)[1] for n in (1, 4)]

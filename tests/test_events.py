@@ -222,6 +222,30 @@ def test_a_place_turns_scales_and_moves_before_the_keys_do(figure: Path, tmp_pat
     np.testing.assert_allclose(placed, expected * [1, 1, 0.5] + [0, 0, 0.25], atol=1e-5)
 
 
+def test_an_exported_glb_moves_as_the_scene_does(figure: Path, tmp_path: Path) -> None:
+    """Skeleton, shape key, object keys and place, sampled into one animation, as an object of a new scene."""
+    keys = (
+        TransformKey(1, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "LINEAR"),
+        TransformKey(9, (0.4, 0.0, 0.1), (0.0, 0.0, 60.0), (1.0, 1.0, 1.2), "LINEAR"),
+    )
+    happens = {
+        "actions": (ActionSpec("walk", 2, 1.0, 1.0),),
+        "shape_keys": (ShapeKey("puffed", 1, 0.0, "LINEAR"), ShapeKey("puffed", 9, 1.0, "LINEAR")),
+        "keys": keys,
+        "place": ((0.0, -0.5, 0.0, 0.2), (0.5, 0.0, 0.0, 0.0), (0.0, 0.0, 0.5, 0.0), (0.0, 0.0, 0.0, 1.0)),
+    }
+    spec = scene_of(tmp_path / "scene", figure, frames=9, **happens)
+    (tmp_path / "again").mkdir()
+    api.export_scene(tmp_path / "scene", tmp_path / "again" / "figure.glb")
+    (name,) = api.inspect_mesh(tmp_path / "again" / "figure.glb", max_faces=CAP).actions
+    scene_of(tmp_path / "twice", tmp_path / "again", frames=9, actions=(ActionSpec(name, 1, 1.0, 1.0),))
+    blends = (tmp_path / name / "scene.blend" for name in ("scene", "twice"))
+    before, after = (next(iter(vertices(blend, [1, 4, 9]).values())) for blend in blends)
+    assert np.abs(before[9] - before[1]).max() > 0.1 and spec.frames == 9
+    for frame in (1, 4, 9):
+        assert cKDTree(after[frame]).query(before[frame])[0].max() < 1e-4, frame
+
+
 # ---------------------------------------------------------------- light
 def test_the_lit_style_is_lambert_s_cosine_law_and_shadows(tmp_path: Path) -> None:
     """A floor below a box, seen from above; the sun is 30 degrees from overhead; sRGB values are exact to 2 %."""

@@ -80,13 +80,18 @@ def split_frames(frames: int, device: str, free_bytes: int | None = None) -> Spl
     gets one process. free_bytes: memory; None: what is free now.
     """
     granted = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(granted) if granted.isdecimal() and int(granted) else len(os.sched_getaffinity(0))
+    cores = int(granted) if granted.isdecimal() and int(granted) else usable_cores()
     if not device.startswith("cpu"):
         return Split(1, cores)
     free = psutil.virtual_memory().available if free_bytes is None else free_bytes
     most = min(cores, frames // FRAMES_A_PROCESS, free // MEMORY_A_PROCESS, MOST_PROCESSES)
     processes = max(1, most)
     return Split(processes, max(1, cores // processes))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, as far as the system says (macOS knows no affinity)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

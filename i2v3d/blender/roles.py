@@ -41,10 +41,10 @@ def hide_all_but(scene: bpy.types.Scene, keep: Iterable[bpy.types.Object]) -> No
         if item in kept or item.type == "LIGHT":
             continue
         item.hide_render = True
-        action = item.animation_data.action if item.animation_data else None
-        curve = action.fcurves.find("hide_render") if action else None
-        if curve is not None:
-            action.fcurves.remove(curve)
+        if item.animation_data is not None and item.animation_data.action is not None:
+            curves = item.animation_data.action.fcurves
+            if (curve := curves.find("hide_render")) is not None:
+                curves.remove(curve)
 
 
 def world_vertices(items: Iterable[bpy.types.Object]) -> NDArray[np.float64]:
