@@ -121,7 +121,9 @@ def test_a_blend_goes_out_and_comes_back_with_identical_passes(photo_scene: Path
     np.testing.assert_array_equal(mask, read_mask(again / "fg_mask" / "0001.png"))
 
 
-def test_changes_by_hand_hold_and_scripts_never_run(photo_scene: Path, tmp_path: Path) -> None:
+def test_changes_by_hand_hold_and_scripts_never_run(
+    photo_scene: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The box becomes the foreground, the cup goes, the shot starts at frame 101; script and driver wait in vain."""
     marker = tmp_path / "ran"
     code = f"""
@@ -144,7 +146,7 @@ driver.expression = "100 if open({str(marker)!r}, 'w') else 100"
     out = rendered(scene, tmp_path)
     centres = [np.argwhere(read_mask(out / "fg_mask" / f"000{n}.png")).mean(axis=0)[1] for n in (1, 4)]
     assert centres[1] > centres[0] + 2  # to the right
-    assert not marker.exists()
+    assert not marker.exists() and "scripts and Python drivers never run here" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import bpy
@@ -16,6 +17,8 @@ from i2v3d.blender.sight import check_sight
 from i2v3d.errors import ConfigError, InputError, nearest
 from i2v3d.scene.spec import SceneSpec
 
+log = logging.getLogger(__name__)
+
 CONTENTS = "contents.json"
 
 
@@ -28,6 +31,9 @@ def adopt_blend(job: AdoptJob) -> None:
     """
     out, blend = Path(job.out), Path(job.blend)
     load_blend(blend, InputError)
+    if bpy.app.autoexec_fail:
+        reason = bpy.app.autoexec_fail_message
+        log.warning("%s: scripts and Python drivers never run here (%s); bake them to keys", blend, reason)
     if bpy.data.libraries:
         names = ", ".join(sorted(library.filepath for library in bpy.data.libraries))
         raise InputError(
