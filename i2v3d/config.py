@@ -169,16 +169,29 @@ class BackgroundMeshConfig:
 
 
 @section
+class ViewsBackgroundConfig:
+    """Several views of the background. folder: NNNN.png and NNNN_depth.exr (or others) of every camera, counted from
+    1; cameras, cameras_format: their file; camera: which of them took the photo. scale: metres a unit of both."""
+
+    folder: str | None
+    cameras: str | None
+    cameras_format: Literal["look_at", "nerfstudio", "colmap"]
+    camera: Count
+    scale: Positive
+
+
+@section
 class BackgroundConfig:
     """What is behind. horizon: fraction of the height from the top. pad: margin, a fraction of the size, and
     what it shows."""
 
-    method: Literal["ground_and_wall", "depth", "mesh"]
+    method: Literal["ground_and_wall", "depth", "views", "mesh"]
     horizon: float
     wall_distance_m: Positive
     pad: NonNegative
     padding: Literal["smooth", "edge", "mirror"]
     depth: DepthConfig
+    views: ViewsBackgroundConfig
     mesh: BackgroundMeshConfig
 
 

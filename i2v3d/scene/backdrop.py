@@ -1,4 +1,4 @@
-"""What stands behind the foreground: ground and wall, a mesh from a depth map of the photo, or one of the user's."""
+"""What stands behind the foreground: ground and wall, a mesh from depth maps, or one of the user's."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.photo import Framing
 from i2v3d.scene.view import PhotoView
+from i2v3d.scene.view_set import DepthView, check_view_set, other_views, photo_depth_file, view_meshes
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def check_backdrop(cfg: PhotoSceneConfig) -> None:
     if cfg.background.method == "mesh":
         check_mesh(_file(cfg.background.mesh), cfg.max_faces)
         _place(cfg, np.eye(4))
+    if cfg.background.method == "views":
+        check_view_set(cfg.background.views, (cfg.width, cfg.height))
     if cfg.background.method != "depth":
         return
     if cfg.background.depth.file is not None:
@@ -83,9 +86,28 @@ def make_backdrop(
         content, place = read_geometry(_file(rear.mesh)), _place(cfg, view.c2w)
         points = transform(place, content.vertices_m)
         return Part(_file(rear.mesh), points, len(content.faces), rows(place))
-    hole = grown(mask, cfg.inpaint.dilate)
+    if rear.method == "views":
+        return _from_views(
+            cfg, framing, mask, view, plate[pad_y : -pad_y or None, pad_x : -pad_x or None], base_m
+        )
+    return _from_depth(cfg, framing, mask, view, plate, pad, base_m, device)
+
+
+def _from_depth(
+    cfg: PhotoSceneConfig,
+    framing: Framing,
+    mask: Mask,
+    view: PhotoView,
+    plate: Rgb,
+    pad: tuple[int, int],
+    base_m: Array,
+    device: str,
+) -> Part:
+    """The padded plate at the depth of the user's map, or of what a network estimates from its inner part."""
+    (pad_x, pad_y), rear = pad, cfg.background
     inner = plate[pad_y : pad_y + view.height, pad_x : pad_x + view.width]
     values, kind = _values(rear.depth, framing, inner, device)
+    hole = grown(mask, cfg.inpaint.dilate)
     reference = surface_depth(view, pixel_centres(view.width, view.height), rear.wall_distance_m)
     fit = _fit(values, kind, rear.depth, reference, ~hole, rear.wall_distance_m)
     log.info("depth of the background: %s, %.0f %% off ground and wall", kind, 100 * fit.error)
@@ -93,14 +115,33 @@ def make_backdrop(
     if rear.depth.file is not None:  # which shows the foreground, while a network has seen the plate
         depth_m = fill_behind(depth_m, hole)
     radius_px = round(rear.depth.sharpen * max(view.width, view.height))
-    depth_m = 1.0 / sharpened(1.0 / depth_m, radius_px, rear.depth.cut)
-    depth_m = np.where(
-        mask & np.isfinite(base_m[1:, 1:]), np.maximum(depth_m, BEHIND * base_m[1:, 1:]), depth_m
-    )
+    depth_m = _behind(1.0 / sharpened(1.0 / depth_m, radius_px, rear.depth.cut), mask, base_m)
     wide = extended(depth_m, view, pad_x, pad_y, rear.wall_distance_m)
     mesh = depth_mesh(plate, view, wide, pad_x, pad_y, rear.depth.cut)
     found = {"kind": kind, "scale": fit.scale, "shift": fit.shift, "off_ground_and_wall": fit.error}
-    return Part.made(mesh, {f"depth_{name}": value for name, value in found.items()})
+    return Part.made(mesh, metrics={f"depth_{name}": value for name, value in found.items()})
+
+
+def _from_views(
+    cfg: PhotoSceneConfig, framing: Framing, mask: Mask, view: PhotoView, inner: Rgb, base_m: Array
+) -> Part:
+    """The plate at its depth, without margins, and what other views show beside and behind it."""
+    rear, views = cfg.background, cfg.background.views
+    farthest_m = FARTHEST * rear.wall_distance_m
+    size = (framing.photo_width, framing.photo_height)
+    given = framing.frame_map(load_depth(photo_depth_file(views), *size, views.scale, "metric"))
+    depth_m = fill_behind(np.minimum(given.astype(np.float64), farthest_m), grown(mask, cfg.inpaint.dilate))
+    first = DepthView(inner, _behind(depth_m, mask, base_m), view.K, view.c2w)
+    others = other_views(views, (view.width, view.height), view.c2w, farthest_m)
+    meshes = view_meshes(first, others, rear.depth.cut)
+    log.info("background of %d views, of which %d show something new", len(others) + 1, len(meshes))
+    return Part.made(*meshes, metrics={"background_views": len(meshes)})
+
+
+def _behind(depth_m: Array, mask: Mask, base_m: Array) -> Array:
+    """Depth (H, W) that keeps behind the plane that the foreground stands in, where the foreground is."""
+    base = base_m[1:, 1:]
+    return np.where(mask & np.isfinite(base), np.maximum(depth_m, BEHIND * base), depth_m)
 
 
 def _file(mesh: BackgroundMeshConfig) -> Path:

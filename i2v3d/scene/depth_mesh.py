@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
-from i2v3d.geometry import Array
+from i2v3d.geometry import Array, ArrayLike
 from i2v3d.images import Mask, Rgb
 from i2v3d.scene.meshes import TexturedMesh, grid_faces, stitched_faces
-from i2v3d.scene.view import PhotoView
 
 BLOCK_PX = 4  # faces of smooth surfaces; beside a cut, every pixel has its own
 Bools = npt.NDArray[np.bool_]
@@ -21,22 +22,30 @@ _AROUND = {
 }
 
 
+class Rays(Protocol):
+    """A camera: `points` are the world points (..., 3) at planar depth (...) on the rays of pixels (..., 2)."""
+
+    def points(self, pixels: ArrayLike, depth_m: ArrayLike) -> Array:
+        """World points in metres; pixels in image coordinates."""
+
+
 def depth_mesh(
-    plate: Rgb, view: PhotoView, depth_m: Array, pad_x: int, pad_y: int, cut: float
+    plate: Rgb, view: Rays, depth_m: Array, pad_x: int, pad_y: int, cut: float, keep: Mask | None = None
 ) -> TexturedMesh:
-    """The padded plate (H, W, 3) at planar depth (H, W) in metres, on the rays of the photo's view.
+    """The padded plate (H, W, 3) at planar depth (H, W) in metres, on the rays of the view that it shows.
 
     Two neighbouring pixels belong to different surfaces if their disparity differs by more than the fraction
-    `cut` from what its slope beside them predicts, so that slanted planes stay whole. Seen from the photo's
-    view nothing is missing, since each surface reaches to the border between the two pixels; from elsewhere the
-    cut opens, and what nobody saw is a hole. Source: layered depth, Shade et al. 1998, the cuts only.
+    `cut` from what its slope beside them predicts, so that slanted planes stay whole. Seen from that view nothing
+    is missing, since each surface reaches to the border between the two pixels; from elsewhere the cut opens, and
+    what nobody saw is a hole. keep: (H, W), the pixels to make a mesh of; None for all.
+    Source: layered depth, Shade et al. 1998, the cuts only.
     """
     disparity = 1.0 / depth_m
     joined_x, joined_y = joined(disparity, cut)
     corner_disparity, whole = _corners(disparity, joined_x, joined_y)
     height, width = depth_m.shape
-    blocks = _whole_blocks(whole)
-    fine = np.ones((height, width), np.bool_)
+    fine = np.ones((height, width), np.bool_) if keep is None else keep.copy()
+    blocks = _whole_blocks(whole) & _full_blocks(fine)
     rows, columns = (side * BLOCK_PX for side in blocks.shape)
     fine[:rows, :columns] &= ~np.kron(blocks, np.ones((BLOCK_PX, BLOCK_PX), np.bool_))
     faces = np.concatenate([_fine_faces(fine, whole), stitched_faces(blocks, BLOCK_PX, width)])
@@ -108,6 +117,13 @@ def _whole_blocks(whole: Bools) -> Mask:
             ]
             good &= part
     return good
+
+
+def _full_blocks(keep: Mask) -> Mask:
+    """Blocks of BLOCK_PX x BLOCK_PX pixels all of which are kept."""
+    rows, columns = (side // BLOCK_PX for side in keep.shape)
+    inner = keep[: rows * BLOCK_PX, : columns * BLOCK_PX]
+    return inner.reshape(rows, BLOCK_PX, columns, BLOCK_PX).all(axis=(1, 3))
 
 
 def _fine_faces(fine: Mask, whole: Bools) -> npt.NDArray[np.int64]:

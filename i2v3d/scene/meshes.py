@@ -86,27 +86,33 @@ def stitched_faces(blocks: npt.NDArray[np.bool_], size: int, width: int) -> npt.
     return np.concatenate(faces)
 
 
-def write_glb(path: Path, mesh: TexturedMesh) -> None:
-    """Writes a mesh as binary glTF with its texture as PNG inside; colours and positions survive exactly.
+def write_glb(path: Path, *meshes: TexturedMesh) -> None:
+    """Writes meshes as one binary glTF, textures as PNG inside; colours and positions survive exactly.
 
     glTF has y up: (x, y, z) becomes (x, z, -y), which Blender's importer turns back into our axes.
     """
     import trimesh  # half a second that checking a scene should not pay
 
-    x, y, z = mesh.vertices_m.T
-    material = trimesh.visual.material.PBRMaterial(
-        name=path.stem,
-        baseColorTexture=Image.fromarray(mesh.texture),
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-        doubleSided=True,
+    names = (
+        [path.stem] if len(meshes) == 1 else [f"{path.stem}_{number}" for number in range(1, len(meshes) + 1)]
     )
-    from_bottom = np.stack([mesh.uv[:, 0], 1.0 - mesh.uv[:, 1]], axis=-1)  # trimesh turns v over once more
-    surface = trimesh.Trimesh(
-        vertices=np.stack([x, z, -y], axis=-1),
-        faces=mesh.faces,
-        visual=trimesh.visual.TextureVisuals(uv=from_bottom, material=material),
-        process=False,
-    )
-    scene = trimesh.Scene({path.stem: surface})
-    path.write_bytes(scene.export(file_type="glb"))
+    surfaces = {}
+    for name, mesh in zip(names, meshes, strict=True):
+        x, y, z = mesh.vertices_m.T
+        material = trimesh.visual.material.PBRMaterial(
+            name=name,
+            baseColorTexture=Image.fromarray(mesh.texture),
+            metallicFactor=0.0,
+            roughnessFactor=1.0,
+            doubleSided=True,
+        )
+        from_bottom = np.stack(
+            [mesh.uv[:, 0], 1.0 - mesh.uv[:, 1]], axis=-1
+        )  # trimesh turns v over once more
+        surfaces[name] = trimesh.Trimesh(
+            vertices=np.stack([x, z, -y], axis=-1),
+            faces=mesh.faces,
+            visual=trimesh.visual.TextureVisuals(uv=from_bottom, material=material),
+            process=False,
+        )
+    path.write_bytes(trimesh.Scene(surfaces).export(file_type="glb"))

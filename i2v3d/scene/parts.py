@@ -30,29 +30,30 @@ ReadGeometry = Callable[[Path], Geometry]
 
 @dataclass(frozen=True)
 class Part:
-    """A mesh that this program made, or the file of one and where it stands.
+    """Meshes that this program made, or the file of one and where it stands.
 
     points_m: (n, 3), its vertices in the world. faces: triangles. place: world from mesh axes, of a file.
     metrics: what was measured while it was made.
     """
 
-    source: TexturedMesh | Path
+    source: tuple[TexturedMesh, ...] | Path
     points_m: NDArray[np.floating[Any]]
     faces: int
     place: Pose = IDENTITY
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def made(mesh: TexturedMesh, metrics: Mapping[str, Any] | None = None) -> Part:
-        """Of a mesh in world axes."""
-        return Part(mesh, mesh.vertices_m, len(mesh.faces), metrics=metrics or {})
+    def made(*meshes: TexturedMesh, metrics: Mapping[str, Any] | None = None) -> Part:
+        """Of meshes in world axes."""
+        points = np.concatenate([mesh.vertices_m for mesh in meshes])
+        return Part(meshes, points, sum(len(mesh.faces) for mesh in meshes), metrics=metrics or {})
 
     def write(self, out: Path, name: str, max_faces: int) -> str:
         """Writes or copies the mesh into out/meshes/; returns its path relative to `out`.
 
         Raises InputError as `copy_mesh`.
         """
-        if isinstance(self.source, TexturedMesh):
-            write_glb(out / "meshes" / f"{name}.glb", self.source)
+        if isinstance(self.source, tuple):
+            write_glb(out / "meshes" / f"{name}.glb", *self.source)
             return f"meshes/{name}.glb"
         return str(copy_mesh(self.source, out / "meshes" / name, max_faces).relative_to(out))

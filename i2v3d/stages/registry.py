@@ -140,6 +140,8 @@ _ALL = (
             "blend",
             "foreground.mesh.file",
             "background.depth.file",
+            "background.views.folder",
+            "background.views.cameras",
             "background.mesh.file",
             "background.mesh.cameras",
             "camera.track.file",
