@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts import frame_name, segment_name
 from i2v3d.errors import ArtifactError
+from i2v3d.provenance import code_versions
 
 VIDEO = "video"
+METRICS = "metrics.jsonl"
 # The files that stand for a stage's result.
 RESULTS = {
     "scene": ("photo.png", "scene.json"),
@@ -24,6 +28,70 @@ RESULTS = {
     "assemble": ("video.mp4",),
     "evaluate": ("metrics.json", "metrics.csv"),
 }
+
+
+def stage_name(stage: str, key: str, segment: int | None) -> str:
+    """The name, and so the id, of the run of a stage: its content key makes it unique."""
+    return f"{stage}-{key}" + ("" if segment is None else f"-{segment_name(segment)}")
+
+
+def stage_scalars(
+    records: Sequence[Mapping[str, Any]], results: Path
+) -> tuple[dict[str, float], dict[str, dict[str, str]]]:
+    """'stage/scalar' -> number of all stages of a variant, and where each stage's run and folder are.
+
+    Raises ArtifactError for an unreadable metrics file.
+    """
+    scalars: dict[str, float] = {}
+    links: dict[str, dict[str, str]] = {}
+    for record in records:
+        parts = [record["stage"], *([] if record["segment"] is None else [segment_name(record["segment"])])]
+        label, folder = "/".join(parts), results.joinpath("stages", *parts).resolve()
+        own = {k: v for k, v in record.items() if isinstance(v, float)}
+        scalars |= {f"{label}/{k}": v for k, v in {**last_scalars(folder / METRICS), **own}.items()}
+        run = stage_name(record["stage"], record["key"], record["segment"])
+        links[label] = {"run": run, "directory": str(folder)}
+    return scalars, links
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a benchmark. scalars: score -> number; columns, rows: its clips' scores; files: its videos, and
+    the report. digest: of its numbers. code: versions."""
+
+    name: str
+    scalars: dict[str, float]
+    columns: list[str]
+    rows: list[list[Any]]
+    files: list[Path]
+    digest: str
+    code: dict[str, Any]
+
+
+def compared_methods(results: Path) -> list[Method]:
+    """Every method of a benchmark's report. Raises ArtifactError if the report's tables are missing."""
+    summary, scenes = (_table(results / name) for name in ("summary.csv", "scenes.csv"))
+    found = []
+    for name in dict.fromkeys(row["method"] for row in summary):
+        scalars: dict[str, float] = {}
+        for row in summary:
+            if row["method"] == name:
+                ends = {f"{row['metric']}/{end}": row[end] for end in ("low", "high", "n")}
+                named = {row["metric"]: row["mean"], **ends}
+                scalars |= {key: float(value) for key, value in named.items() if value}
+        own = [row for row in scenes if row["method"] == name]
+        rows = [[_number(value) for value in row.values()] for row in own]
+        files = [*sorted((results / "videos").glob(f"*_{name}.mp4")), results / "report.html"]
+        digest = hashlib.sha256(json.dumps(scalars, sort_keys=True).encode()).hexdigest()[:12]
+        found.append(Method(name, scalars, list(scenes[0]), rows, files, digest, code_versions()))
+    return found
+
+
+def _number(text: str) -> float | str | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text  # a word, such as what moves
 
 
 def stage_artifacts(records: Sequence[Mapping[str, Any]], results: Path) -> list[dict[str, Any]]:
@@ -117,7 +185,12 @@ def last_scalars(metrics_file: Path) -> dict[str, float]:
 
 def _rows(results: Path) -> list[dict[str, str]]:
     path = results / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return _table(path) if path.is_file() else []
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}); run snakemake again") from error

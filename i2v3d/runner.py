@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2v3d import tracking
+from i2v3d import lineage, tracking
 from i2v3d.artifacts import publish, segment_name, work_dir
 from i2v3d.config import RuntimeConfig, TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError
@@ -163,7 +163,7 @@ def _load(name: str) -> Any:
 
 
 def _title(job: Job) -> str:
-    return tracking.stage_name(job.node.stage, job.node.key, job.segment)
+    return lineage.stage_name(job.node.stage, job.node.key, job.segment)
 
 
 def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:

@@ -25,17 +25,14 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from i2v3d import lineage
-from i2v3d.artifacts import segment_name
 from i2v3d.config import TrackingConfig
 from i2v3d.errors import ConfigError, InputError
-from i2v3d.lineage import last_scalars
 from i2v3d.stages.context import Sink
 
 log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 15.0
 FINISH_TIMEOUT_S = 60.0
-METRICS = "metrics.jsonl"
 _Mode = Literal["offline", "online", "disabled"]
 _MODES: dict[str, _Mode] = {
     "offline": "offline",
@@ -46,11 +43,6 @@ _MODES: dict[str, _Mode] = {
 }
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
 _VIDEOS = {".mp4", ".webm"}
-
-
-def stage_name(stage: str, key: str, segment: int | None) -> str:
-    """The name, and so the id, of the run of a stage: its content key makes it unique."""
-    return f"{stage}-{key}" + ("" if segment is None else f"-{segment_name(segment)}")
 
 
 @contextmanager
@@ -102,15 +94,7 @@ def variant_run(
     what it was made from (by reference: the files stay where they are).
     Raises ArtifactError for an unreadable metrics file, and ConfigError as `stage_run` does.
     """
-    scalars: dict[str, float] = {}
-    links: dict[str, dict[str, str]] = {}
-    for record in stages:
-        parts = [record["stage"], *([] if record["segment"] is None else [segment_name(record["segment"])])]
-        label, folder = "/".join(parts), results.joinpath("stages", *parts).resolve()
-        own = {k: v for k, v in record.items() if isinstance(v, float)}
-        scalars |= {f"{label}/{k}": v for k, v in {**last_scalars(folder / METRICS), **own}.items()}
-        run = stage_name(record["stage"], record["key"], record["segment"])
-        links[label] = {"run": run, "directory": str(folder)}
+    scalars, links = lineage.stage_scalars(stages, results)
     keys = hashlib.sha256("".join(link["run"] for link in links.values()).encode()).hexdigest()[:12]
     wanted = {
         "id": _identifier(f"variant-{group}-{name}-{keys}"),
@@ -136,6 +120,32 @@ def variant_run(
     for path in sorted((results / "keyframes").glob("*.png")):
         recorder("media", {"name": f"keyframes/{path.stem}", "path": str(path)})
     recorder.finish(exit_code=0)
+
+
+def comparison_runs(cfg: TrackingConfig, *, group: str, results: Path, directory: Path) -> None:
+    """Writes a run for every method of a benchmark, from the files of its report.
+
+    group: the benchmark's name. results: the report's folder, with summary.csv, scenes.csv, videos/ and
+    report.html. directory: as in `stage_run`. Every score's mean, interval and number of clips are logged as
+    'score', 'score/low', 'score/high' and 'score/n', the scores of the clips as a table, the method's videos,
+    and the report. Raises ConfigError as `stage_run` does.
+    """
+    for method in lineage.compared_methods(results):
+        name = f"{group}-{method.name}"
+        wanted = {
+            "id": _identifier(f"{name}-{method.digest}"),
+            "group": group,
+            "job_type": "benchmark",
+            "name": name,
+        }
+        recorder = _Recorder(
+            _start(cfg, directory, {**wanted, "config": {"method": method.name, "code": method.code}})
+        )
+        recorder("metrics", method.scalars)
+        recorder("table", {"name": "clips", "columns": method.columns, "rows": method.rows})
+        for path in method.files:
+            recorder("media", {"name": path.stem, "path": str(path)})
+        recorder.finish(exit_code=0)
 
 
 class _Recorder:
@@ -271,7 +281,7 @@ def _has_key() -> bool:
 
 
 def _media(path: Path) -> Any:
-    """A W&B picture or video of a file, copied into the run when it is logged."""
+    """A W&B picture, video or page of a file, copied into the run when it is logged."""
     import wandb
 
     suffix = path.suffix.lower()
@@ -279,7 +289,9 @@ def _media(path: Path) -> Any:
         return wandb.Video(str(path), format=suffix[1:])
     if suffix in _PICTURES:
         return wandb.Image(str(path))
-    raise InputError(f"{path} is neither a picture {sorted(_PICTURES)} nor a video {sorted(_VIDEOS)}")
+    if suffix == ".html":
+        return wandb.Html(path.read_text(), inject=False)
+    raise InputError(f"{path} is no picture {sorted(_PICTURES)}, video {sorted(_VIDEOS)} or page")
 
 
 def _loggable(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:

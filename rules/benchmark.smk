@@ -35,7 +35,7 @@ def benchmark_plan_file():
 def benchmark_command(log):
     return (
         f"{PYTHON} -m i2v3d.benchmark benchmark --cache {CACHE} --out {BENCHMARK} --log {log}"
-        f" --plan "
+        f" --settings {SETTINGS} --plan "
     )
 
 

@@ -84,7 +84,7 @@ def run_config(records: list[Any]) -> dict[str, Any]:
 
 
 def stage_run(directory: Path, cfg: TrackingConfig = OFFLINE) -> Any:
-    name = tracking.stage_name("lora", "0123456789ab", None)
+    name = lineage.stage_name("lora", "0123456789ab", None)
     return tracking.stage_run(
         cfg, group="sweep", job_type="lora", name=name, config=NODE, directory=directory
     )
@@ -285,6 +285,30 @@ def test_variant_run_has_frames_pictures_and_lineage(tmp_path: Path) -> None:
     assert json.loads(artefacts["assemble-bbbb"].metadata)["made_from"] == ["scene-aaaa"]
     assert [entry.path for entry in artefacts["assemble-bbbb"].manifest.contents] == ["video.mp4"]
     assert not list((tmp_path / "cache").rglob("scene.json")), "artefacts refer to their files"
+
+
+def test_every_method_of_a_benchmark_has_its_run(tmp_path: Path) -> None:
+    results = tmp_path / "benchmark"
+    (results / "videos").mkdir(parents=True)
+    (results / "summary.csv").write_text(
+        "method,metric,mean,low,high,n\nbase,psnr,25,24,26,3\ncoarse,psnr,20,,,1\n"
+    )
+    (results / "scenes.csv").write_text(
+        "scene,motion,method,psnr\n0,camera,base,25\n3,both,base,\n0,camera,coarse,20\n"
+    )
+    (results / "report.html").write_text("<p>report</p>")
+    write_video(results / "videos" / "scene_000_base.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2, 8, 18)
+    tracking.comparison_runs(OFFLINE, group="benchmark", results=results, directory=tmp_path / "logs")
+    stores = sorted((tmp_path / "logs").glob("wandb/offline-run-*/run-benchmark-*.wandb"))
+    assert len(stores) == 2
+    rows = [row for store in stores for row in history(list(read_records(store)))]
+    base = next(row for row in rows if row.get("psnr") == 25)
+    assert (base["psnr/low"], base["psnr/high"], base["psnr/n"]) == (24, 26, 3)
+    assert "psnr/low" not in next(row for row in rows if row.get("psnr") == 20), "one clip has no interval"
+    shown = {key for row in rows for key in row}
+    assert {"clips._type", "scene_000_base._type", "report._type"} <= shown
+    with pytest.raises(ArtifactError, match=r"summary\.csv cannot be read"):
+        tracking.comparison_runs(OFFLINE, group="b", results=tmp_path, directory=tmp_path / "logs")
 
 
 def test_a_table_of_keyframes_shows_what_is_known(tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def main() -> int:
     parser.add_argument("--plan", type=Path, required=True, help="what the planning wrote about it")
     parser.add_argument("--cache", type=Path, required=True, help="folder of all stages' finished folders")
     parser.add_argument("--out", type=Path, required=True, help="folder that the report's files are put in")
+    parser.add_argument(
+        "--settings", type=Path, help="run settings that the plan wrote, to track a benchmark with"
+    )
     parser.add_argument("--log", type=Path, help="file for the full log, tracebacks included")
     options = parser.parse_args()
     set_up_logging(options.log)
@@ -70,11 +73,23 @@ def main() -> int:
             made = Path(temporary)
             KINDS[options.kind](options.plan, options.cache, made)
             replace_all(made, options.out)
+        if options.settings is not None:
+            track(options.settings, options.out, options.cache)
     except I2V3DError as error:
         log.debug("traceback", exc_info=True)
         log.error("i2v3d: error: %s", error)
         return 2
     return 0
+
+
+def track(settings: Path, results: Path, cache: Path) -> None:
+    """Writes the runs of a finished benchmark."""
+    from i2v3d import tracking
+    from i2v3d.runner import Settings
+
+    cfg = Settings.load(settings).tracking
+    (cache / "tracking").mkdir(parents=True, exist_ok=True)
+    tracking.comparison_runs(cfg, group=results.name, results=results, directory=cache / "tracking")
 
 
 def replace_all(made: Path, out: Path) -> None:

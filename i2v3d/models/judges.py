@@ -88,8 +88,10 @@ def load_judges(cfg: EstimatorsConfig, *, toy: bool, class_name: str, device: st
 def _toy(judges: Judges, ref: WeightsRef, device: str) -> None:
     estimator = ToyEstimator.load(resolve(ref), device)
 
-    def embedding(pictures: Tensor, masks: Tensor) -> Tensor:
-        return estimator.embedding(pictures.to(device), masks[:, None].float().to(device)).cpu()
+    def embedding(pictures: Tensor, _: Tensor) -> Tensor:
+        # By its own soft masks, as it was trained; the ones given are the same, made hard.
+        seen = pictures.to(device)
+        return estimator.embedding(seen, estimator.mask(seen)).cpu()
 
     judges.depth_m = lambda pictures: estimator.depth(pictures.to(device))[:, 0].cpu()
     judges.mask = lambda pictures: (estimator.mask(pictures.to(device))[:, 0] > MASK_THRESHOLD).cpu()
