@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from i2v3d.errors import ConfigError, WeightsError
 from i2v3d.mini.assemble import trained_networks, write_checksums
 from i2v3d.mini.control import start_control
 from i2v3d.mini.data import World, control_condition, disparity, prompts, to_signed, token_ids
-from i2v3d.mini.gradients import captured, fold_time_convolutions, plain
+from i2v3d.mini.gradients import _half_step, captured, fold_time_convolutions, plain, skip_single_keys
 from i2v3d.mini.image import alphas_cumprod
 from i2v3d.mini.loop import Average, Run, load_half, optimise, rate_at, save_half
 from i2v3d.mini.scores import iou, psnr
@@ -275,6 +277,43 @@ def test_folded_time_convolutions_compute_the_same() -> None:
         before = denoise_with_residuals(unet, *inputs, None)
         fold_time_convolutions(unet)
         assert torch.allclose(before, denoise_with_residuals(unet, *inputs, None), atol=1e-5)
+
+
+def test_a_single_key_needs_no_attention() -> None:
+    unet = mini.video_unet().eval()
+    inputs = (
+        torch.randn(1, 3, 2 * mini.LATENT_CHANNELS, 4, 4, generator=_seeded(3)), torch.tensor([0.5]),
+        torch.randn(1, 1, mini.EMBED_WIDTH, generator=_seeded(4)), torch.ones(1, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        before = denoise_with_residuals(unet, *inputs, None)
+        skip_single_keys(unet)
+        assert torch.allclose(before, denoise_with_residuals(unet, *inputs, None), atol=1e-4)
+        two_keys = (*inputs[:2], inputs[2].expand(-1, 2, -1), inputs[3])
+        with pytest.raises(AssertionError, match="more than one key"):
+            denoise_with_residuals(unet, *two_keys, None)
+
+
+def test_gradients_of_half_precision_copies_reach_the_parameters() -> None:
+    layer, unused = nn.Linear(8, 8), nn.Parameter(torch.ones(2))
+    half = copy.deepcopy(layer).bfloat16()
+    batch = torch.randn(16, 8, generator=_seeded(1))
+    with torch.no_grad():
+        layer.weight.mul_(2)  # the copy is behind until the step
+
+    def loss(network: nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda x: (network(x.to(network.weight.dtype)).float() ** 2).mean()
+
+    plain(loss(layer), lambda: (batch,), [*layer.parameters()], torch.device("cpu"))()
+    expected = [parameter.grad.clone() for parameter in layer.parameters() if parameter.grad is not None]
+    layer.zero_grad(set_to_none=True)
+    halves = [*half.parameters(), nn.Parameter(torch.ones(2))]
+    for _ in range(2):  # gradients are replaced, not added up
+        _half_step(loss(half), (batch,), [*layer.parameters(), unused], halves)()
+    assert unused.grad is None and len(expected) == 2
+    for parameter, grad in zip(layer.parameters(), expected, strict=True):
+        assert parameter.grad is not None and torch.allclose(parameter.grad, grad, rtol=0.05, atol=0.02)
+    assert torch.equal(half.weight, layer.weight.bfloat16())
 
 
 @pytest.mark.gpu

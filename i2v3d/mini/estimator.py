@@ -293,21 +293,22 @@ def evaluate(network: EstimatorNetwork, vae: Any, world: World, settings: Estima
         estimated = estimate(network, seen)
         found = measure(estimated, truth, settings.gallery)
         scores |= {lead + name: value for name, value in found.items()}
-    save_grid(_picture(truth, estimated, settings), 8, run.out / "estimator.png")
+    columns = min(8, len(truth.pictures))
+    save_grid(_picture(truth, estimated, columns), columns, run.out / "estimator.png")
     return scores
 
 
-def _picture(truth: Truth, estimated: Estimated, settings: EstimatorSettings) -> Tensor:
-    """Rows of eight: spoilt pictures, true and estimated masks, true and estimated depths, near is bright."""
+def _picture(truth: Truth, estimated: Estimated, columns: int) -> Tensor:
+    """Rows of some: spoilt pictures, true and estimated masks, true and estimated depths, near is bright."""
 
     def grey(values: Tensor) -> Tensor:
-        return (values * 2 - 1).expand(-1, 3, -1, -1)[:8]
+        return (values * 2 - 1).expand(-1, 3, -1, -1)[:columns]
 
     def near(log_depth: Tensor) -> Tensor:
         return grey(2 * (-log_depth).exp().clamp(max=0.5))
 
     depths = [near(truth.log_depth), near(estimated.log_depth)]
-    return torch.cat([truth.pictures[:8], grey(truth.masks), grey(estimated.mask), *depths])
+    return torch.cat([truth.pictures[:columns], grey(truth.masks), grey(estimated.mask), *depths])
 
 
 def train_estimator(settings: EstimatorSettings, run: Run) -> dict[str, float]:
