@@ -21,6 +21,7 @@ from i2v3d.control_config import (
     ObjectKeyConfig,
     Positive,
     ShapeKeyConfig,
+    Vector,
     VisibilityConfig,
 )
 from i2v3d.errors import ConfigError
@@ -216,7 +217,8 @@ class SceneConfig:
 @section
 class PhotoSceneConfig(SceneConfig):
     """A photo and what happens in it. start_frame: of the timeline, the shot's first. keys: of the photo's
-    foreground. objects: others; remove: names of the photo's own that are left out."""
+    foreground, about pivot_m (None: its centre). objects: others; remove: names of the photo's own that are
+    left out."""
 
     source: Literal["photo"]
     photo: str
@@ -228,6 +230,7 @@ class PhotoSceneConfig(SceneConfig):
     foreground: ForegroundConfig
     background: BackgroundConfig
     camera: CameraConfig
+    pivot_m: Vector | None
     keys: tuple[ObjectKeyConfig, ...]
     objects: tuple[ObjectConfig, ...]
     remove: tuple[str, ...]

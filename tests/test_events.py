@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial import cKDTree
 
 from i2v3d.blender import api
@@ -344,3 +345,39 @@ def test_camera_easings_are_blender_s_own_curves() -> None:
     )
     worst = json.loads(done.stderr.strip().splitlines()[-1])
     assert len(worst) == 12 and max(worst.values()) < 1e-6, worst
+
+
+# ---------------------------------------------------------------- colours of user's meshes
+def write_coloured(folder: Path, kind: str) -> str:
+    """A square in the plane y = 3 of one sRGB colour, (200, 100, 50), as each format says it."""
+    corners = [(-1, 3, -1), (1, 3, -1), (1, 3, 1), (-1, 3, 1)]
+    if kind == "ply":  # vertex colours, which are sRGB
+        lines = ["ply", "format ascii 1.0", "element vertex 4", *(f"property float {a}" for a in "xyz")]
+        lines += [*(f"property uchar {c}" for c in ("red", "green", "blue")), "element face 1"]
+        lines += ["property list uchar int vertex_indices", "end_header"]
+        lines += [f"{x} {y} {z} 200 100 50" for x, y, z in corners] + ["4 0 1 2 3"]
+        (folder / "a.ply").write_text("\n".join(lines) + "\n")
+        return "a.ply"
+    Image.new("RGB", (4, 4), (200, 100, 50)).save(folder / "t.png")
+    if kind == "obj":  # y up
+        (folder / "a.mtl").write_text("newmtl m\nmap_Kd t.png\n")
+        rows = [f"v {x} {z} {-y}" for x, y, z in corners] + [
+            f"vt {u} {v}" for u, v in ((0, 0), (1, 0), (1, 1), (0, 1))
+        ]
+        (folder / "a.obj").write_text(
+            "\n".join(["mtllib a.mtl", *rows, "usemtl m", "f 1/1 2/2 3/3 4/4"]) + "\n"
+        )
+        return "a.obj"
+    texture = np.full((4, 4, 3), (200, 100, 50), np.uint8)
+    write_glb(folder / "a.glb", np.array(corners, float), np.array([[0, 1, 2], [0, 2, 3]]), texture=texture)
+    return "a.glb"
+
+
+@pytest.mark.parametrize("kind", ["ply", "obj", "glb"])
+def test_colours_of_users_meshes_are_shown_as_they_are(kind: str, tmp_path: Path) -> None:
+    mesh = write_coloured(tmp_path, kind)
+    still_scene(tmp_path, (ObjectSpec("a", "foreground", mesh, (0.0, 3.0, 0.0)),))
+    api.save_blend(tmp_path, max_faces=CAP)
+    api.render_frames(tmp_path, tmp_path / "out", frames=[1], samples=1, device="cpu", on_frame=ignore_step)
+    rgb, mask = read_rgb(tmp_path / "out/rgb/0001.png"), read_mask(tmp_path / "out/fg_mask/0001.png")
+    assert mask[24, 32] and (rgb[mask] == (200, 100, 50)).all(axis=-1).mean() > 0.9

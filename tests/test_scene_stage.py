@@ -110,6 +110,15 @@ def test_the_scene_agrees_with_its_meshes(config, tmp_path, no_blender):
     assert pivot == pytest.approx([columns.mean() + 0.5, rows.mean() + 0.5])
 
 
+def test_the_foreground_turns_about_a_point_of_choice(config, tmp_path, no_blender):
+    """The camera's orbit stays about its centre."""
+    (tmp_path / "own").mkdir()
+    chosen = SceneSpec.load(run(section(config, pivot_m=[1.0, 2.0, 3.0]), tmp_path) / "scene.json")
+    centre = SceneSpec.load(run(section(config), tmp_path / "own") / "scene.json")
+    assert chosen.foreground()[0].pivot_m == (1.0, 2.0, 3.0) != centre.foreground()[0].pivot_m
+    assert chosen.camera == centre.camera
+
+
 def test_the_same_configuration_gives_the_same_files(config, tmp_path, no_blender):
     folders = []
     for name in ("a", "b"):

@@ -188,13 +188,13 @@ def scene_spec(
     shot, size = shot_of(cfg), (cfg.width, cfg.height)
     photo = View(view.c2w, view.focal_px)
     path = camera_path(cfg.camera, shot, photo, size, meshes.pivot_m, camera_track(cfg))
-    keys = object_keys(cfg.keys, shot)
+    keys, turns_about = object_keys(cfg.keys, shot), cfg.pivot_m or meshes.pivot_m
     front, rear = meshes.foreground, meshes.background
     mesh, behind = (
         part.write(out, name, cfg.max_faces) for part, name in ((front, "foreground"), (rear, "background"))
     )
     own = {
-        "foreground": ObjectSpec("foreground", "foreground", mesh, meshes.pivot_m, keys, front.place),
+        "foreground": ObjectSpec("foreground", "foreground", mesh, turns_about, keys, front.place),
         "background": ObjectSpec("background", "background", behind, (0.0, 0.0, 0.0), (), rear.place),
     }
     return SceneSpec(
