@@ -260,14 +260,16 @@ class BlendSceneConfig(SceneConfig):
 class ToySceneConfig(SceneConfig):
     """A held-out clip of the toy world, with its truth. seed, variants: the world. index: which clip.
 
-    view_deg: the object's view turns by this angle over the shot; None: as the clip has it. caption: what it
-    shows. samples: rays a pixel side of the true photos.
+    pace: how many times as far everything moves over the shot as over a clip of the training. view_deg: the
+    object's view turns by this angle over the shot; None: as the clip has it. caption: what it shows. samples:
+    rays a pixel side of the true photos.
     """
 
     source: Literal["toy"]
     seed: Index
     variants: Count
     index: Index
+    pace: Positive
     view_deg: float | None
     caption: str
     samples: Count

@@ -56,3 +56,15 @@ def test_the_view_turns_by_the_angle_whatever_the_camera_does(index: int) -> Non
     change = torch.rad2deg(torch.atan2((angle - angle[0]).sin(), (angle - angle[0]).cos()))
     assert change.tolist() == pytest.approx([0, 15, 30, 45, 60], abs=1e-3)
     assert math.isclose(float(turned(clip(index), 60.0).heading[0, 0]), float(clip(index).heading[0, 0]))
+
+
+def test_twice_the_pace_is_twice_the_motion_of_the_same_things() -> None:
+    moved = set()
+    for index in range(12):
+        usual, fast = clip(index), held_out_clip(SEED, VARIANTS, index, 5, pace=2.0)
+        assert torch.equal(usual.palette, fast.palette) and torch.equal(usual.target, fast.target)
+        for name in ("place", "heading"):
+            here, there = getattr(usual, name).diff(dim=1), getattr(fast, name).diff(dim=1)
+            assert torch.allclose(there, 2 * here, atol=1e-5)
+            moved |= {name} if bool(here.any()) else set()
+    assert moved == {"place", "heading"}

@@ -57,7 +57,11 @@ def test_a_run_ends_with_everything_a_user_gets(finished: Path) -> None:
     assert video.shape == (15, 128, 192, 3)
     assert read_video(results / "coarse.mp4").shape == video.shape
     assert read_video(results / "side_by_side.mp4").shape == (15, 128, 384, 3)
-    assert sorted(p.name for p in (results / "keyframes").glob("*.png")) == ["0001.png", "0008.png", "0015.png"]
+    assert sorted(p.name for p in (results / "keyframes").glob("*.png")) == [
+        "0001.png",
+        "0008.png",
+        "0015.png",
+    ]
     assert read_rgb(results / "contact_sheet.png").std() > 1
     record = json.loads((results / "provenance.json").read_text())
     assert {"versions", "weights", "files_sha256", "seed", "keys", "stages"} <= set(record)

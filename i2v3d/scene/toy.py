@@ -42,7 +42,7 @@ class Truth:
 
 def load_clip(cfg: ToySceneConfig) -> Scenes:
     """The clip that a configuration means. Raises ConfigError as `held_out_clip`."""
-    clip = held_out_clip(cfg.seed, cfg.variants, cfg.index, cfg.frames)
+    clip = held_out_clip(cfg.seed, cfg.variants, cfg.index, cfg.frames, cfg.pace)
     return clip if cfg.view_deg is None else turned(clip, cfg.view_deg)
 
 

@@ -19,12 +19,13 @@ STILL = 1e-6  # metres or radians a frame
 HELD_OUT_CLIPS = 1000  # numbers of one world; keeps the random streams of two worlds apart
 
 
-def held_out_clip(seed: int, variants: int, index: int, frames: int) -> Scenes:
+def held_out_clip(seed: int, variants: int, index: int, frames: int, pace: float = 1.0) -> Scenes:
     """Clip `index` of the held-out split: one scene of `frames` frames, on the CPU.
 
     seed, variants: the world, as the networks were trained in it (conf/mini). A clip depends on neither the
     clips before it nor, but for how finely its motion is divided, on `frames` (2 or more; a single frame
-    stands still). Raises ConfigError for an index outside 0 ... HELD_OUT_CLIPS - 1, no frame, or a bank too
+    stands still). pace: how many times as far everything moves as in the clips that networks are trained on.
+    Raises ConfigError for an index outside 0 ... HELD_OUT_CLIPS - 1, no frame, or a bank too
     small to be split.
     """
     if not 0 <= index < HELD_OUT_CLIPS:
@@ -34,7 +35,7 @@ def held_out_clip(seed: int, variants: int, index: int, frames: int) -> Scenes:
     if frames < 1:
         raise ConfigError(f"a clip of {frames} frames cannot be made; scene.frames is at least 1")
     generator = torch.Generator().manual_seed(HELD_OUT_CLIPS * seed + index)
-    return sample(1, frames, _bank(variants, seed), generator, "held_out")
+    return sample(1, frames, _bank(variants, seed), generator, "held_out", pace)
 
 
 def held_out_caption(seed: int, variants: int, index: int) -> str:

@@ -194,9 +194,9 @@ def _time(dice: _Dice, frames: int) -> torch.Tensor:
     return torch.where(dice.chance(0.4)[:, None] > 0, eased, line) - 0.5
 
 
-def _motion(dice: _Dice, frames: int, objects: Bank) -> dict[str, torch.Tensor]:
+def _motion(dice: _Dice, frames: int, objects: Bank, pace: float) -> dict[str, torch.Tensor]:
     """Camera and object over time: orbit, dolly, translation, rotation, joints, each with its own chance."""
-    time = _time(dice, frames)
+    time = pace * _time(dice, frames)
 
     def sweep(chance: float, low: float, high: float) -> torch.Tensor:
         return (dice.chance(chance) * dice.sign() * dice.uniform(low, high))[:, None] * time
@@ -227,12 +227,14 @@ def _motion(dice: _Dice, frames: int, objects: Bank) -> dict[str, torch.Tensor]:
     }
 
 
-def sample(count: int, frames: int, bank: Bank, generator: torch.Generator, split: Split) -> Scenes:
+def sample(
+    count: int, frames: int, bank: Bank, generator: torch.Generator, split: Split, pace: float = 1.0
+) -> Scenes:
     """`count` scenes of `frames` frames (1: stills), on the device of `generator`.
 
     bank: `build_bank` output, on any device. Motions are small enough for one video segment: at most 22
-    degrees of orbit, 32 of rotation and half a metre of travel. Raises ConfigError if the bank is too small
-    to be split.
+    degrees of orbit, 32 of rotation and half a metre of travel. pace: how many times as far everything moves
+    over the frames. Raises ConfigError if the bank is too small to be split.
     """
     variants = bank.kind.shape[1]
     if variants <= HELD_OUT_VARIANTS:
@@ -254,7 +256,7 @@ def sample(count: int, frames: int, bank: Bank, generator: torch.Generator, spli
         sky=sky,
         **_appearance(dice, colours, pattern),
         **_surroundings(dice, ground, sky),
-        **_motion(dice, frames, objects),
+        **_motion(dice, frames, objects, pace),
     )
 
 
