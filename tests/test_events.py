@@ -18,7 +18,7 @@ from i2v3d.blender import api
 from i2v3d.config import ViewsConfig
 from i2v3d.errors import InputError
 from i2v3d.geometry import look_at
-from i2v3d.images import read_mask, read_rgb
+from i2v3d.images import read_flow, read_mask, read_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.spec import (
     ActionSpec,
@@ -245,6 +245,24 @@ def test_an_exported_glb_moves_as_the_scene_does(figure: Path, tmp_path: Path) -
     assert np.abs(before[9] - before[1]).max() > 0.1 and spec.frames == 9
     for frame in (1, 4, 9):
         assert cKDTree(after[frame]).query(before[frame])[0].max() < 1e-4, frame
+
+
+def test_a_shot_shows_any_part_of_the_timeline(figure: Path, tmp_path: Path) -> None:
+    """Frames 6 to 9 of a walk, numbered from 1, are those of the whole shot; flow and cameras, too."""
+    spec = scene_of(tmp_path / "whole", figure, frames=9, actions=(ActionSpec("walk", 1, 1.0, 1.0),))
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "figure.glb").write_bytes((figure / "figure.glb").read_bytes())
+    replace(spec, start_frame=6, frames=4).save(tmp_path / "part" / "scene.json")
+    api.save_blend(tmp_path / "part", max_faces=CAP)
+    for name, frames in (("whole", range(6, 10)), ("part", range(1, 5))):
+        out = tmp_path / name / "out"
+        api.render_frames(tmp_path / name, out, frames=frames, samples=2, device="cpu", on_frame=ignore_step)
+    for n in range(1, 5):
+        files = [tmp_path / "whole/out/rgb" / f"{n + 5:04d}.png", tmp_path / "part/out/rgb" / f"{n:04d}.png"]
+        np.testing.assert_array_equal(*map(read_rgb, files))
+    flows = [read_flow(tmp_path / n) for n in ("whole/out/flow/0006.exr", "part/out/flow/0001.exr")]
+    np.testing.assert_array_equal(*flows)
+    assert np.abs(flows[0]).max() > 0.5 and not (tmp_path / "part/out/flow/0004.exr").exists()
 
 
 # ---------------------------------------------------------------- light
