@@ -16,7 +16,7 @@ rule evaluate:
     threads: 2
     resources:
         gpu=0,
-        mem_mb=3000,
+        mem_mb=6000,
         runtime=30,
     shell:
         command("evaluate")

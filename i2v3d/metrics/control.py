@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from i2v3d.errors import ShapeError
-from i2v3d.metrics.checks import check_depths, check_masks, check_pictures
+from i2v3d.metrics.checks import check_depths, check_flow, check_masks, check_pictures
 from i2v3d.metrics.correspondence import warp_back
 
 
@@ -65,8 +67,8 @@ def warping_error(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
     valid (T - 1, H, W): pixels seen in both (`unoccluded`); NaN where there is none. Raises ShapeError as
     the checks. Source: Lai et al. 2018, eq. 11, with exact flow and occlusion.
     """
-    difference = _difference(pictures, flow_px, valid)
-    return (difference**2).mean(dim=1).sum((1, 2)) / valid.sum((1, 2))
+    differences = _differences(pictures, flow_px, valid)
+    return torch.stack([(d**2).mean(dim=0).sum() for d in differences]) / valid.sum((1, 2))
 
 
 def flicker(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
@@ -76,13 +78,15 @@ def flicker(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
     the warping error it does not see texture that moves wrongly, only light that comes and goes. Raises
     ShapeError as the checks.
     """
-    difference = _difference(pictures, flow_px, valid)
-    return (difference.sum((2, 3)) / valid.sum((1, 2))[:, None]).abs().mean(dim=1)
+    sums = torch.stack([d.sum((1, 2)) for d in _differences(pictures, flow_px, valid)])
+    return (sums / valid.sum((1, 2))[:, None]).abs().mean(dim=1)
 
 
-def _difference(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Tensor:
-    """(T - 1, 3, H, W): next frame warped back - frame, 0 where not valid."""
+def _differences(pictures: Tensor, flow_px: Tensor, valid: Tensor) -> Iterator[Tensor]:
+    """(3, H, W) for each pair of frames: next frame warped back - frame, 0 where not valid. One pair at a time, since
+    a long shot of large pictures would not fit the memory several times over."""
     check_pictures(pictures=pictures)
-    warped = warp_back(pictures, flow_px)
-    check_masks(warped, valid=valid)
-    return (warped - pictures[:-1]) * valid[:, None]
+    check_flow(pictures, flow_px)
+    check_masks(pictures[:-1], valid=valid)
+    for t in range(len(flow_px)):
+        yield (warp_back(pictures[t : t + 2], flow_px[t : t + 1])[0] - pictures[t]) * valid[t]

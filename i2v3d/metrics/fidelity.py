@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
@@ -13,6 +16,7 @@ from i2v3d.errors import ShapeError
 from i2v3d.metrics.checks import check_masks, check_pictures
 
 PSNR_CAP_DB = 100.0  # of equal pictures, so that means stay finite; one grey level in one pixel is below it
+FRAMES_AT_ONCE = 8  # bounds the memory of windowed scores; changes no value
 MS_SSIM_SIDE = 161  # smallest side in pixels: five scales of an 11-pixel window
 
 
@@ -41,9 +45,13 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
     Raises ShapeError as `check_pictures`. Source: Wang et al. 2004.
     """
     check_pictures(pictures=pictures, truth=truth)
-    value = structural_similarity_index_measure(pictures, truth, data_range=1.0, reduction="none")
-    assert isinstance(value, Tensor)
-    return value.reshape(len(pictures))
+
+    def score(part: Tensor, true: Tensor) -> Tensor:
+        value = structural_similarity_index_measure(part, true, data_range=1.0, reduction="none")
+        assert isinstance(value, Tensor)
+        return value.reshape(len(part))
+
+    return _in_parts(score, pictures, truth)
 
 
 def ms_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
@@ -57,7 +65,16 @@ def ms_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
         raise ShapeError(
             f"pictures are {width}x{height}; MS-SSIM needs sides of at least {MS_SSIM_SIDE} pixels, use SSIM"
         )
-    value: Tensor = multiscale_structural_similarity_index_measure(
-        pictures, truth, data_range=1.0, reduction="none", normalize="relu"
-    )
-    return value.reshape(len(pictures))
+
+    def score(part: Tensor, true: Tensor) -> Tensor:
+        value: Tensor = multiscale_structural_similarity_index_measure(
+            part, true, data_range=1.0, reduction="none", normalize="relu"
+        )
+        return value.reshape(len(part))
+
+    return _in_parts(score, pictures, truth)
+
+
+def _in_parts(score: Callable[[Tensor, Tensor], Tensor], pictures: Tensor, truth: Tensor) -> Tensor:
+    parts = zip(pictures.split(FRAMES_AT_ONCE), truth.split(FRAMES_AT_ONCE), strict=True)
+    return torch.cat([score(part, true) for part, true in parts])
