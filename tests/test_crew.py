@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from i2v3d.blender import api, crew
-from i2v3d.blender.crew import FRAMES_A_PROCESS, MEMORY_A_PROCESS, split_frames
+from i2v3d.blender.crew import BASE_BYTES, BYTES_A_BLEND_BYTE, FRAMES_A_PROCESS, split_frames
 from i2v3d.blender.job import BlendJob, FramesJob
 from i2v3d.blender.process import StoppedError, run_child
 from i2v3d.errors import RenderError
@@ -21,7 +21,9 @@ from i2v3d.scene.spec import ObjectSpec, TransformKey
 from tests.blender_scenes import box, still_scene
 from tests.test_blender_errors import python
 
-PLENTY = 1000 * MEMORY_A_PROCESS
+BLEND = 10**7
+NEED = BASE_BYTES + BYTES_A_BLEND_BYTE * BLEND
+PLENTY = 1000 * NEED
 
 
 @pytest.mark.parametrize(
@@ -31,14 +33,14 @@ PLENTY = 1000 * MEMORY_A_PROCESS
         ("64", 240, PLENTY, "cpu", (16, 4)),
         ("8", 2 * FRAMES_A_PROCESS, PLENTY, "cpu", (2, 4)),
         ("8", 1, PLENTY, "cpu", (1, 8)),
-        ("8", 24, 3 * MEMORY_A_PROCESS, "cpu", (3, 2)),
+        ("8", 24, 3 * NEED, "cpu", (3, 2)),
         ("8", 24, 0, "cpu", (1, 8)),
         ("8", 24, PLENTY, "cuda:0", (1, 8)),
     ],
 )
 def test_cores_frames_and_memory_decide(cores, frames, free, device, expected, monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", cores)
-    split = split_frames(frames, device, free)
+    split = split_frames(frames, device, BLEND, free)
     assert (split.processes, split.threads) == expected
 
 

@@ -174,7 +174,8 @@ def render_frames(
     outside = [frame for frame in frames if not 1 <= frame <= spec.frames]
     if outside or not frames:
         raise RenderError(f"scene {spec.name!r} has frames 1 to {spec.frames}, asked for {outside or 'none'}")
-    split, start = split_frames(len(frames), device), time.monotonic()
+    size = (scene_dir / "scene.blend").stat().st_size
+    split, start = split_frames(len(frames), device, size), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="i2v3d-") as work:
         jobs = []
         for number, share in enumerate(np.array_split(np.array(frames), split.processes)):
@@ -230,7 +231,7 @@ def render_view_set(
             elevations_deg=elevations,
             margin=config.margin,
             device=device,
-            threads=split_frames(1, device).threads,
+            threads=split_frames(1, device, 0).threads,
         )
         what, start = f"rendering views of scene {spec.name!r}", time.monotonic()
         report = run_jobs(

@@ -25,9 +25,8 @@ log = logging.getLogger(__name__)
 
 STALL_S = 900.0  # a frame of millions of faces takes a minute; nothing takes a quarter of an hour
 FRAMES_A_PROCESS = 3  # a process takes as long to start as two frames take
-MEMORY_A_PROCESS = (
-    3 * 2**29
-)  # bytes; a photo's scene at 1024x576 takes 0.6 GB, two million faces more take 1.2
+# Of a process: 0.6 GB for a .blend of 13 MB (420,000 quads), rounded up.
+BASE_BYTES, BYTES_A_BLEND_BYTE = 2**29, 24
 MOST_PROCESSES = 16
 
 
@@ -72,19 +71,21 @@ class Split:
     threads: int
 
 
-def split_frames(frames: int, device: str, free_bytes: int | None = None) -> Split:
+def split_frames(frames: int, device: str, blend_bytes: int, free_bytes: int | None = None) -> Split:
     """Single-threaded processes, one a core, as far as frames and memory go round.
 
     Much of a frame (building the scene for the renderer, encoding files) is not parallel, so processes use
     cores better than threads do. The cores are OMP_NUM_THREADS's, else all that this process may use. A GPU
-    gets one process. free_bytes: memory; None: what is free now.
+    gets one process. blend_bytes: of scene.blend, which says how much memory a process takes. free_bytes:
+    memory; None: what is free now.
     """
     granted = os.environ.get("OMP_NUM_THREADS", "")
     cores = int(granted) if granted.isdecimal() and int(granted) else usable_cores()
     if not device.startswith("cpu"):
         return Split(1, cores)
     free = psutil.virtual_memory().available if free_bytes is None else free_bytes
-    most = min(cores, frames // FRAMES_A_PROCESS, free // MEMORY_A_PROCESS, MOST_PROCESSES)
+    need = BASE_BYTES + BYTES_A_BLEND_BYTE * blend_bytes
+    most = min(cores, frames // FRAMES_A_PROCESS, free // need, MOST_PROCESSES)
     processes = max(1, most)
     return Split(processes, max(1, cores // processes))
 
