@@ -105,11 +105,13 @@ class InpaintConfig:
 @section
 class ForegroundMeshConfig:
     """A mesh instead of the inflated silhouette. file: of the user. rotation_deg: XYZ Euler angles that turn its
-    front to the camera; turn_deg: how far the fit of the outlines may turn it from there."""
+    front to the camera; turn_deg: how far the fit of the outlines may turn it from there. texture: the file's own, or
+    the photo where its camera sees the mesh."""
 
     file: str | None
     rotation_deg: tuple[float, float, float]
     turn_deg: Annotated[float, Field(ge=0, le=90)]
+    texture: Literal["own", "photo"]
 
 
 @section

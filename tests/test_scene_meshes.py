@@ -14,9 +14,11 @@ import trimesh
 from i2v3d import geometry
 from i2v3d.blender.api import render_frames
 from i2v3d.errors import ConfigError, InputError
-from i2v3d.images import read_depth, read_mask
+from i2v3d.images import read_depth, read_mask, read_rgb
 from i2v3d.progress import ignore_step
+from i2v3d.scene.paint import painted
 from i2v3d.scene.spec import SceneSpec
+from i2v3d.scene.view import PhotoView
 from i2v3d.stages.scene import check_scene
 from tests.test_scene_stage import config, no_blender, object_mask, run, section  # noqa: F401
 
@@ -51,6 +53,44 @@ def test_a_users_mesh_takes_the_objects_place(config, tmp_path, suffix):  # noqa
     assert (seen & mask).sum() / (seen | mask).sum() > 0.9
     spec = SceneSpec.load(out / "scene.json")
     assert (out / spec.foreground()[0].mesh).suffix == f".{suffix}"
+
+
+def inside_db(out: Path, folder: Path) -> float:
+    """PSNR of the first frame against the photo where both show the foreground."""
+    seen = read_mask(folder / "fg_mask" / "0001.png") & read_mask(out / "mask.png")
+    off = read_rgb(folder / "rgb" / "0001.png").astype(float) - read_rgb(out / "photo.png")
+    return float(10 * np.log10(255**2 / (off[seen] ** 2).mean()))
+
+
+def test_a_mesh_painted_with_the_photo_shows_it_in_frame_one(config, tmp_path):  # noqa: F811
+    still = config | {"keys": [], "camera": config["camera"] | {"moves": []}}
+    decibels = {}
+    for texture in ("own", "photo"):
+        folder = tmp_path / texture
+        folder.mkdir()
+        values = with_mesh(still, file=ball(folder / "ball.glb"), texture=texture)
+        out = run(section(values), folder)
+        decibels[texture] = inside_db(out, rendered(out, folder / "rendered"))
+    assert decibels["photo"] > 30 > decibels["own"] + 10
+
+
+def test_hidden_and_far_faces_do_not_take_the_photo():
+    view = PhotoView(96, 64, focal_px=110.0, horizon_px=20.0, camera_height_m=0.3)
+    rgb = np.full((64, 96, 3), [0, 200, 0], np.uint8)
+    rgb[28:36, 44:52] = [250, 0, 0]
+    y, x = np.mgrid[:64, :96] + 0.5
+    mask = (x - 48) ** 2 + (y - 32) ** 2 < 20**2
+    near = trimesh.creation.icosphere(4, radius=0.2).apply_translation(view.points((48.0, 32.0), 1.5))
+    far = trimesh.creation.icosphere(3, radius=0.1).apply_translation(view.points((48.0, 32.0), 3.0))
+    both = trimesh.util.concatenate([near, far])
+    mesh = painted(both.vertices, both.faces, rgb, mask, view, "neutral")
+    front = (mesh.uv[mesh.faces][..., 0] <= 0.5).all(axis=1)
+    _, depth = geometry.project(
+        mesh.vertices_m[mesh.faces].mean(axis=1), view.K, geometry.invert_pose(view.c2w)
+    )
+    assert front[depth < 1.42].all() and not front[depth > 1.58].any()
+    assert 0.3 < front[depth < 1.8].mean() < 0.6
+    assert (mesh.texture[32, 48] == [250, 0, 0]).all() and (mesh.texture[:, 96:] != [250, 0, 0]).any()
 
 
 def test_a_program_makes_the_foreground(config, tmp_path, no_blender):  # noqa: F811

@@ -85,15 +85,17 @@ def align(
     return Alignment(pose(best) @ normalise, outline.hard_overlap(geometry.transform(pose(best), cloud)))
 
 
-def surface_points(vertices_m: npt.NDArray[np.floating], faces: npt.NDArray[np.int64]) -> Array:
-    """(SAMPLES, 3) points spread evenly over the area of a mesh, the same at every call."""
+def surface_points(
+    vertices_m: npt.NDArray[np.floating], faces: npt.NDArray[np.int64], count: int = SAMPLES
+) -> Array:
+    """(count, 3) points spread evenly over the area of a mesh, the same at every call."""
     corners = vertices_m[faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     random = np.random.default_rng(0)
     if not area.sum() > 0:
         return corners.reshape(-1, 3)
-    chosen = random.choice(len(faces), SAMPLES, p=area / area.sum())
-    u, v = random.random((2, SAMPLES, 1))
+    chosen = random.choice(len(faces), count, p=area / area.sum())
+    u, v = random.random((2, count, 1))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     a, b, c = (corners[chosen, k] for k in range(3))
     return a + u * (b - a) + v * (c - a)

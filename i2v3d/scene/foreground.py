@@ -18,6 +18,7 @@ from i2v3d.scene.camera_path import rows
 from i2v3d.scene.generator import check_generator, generate_mesh
 from i2v3d.scene.inflate import inflate
 from i2v3d.scene.mesh_files import check_mesh
+from i2v3d.scene.paint import painted
 from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.view import PhotoView
 
@@ -74,6 +75,8 @@ def make_foreground(
         )
     points = geometry.transform(found.place, content.vertices_m)
     metrics = {"foreground_overlap": found.overlap}
+    if front.mesh.texture == "photo":
+        return Part.made(painted(points, content.faces, rgb, mask, view, front.back), metrics=metrics)
     return Part(path, points, len(content.faces), rows(found.place), metrics)
 
 
