@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from i2v3d.composition import compose_variants
 from i2v3d.config import PhotoSceneConfig, SceneConfig
 from i2v3d.errors import ConfigError, InputError
+from i2v3d.fingerprint import Fingerprints
+from i2v3d.plan import make_plan
 from i2v3d.scene.animation import Shot
 from i2v3d.scene.objects import check_objects, lighting, scene_objects
 from i2v3d.scene.spec import ActionSpec, ObjectSpec, ShapeKey, VisibilityKey
@@ -163,3 +166,20 @@ def test_the_sun_stands_where_its_angles_say() -> None:
     assert lighting(lit).sun_direction == pytest.approx((0.0, -(0.75**0.5), 0.5))
     with pytest.raises(ConfigError, match="have strength 0"):
         lighting(build(type(cfg), {"style": "lit", "sun": sun | {"strength": 0.0}, "world": world}, "l"))
+
+
+def test_a_changed_texture_of_a_mesh_makes_the_scene_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan's key of a scene depends on every file that its objects refer to."""
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "a.obj").write_text("mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    (tmp_path / "a.mtl").write_text("newmtl m\nmap_Kd t.png\n")
+    (variant,) = compose_variants(ROOT / "conf", ["scene=coffee"])
+    variant.config["scene"]["objects"] = [entry("a", str(tmp_path / "a.obj"))]
+    keys = []
+    for number, colour in enumerate(("red", "red", "blue")):
+        Image.new("RGB", (4 + number // 2, 4), colour).save(tmp_path / "t.png")
+        plan = make_plan([variant], Fingerprints(tmp_path / "memo.json"), ["scene"])
+        keys.append(plan.variants[0].keys["scene"])
+    assert keys[0] == keys[1] != keys[2]
