@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from i2v3d.errors import InputError
 from i2v3d.scene.salient import WIDE_BOX, automatic_box
 from i2v3d.scene.segment import clean, grabcut, prompt_box
 
@@ -81,6 +82,27 @@ def test_a_background_point_removes_what_it_is_on():
     assert iou(grabcut(rgb, box, 5), body | twin) > 0.95
     without = grabcut(rgb, box, 5, background_points=[(170 / 240, 0.5)])
     assert iou(without, body) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"), [((0.5, 0.5, 0.501, 0.501), "foreground"), ((0.2, 0.2, 0.22, 0.22), "foreground")]
+)
+def test_a_box_without_pixels_is_refused(box, kind):
+    with pytest.raises(
+        InputError, match=rf"leave \d pixels that may be {kind}, .* give a box that holds the object"
+    ):
+        grabcut(drawn(disc(160, 240, 40, (80, 80))), box, 3)
+
+
+def test_points_alone_decide_where_everything_is_marked():
+    everywhere = [(x / 20, y / 20) for x in range(21) for y in range(21)]
+    with pytest.raises(InputError, match="may be foreground"):
+        grabcut(
+            drawn(disc(60, 90, 20, (40, 30))),
+            (0.1, 0.1, 0.9, 0.9),
+            3,
+            background_points=everywhere * 2 + [(x / 60, y / 60) for x in range(61) for y in range(61)],
+        )
 
 
 def test_the_automatic_box_holds_the_object_and_little_else():

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i2v3d.errors import InputError
 from i2v3d.images import Mask, Rgb
 from i2v3d.scene.salient import Box, automatic_box
 
@@ -15,6 +16,7 @@ Point = tuple[float, float]
 
 POINT_RADIUS = 0.015  # of the longer side: how much around a point is taken for certain
 WORKING_SIDE_PX = 512  # GrabCut gains nothing above this and its cost grows faster than the pixels
+FEWEST_PIXELS = 10  # that the colours of foreground and background are learnt from
 SMALLEST_BLOB = 0.05  # of the largest one: smaller ones are noise
 LARGEST_HOLE = 0.04  # of the mask: larger ones, such as the gap under an arm, are real
 
@@ -31,7 +33,8 @@ def grabcut(
     box: left, top, right, bottom, outside of which nothing is foreground; None: `prompt_box`. points: (x, y)
     that are foreground for certain, background_points: that are not. All are fractions of the photo. Blobs
     without any of the points are dropped if there are points, else those with a background point. Runs with
-    the longer side at most 512 pixels and scales the mask back smoothly.
+    the longer side at most 512 pixels and scales the mask back smoothly. Raises InputError if box and points
+    leave no pixels for one of the two.
     Source: Rother, Kolmogorov and Blake, "GrabCut", 2004.
     """
     height, width = rgb.shape[:2]
@@ -41,6 +44,7 @@ def grabcut(
     labels = _prior(rows, columns, prompt_box(rgb, box, points))
     _mark(labels, background_points, cv2.GC_BGD)
     _mark(labels, points, cv2.GC_FGD)
+    _require_both(labels)
     models = np.zeros((1, 65)), np.zeros((1, 65))  # colours of background and foreground
     cv2.setRNGSeed(0)  # its k-means draws from a generator that all of OpenCV shares
     cv2.grabCut(bgr, labels, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
@@ -89,6 +93,17 @@ def _prior(rows: int, columns: int, box: Box) -> npt.NDArray[np.uint8]:
     labels = np.full((rows, columns), cv2.GC_BGD, np.uint8)
     labels[top:bottom, left:right] = np.where(x**2 + y**2 <= 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     return labels
+
+
+def _require_both(labels: npt.NDArray[np.uint8]) -> None:
+    """Raises InputError unless GrabCut has pixels of both kinds to learn their colours from."""
+    foreground = int(np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).sum())
+    for count, kind in ((foreground, "foreground"), (labels.size - foreground, "background")):
+        if count < FEWEST_PIXELS:
+            raise InputError(
+                f"scene.segment: box and points leave {count} pixels that may be {kind}, expected {FEWEST_PIXELS} "
+                f"at least of {labels.shape[1]}x{labels.shape[0]}; give a box that holds the object with some room"
+            )
 
 
 def _mark(labels: npt.NDArray[np.uint8], points: Sequence[Point], label: int) -> None:
