@@ -52,7 +52,7 @@ def test_a_camera_on_keys_looks_at_the_points_between_their_targets() -> None:
         pixel, _ = geometry.project(
             target, geometry.intrinsics(120.0, 48, 32), geometry.invert_pose(view.c2w)
         )
-        assert pixel == pytest.approx((48, 32)) and view.focal_px == 120.0
+        assert pixel == pytest.approx((48, 32)) and view.focal_px == pytest.approx(120.0)
 
 
 def test_the_camera_sets_out_from_the_photo_s_view_unless_a_key_is_at_frame_one() -> None:
@@ -79,6 +79,36 @@ def test_a_field_of_view_zooms_at_a_constant_rate() -> None:
     focal = np.array([view.focal_px for view in views])
     assert focal[[0, -1]] == pytest.approx([geometry.focal_from_fov(f, WIDTH) for f in (60.0, 30.0)])
     np.testing.assert_allclose(focal[1:] / focal[:-1], (focal[1:] / focal[:-1])[0])
+
+
+def bezier(frame: int, x: float, **changes) -> CameraKeyConfig:
+    return replace(key(frame, position_m=(x, 0.0, 1.0), **changes), interpolation="BEZIER")
+
+
+def test_bezier_eases_between_two_poses_and_runs_through_one_between() -> None:
+    two = poses(replace(STILL, keys=(bezier(1, 0.0), bezier(9, 1.0))))[:, 0, 3]
+    u = np.linspace(0, 1, 9)
+    np.testing.assert_allclose(two, u * u * (3 - 2 * u), atol=1e-12)
+    through = poses(replace(STILL, keys=(bezier(1, 0.0), bezier(5, 1.0), bezier(9, 2.0))))[:, 0, 3]
+    steps = np.diff(through)
+    assert through[4] == 1.0 and steps[3] > 0.25 and steps[4] > 0.25  # it does not stop there
+    assert steps[0] < 0.12 and steps[-1] < 0.12  # but at both ends
+    there_and_back = poses(replace(STILL, keys=(bezier(1, 0.0), bezier(5, 1.0), bezier(9, 0.0))))[:, 0, 3]
+    assert there_and_back.max() == 1.0 and np.argmax(there_and_back) == 4  # and never overshoots
+    uneven = poses(replace(STILL, keys=(bezier(1, 0.0), bezier(3, 1.0), bezier(9, 1.1))))[:, 0, 3]
+    assert (np.diff(uneven) > 0).all() and uneven.max() == pytest.approx(1.1)
+
+
+def test_bezier_turns_run_through_a_pose_too() -> None:
+    angles = {1: 0.0, 5: 20.0, 9: 40.0}
+    keys = tuple(
+        bezier(frame, 0.0, look_at_m=None, rotation_deg=(90.0, 0.0, angle)) for frame, angle in angles.items()
+    )
+    track = poses(replace(STILL, keys=keys))
+    turned = np.degrees(np.arctan2(-track[:, 0, 2], track[:, 1, 2]))
+    assert turned[[0, 4, 8]] == pytest.approx([0, 20, 40])
+    steps = np.diff(turned)
+    assert (steps > 0).all() and steps[3] > 5 and steps[4] > 5 and steps[0] < 3
 
 
 def test_keys_hold_outside_and_moves_come_on_top() -> None:

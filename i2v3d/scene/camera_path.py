@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicHermiteSpline, CubicSpline
 from scipy.spatial.transform import Rotation
 
 from i2v3d import geometry
@@ -135,24 +135,57 @@ def _resolve(key: CameraKeyConfig, photo: View, width: int) -> _Pose:
 
 
 def _between(poses: Sequence[_Pose], frame: int) -> View:
-    """The view at a frame: positions and targets on straight lines, rotations on the shortest turn, the
-    focal length at a constant rate; held before the first and after the last pose."""
+    """The view at a frame: positions, targets and the logarithm of the focal length on their curves,
+    rotations on the shortest turn; held before the first and after the last pose."""
     later = next((n for n, pose in enumerate(poses) if pose.frame > frame), len(poses))
     at_key = later > 0 and poses[later - 1].frame == frame
     if at_key or later in (0, len(poses)):
         held = poses[max(0, later - 1)]
         return View(_matrix(held.turn, held.position_m), held.focal_px)
-    a, b = poses[later - 1], poses[later]
-    share = EASINGS[a.interpolation]((frame - a.frame) / (b.frame - a.frame))
-    position = a.position_m + share * (b.position_m - a.position_m)
-    focal = a.focal_px * (b.focal_px / a.focal_px) ** share
+    k = later - 1
+    a, b = poses[k], poses[later]
+    position = _on_curve(poses, k, frame, np.stack([pose.position_m for pose in poses]))
+    focal = float(np.exp(_on_curve(poses, k, frame, np.log([[pose.focal_px] for pose in poses]))[0]))
     if a.target_m is not None and b.target_m is not None:
-        target = a.target_m + share * (b.target_m - a.target_m)
+        nowhere = np.full(3, np.nan)
+        targets = np.stack([nowhere if pose.target_m is None else pose.target_m for pose in poses])
+        target = _on_curve(poses, k, frame, targets)
         return View(_look_at(position, target, f"scene.camera.keys at frame {frame}"), focal)
-    # Slerp does not go beyond its ends, as BACK does: the turn is scaled instead.
-    turn = (Rotation.from_matrix(b.turn) * Rotation.from_matrix(a.turn).inv()).as_rotvec()
-    rotation = Rotation.from_rotvec(share * turn) * Rotation.from_matrix(a.turn)
-    return View(_matrix(rotation.as_matrix(), position), focal)
+    turns = Rotation.from_matrix(np.stack([pose.turn for pose in poses]))
+    steps = (turns[1:] * turns[:-1].inv()).as_rotvec()
+    turned = np.concatenate([[0.0], np.cumsum(np.linalg.norm(steps, axis=1))])  # radians up to each pose
+    length = turned[later] - turned[k]
+    share = (_on_curve(poses, k, frame, turned[:, None])[0] - turned[k]) / length if length else 0.0
+    return View(_matrix((Rotation.from_rotvec(share * steps[k]) * turns[k]).as_matrix(), position), focal)
+
+
+def _on_curve(poses: Sequence[_Pose], k: int, frame: int, values: Array) -> Array:
+    """Channels (c,) at a frame between poses k and k + 1. values: (n, c), at all n poses.
+
+    BEZIER runs through a pose between two others of its kind without stopping, unless the channel turns
+    back there, as Blender's automatic, clamped handles do; it comes to rest at the first and last of them.
+    """
+    a, b = poses[k], poses[k + 1]
+    if a.interpolation != "BEZIER":
+        share = EASINGS[a.interpolation]((frame - a.frame) / (b.frame - a.frame))
+        return values[k] + share * (values[k + 1] - values[k])
+    slopes = [_slope(poses, n, values) for n in (k, k + 1)]
+    return np.asarray(CubicHermiteSpline([a.frame, b.frame], values[k : k + 2], slopes)(frame))
+
+
+def _slope(poses: Sequence[_Pose], n: int, values: Array) -> Array:
+    """Change a frame of channels (c,) at pose n, such that no curve overshoots.
+
+    Source: Fritsch and Carlson 1980, Monotone Piecewise Cubic Interpolation.
+    """
+    between = 0 < n < len(poses) - 1 and poses[n - 1].interpolation == poses[n].interpolation == "BEZIER"
+    if not between:
+        return np.zeros(values.shape[1])
+    before = (values[n] - values[n - 1]) / (poses[n].frame - poses[n - 1].frame)
+    after = (values[n + 1] - values[n]) / (poses[n + 1].frame - poses[n].frame)
+    mean = (values[n + 1] - values[n - 1]) / (poses[n + 1].frame - poses[n - 1].frame)
+    most = 3 * np.minimum(np.abs(before), np.abs(after))
+    return np.where(before * after > 0, np.sign(mean) * np.minimum(np.abs(mean), most), 0.0)
 
 
 def _look_at(eye: Array, target: Array, where: str) -> Array:
