@@ -130,7 +130,7 @@ def write_new_scene(words: Sequence[str]) -> int:
     parser.add_argument(
         "--size",
         metavar="WxH",
-        help="pixels, multiples of 64; default: what the models take, nearest to the photo's aspect",
+        help="pixels, multiples of what the models need; default: what they take, nearest to the photo's aspect",
     )
     options = parser.parse_args(words)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from i2v3d.composition import compose_variants
-from i2v3d.config import SceneConfig
+from i2v3d.config import ModelsConfig, SceneConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import Mask, write_mask, write_rgb
 from i2v3d.scene.photo import Photo, is_upright_file, load_mask, load_photo, require_some_foreground
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 TEMPLATE = "photo"  # conf/scene/photo.yaml explains every control
-GRANULARITY_PX = 64  # what all families take multiples of
 BELOW_HORIZON = 0.1  # fraction of the height by which the object must reach below the horizon
 
 
@@ -62,7 +61,7 @@ def new_scene(wanted: Wanted, project: Path) -> str:
         found = mask if mask is not None else grabcut(photo.rgb, None, 5)
         values = _values(wanted, photo, found, f"scenes/{wanted.name}/{photo_file}", mask is not None)
         target.write_text(fill_template((conf / f"{TEMPLATE}.yaml").read_text(), wanted.name, values))
-        _check_composed(project, wanted.name)
+        _check_composed(project, wanted)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         target.unlink(missing_ok=True)
@@ -71,7 +70,7 @@ def new_scene(wanted: Wanted, project: Path) -> str:
 
 
 def _check_names(wanted: Wanted, conf: Path, folder: Path, target: Path) -> None:
-    """Raises ConfigError unless the scene can be written under its name and size."""
+    """Raises ConfigError unless the scene can be written under its name."""
     if not (conf / f"{TEMPLATE}.yaml").is_file():
         raise ConfigError(f"{conf / f'{TEMPLATE}.yaml'} does not exist; run this in the project's folder")
     if not NAME.fullmatch(wanted.name):
@@ -82,12 +81,6 @@ def _check_names(wanted: Wanted, conf: Path, folder: Path, target: Path) -> None
     for existing in (target, folder):
         if existing.exists():
             raise ConfigError(f"{existing} exists already; choose another name or delete it first")
-    for side in wanted.size or ():
-        if side % GRANULARITY_PX or not GRANULARITY_PX <= side <= 8192:
-            near = max(GRANULARITY_PX, round(side / GRANULARITY_PX) * GRANULARITY_PX)
-            raise ConfigError(
-                f"--size has a side of {side} pixels; the models take multiples of {GRANULARITY_PX}, such as {near}"
-            )
 
 
 def _store(image: Path, photo: Photo, folder: Path) -> str:
@@ -151,10 +144,14 @@ def fill_template(text: str, name: str, values: dict[tuple[str, ...], str]) -> s
     return "\n".join([head, *lines]) + "\n"
 
 
-def _check_composed(project: Path, name: str) -> None:
+def _check_composed(project: Path, wanted: Wanted) -> None:
     """Raises I2V3DError if the written scene would be refused by a run."""
-    (variant,) = compose_variants(project / "conf", [f"scene={name}"])
+    (variant,) = compose_variants(project / "conf", [f"scene={wanted.name}"])
     section = build(SceneConfig, variant.config["scene"], "scene")
+    if wanted.size:  # a fitted one suits every family
+        from i2v3d.preflight import check_sizes  # torch, which a fitted size need not wait for
+
+        check_sizes(section, build(ModelsConfig, variant.config["models"], "models"))
     try:
         check_scene(section)
     except InputError as error:

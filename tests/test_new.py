@@ -77,14 +77,14 @@ def test_every_control_of_the_template_is_in_the_new_file_with_its_comment(proje
 def test_what_the_user_says_is_what_the_scene_says(project: Path) -> None:
     mask = project / "m.png"
     Image.fromarray(disc().astype(np.uint8) * 255).save(mask)
-    said = {"mask": mask, "prompt": 'a "nice": cup # red', "class_name": "cup", "size": (512, 320)}
+    said = {"mask": mask, "prompt": 'a "nice": cup # red', "class_name": "cup", "size": (512, 288)}
     new_scene(wanted(photo(project), **said), Path())
     scene = scene_of(project)
     assert (scene.prompt, scene.class_name, scene.width, scene.height) == (
         'a "nice": cup # red',
         "cup",
         512,
-        320,
+        288,
     )
     assert scene.mask is not None
     np.testing.assert_array_equal(read_mask(project / scene.mask), disc())
@@ -199,7 +199,11 @@ def test_nothing_is_overwritten(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("1024", "expected WIDTHxHEIGHT"), ("0x64", "a side of 0"), ("512x300", "such as 320")],
+    [
+        ("1024", "expected WIDTHxHEIGHT"),
+        ("0x64", "scene.width is 0"),
+        ("512x300", "scene.height is 300; models 'mini' need a multiple of 32: use 288 or 320"),
+    ],
 )
 def test_a_bad_size_is_refused(
     project: Path, words: str, message: str, capsys: pytest.CaptureFixture[str]
