@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import logging
 import os
 import shlex
@@ -95,7 +96,7 @@ def launch(words: Sequence[str], target: Sequence[str] = ()) -> int:
     for word in hydra:
         if word.startswith("-"):
             raise MachineError(f"{word} is no option of i2v3d; options of snakemake come after --")
-    settings = [f"overrides={shlex.join(hydra)}"] if hydra else []
+    settings = [f"overrides={overrides_value(hydra)}"] if hydra else []
     settings += ["multirun=true"] if multirun else []
     command = [sys.executable, "-m", "snakemake"]
     if not any(
@@ -163,6 +164,15 @@ def preview(words: Sequence[str]) -> int:
 
     write_preview(options.variant, options.cache, options.out)
     return 0
+
+
+def overrides_value(words: Sequence[str]) -> str:
+    """Hydra words as one value of snakemake's --config: a line where that is enough, else a JSON list.
+
+    Snakemake reads the value as YAML without its outer quotes, which a quoted word does not survive.
+    """
+    plain = all(shlex.quote(word) == word for word in words)
+    return " ".join(words) if plain else json.dumps(list(words))
 
 
 def run_stage(name: str, words: Sequence[str]) -> int:

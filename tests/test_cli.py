@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from i2v3d import cli, runner
 from i2v3d.errors import ArtifactError, InputError
 from i2v3d.plan import Node
 from i2v3d.stages.registry import JOBS
+from tests.checkout import make_checkout
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +105,22 @@ def test_missing_upstream_and_old_nodes_are_named(tmp_path: Path) -> None:
     assert "planned for version 0" in (tmp_path / "job.log").read_text()
     with pytest.raises(ArtifactError, match="no run settings"):
         runner.Settings.load(tmp_path / "none.json")
+
+
+def test_words_with_lists_and_mappings_reach_the_plan(tmp_path: Path) -> None:
+    """Through snakemake's own reading of --config, wherever such a word stands."""
+    moves = (
+        "scene.camera.moves=[{kind: pan, amount: 3.5, start_frame: 1, end_frame: 5, interpolation: LINEAR}]"
+    )
+    folder = make_checkout(tmp_path / "checkout")
+    for words in ([moves, "scene=coffee", "scene.keys=[]"], ["scene=coffee", moves]):
+        command = [sys.executable, "-m", "i2v3d", "preview", *words, "--", "-n"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    plans = [json.loads(path.read_text()) for path in folder.glob("results/.cache/plan/scene/*.json")]
+    assert len(plans) == 2
+    assert all([move["amount"] for move in plan["config"]["camera"]["moves"]] == [3.5] for plan in plans)
+    assert sorted(len(plan["config"]["keys"]) for plan in plans) == [0, 2]
 
 
 def test_the_launcher_hands_on_words(monkeypatch: pytest.MonkeyPatch) -> None:
