@@ -18,6 +18,7 @@ from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, plan_benchmark
 from i2v3d.benchmark.planning import Trial, clips_of, read_plan_file
 from i2v3d.benchmark.report import write_benchmark
 from i2v3d.benchmark.settings import BenchmarkSettings, MiniReportSettings, load_settings
+from i2v3d.composition import compose_variants
 from i2v3d.config import EvaluateConfig, SceneConfig, ToySceneConfig
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_video, write_rgb
@@ -142,6 +143,20 @@ def test_what_was_composed_once_is_not_composed_again(run: Run, monkeypatch: pyt
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(compositions, "compose_variants", refuse)
     assert make_plan(run.cache, run.estimator).planned.trials == run.plan.planned.trials
+
+
+def test_a_variant_for_another_clip_is_what_composing_it_gives(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    last = run.plan.planned.clips[-1].index
+    words = ["scene=toy", "run=benchmark", *SMALL, f"evaluate.estimators.toy.source={run.estimator}"]
+    words += ["keyframes.injection=false", f"scene.index={last}"]
+    (composed,) = compose_variants(CONF, words)
+    at = [(t.clip, t.method) for t in run.plan.planned.trials].index((last, WORST))
+    planned = run.plan.planned.plan.variants[at]
+    assert planned.config == composed.config and planned.overrides == tuple(words)
+    assert composed.config["scene"]["caption"] in composed.config["keyframes"]["prompt"]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +302,8 @@ def mini(run: Run) -> tuple[Path, MiniPlan]:
             found: dict[str, Any] = image if node.stage == "probe_image" else {"psnr": video}
             (out / "metrics.json").write_text(json.dumps(found))
             write_rgb(out / "sheet.png", np.zeros((8, 8, 3), np.uint8))
+            scene = node.config["scene"]
+            assert (scene["frames"], scene["pace"]) == (3, 1.0), "one segment at the training's pace"
     assert all(path.is_dir() for path in plan.folders(run.cache))
     return plan.write(run.cache, settings_path(run.cache, {})), plan
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.benchmark.compositions import Compositions
-from i2v3d.composition import read_sweep
+from i2v3d.composition import Variant, read_sweep
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.fingerprint import Fingerprints
 from i2v3d.plan import Plan, PlannedVariant, make_plan
 from i2v3d.preflight import check_plan
-from i2v3d.toyworld.held_out import balanced_clips
+from i2v3d.toyworld.held_out import balanced_clips, held_out_caption
 
 
 @dataclass(frozen=True)
@@ -121,19 +121,38 @@ def plan_trials(
     common = ["scene=toy", f"run={run}", *words]
     world = compositions.variant("world", common).config["scene"]
     found = balanced_clips(world["seed"], world["variants"], first, scenes)
-    variants, of = [], []
-    clips = []
-    for index, motion in found.items():
-        for method, own in methods.items():
-            variants.append(compositions.variant(method, [*common, *own, f"scene.index={index}"]))
-            of.append(index)
-        clips.append(Clip(index, motion, variants[-1].config["scene"]["caption"]))
+    clips = [Clip(i, m, held_out_caption(world["seed"], world["variants"], i)) for i, m in found.items()]
+    named = [
+        compositions.variant(method, [*common, *own, f"scene.index={clips[0].index}"])
+        for method, own in methods.items()
+    ]
+    variants = [on_clip(variant, clips[0], clip) for clip in clips for variant in named]
+    of = [clip.index for clip in clips for _ in named]
     fingerprints = Fingerprints(cache / "plan" / "fingerprints.json")
     plan = make_plan(variants, fingerprints)
     check_plan(plan, cache)
     fingerprints.save()
     trials = tuple(_trial(index, variant) for index, variant in zip(of, plan.variants, strict=True))
     return Planned(settings, tuple(clips), tuple(methods), trials, plan)
+
+
+def on_clip(variant: Variant, composed: Clip, wanted: Clip) -> Variant:
+    """A variant that was composed for one clip, for another one: Hydra would take minutes for hundreds.
+
+    Clips differ in their number and in the caption, which prompts repeat.
+    """
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: replaced(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [replaced(inner) for inner in value]
+        return value.replace(composed.caption, wanted.caption) if isinstance(value, str) else value
+
+    config = replaced(variant.config)
+    config["scene"]["index"] = wanted.index
+    words = (*variant.overrides[:-1], f"scene.index={wanted.index}")
+    return Variant(variant.name, words, config)
 
 
 def _trial(index: int, variant: PlannedVariant) -> Trial:

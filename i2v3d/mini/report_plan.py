@@ -85,7 +85,8 @@ def plan_mini_report(conf: Path, cache: Path, settings: MiniReportSettings, word
     probes = {}
     for clip in shots.clips:
         own = ["scene=toy", f"run={RUN}", *common, f"scene.index={clip.index}"]
-        own.append("scene.frames=${models.segment_frames}")
+        # One segment that moves as far as the clips of the training.
+        own += ["scene.frames=${interpolate.segment_frames}", "scene.pace=1"]
         config = compositions.variant(RUN, own).config
         probes[clip.index] = [plan_probe(stage, config, prints) for stage in PROBES.values()]
     prints.save()
