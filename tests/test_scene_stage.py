@@ -24,6 +24,7 @@ from i2v3d.scene.spec import SceneSpec
 from i2v3d.scene.view import PhotoView
 from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
+from i2v3d.stages.render import _against_photo, _from_photo_view
 from i2v3d.stages.scene import build_scene, check_scene
 
 ROOT = Path(__file__).parents[1]
@@ -153,8 +154,6 @@ def test_a_wall_in_front_of_the_object_is_refused(config, tmp_path, no_blender):
 
 @pytest.mark.parametrize("moves", [[], ["zoom"]])
 def test_only_the_photos_own_view_is_compared_with_it(config, tmp_path, no_blender, moves):
-    from i2v3d.stages.render import _from_photo_view
-
     moved = [
         {"kind": kind, "amount": 1.5, "start_frame": 1, "end_frame": 5, "interpolation": "LINEAR"}
         for kind in moves
@@ -292,6 +291,18 @@ def test_shipped_scenes_build(name, tmp_path, no_blender, monkeypatch):
     out = run(cfg, tmp_path)
     assert 0.2 < json.loads((out / "metrics.json").read_text())["mask_coverage"] < 0.6
     assert len(SceneSpec.load(out / "scene.json").camera) == cfg.frames
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_first_frame_shows_the_photo_at_full_size(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    out = run(section(options(name), width=1024, height=576), tmp_path)
+    rendered = tmp_path / "rendered"
+    rendered.mkdir()
+    render_frames(out, rendered, frames=[1], samples=8, device="cpu", on_frame=ignore_step)
+    assert read_mask(rendered / "mask" / "0001.png").all()
+    found = _against_photo(out, SceneSpec.load(out / "scene.json"), rendered / "rgb" / "0001.png")
+    assert found["photo_psnr_foreground_db"] > 35 and found["photo_psnr_db"] > 32
 
 
 def test_the_coffee_mask_is_the_cup_on_its_saucer(tmp_path, no_blender, monkeypatch):
