@@ -7,6 +7,7 @@ report: "rules/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/common_reports.smk"
 include: "rules/scene.smk"
 include: "rules/lora.smk"
 include: "rules/keyframes.smk"

@@ -1,30 +1,5 @@
 """`snakemake mini_report`: what the miniature family reaches on held-out clips, with pictures."""
 
-import functools
-
-from i2v3d.benchmark.settings import MiniReportSettings, load_settings
-from i2v3d.mini.report_plan import plan_mini_report
-
-
-def report_folder(kind, default):
-    """results/<kind>, or results/<kind>_<name> for settings of another name than the default."""
-    name = config.get(kind, default)
-    return f"results/{kind}" if name == default else f"results/{kind}_{name}"
-
-
-MINI_REPORT = report_folder("mini_report", "default")
-
-
-@functools.cache
-def mini_report_plan():
-    """Plans when the target is asked for, in the main process only."""
-    try:
-        name = config.get("mini_report", "default")
-        settings = load_settings(CONF, "mini_report", name, MiniReportSettings)
-        return plan_mini_report(CONF, CACHE, settings, hydra_words())
-    except I2V3DError as error:
-        refuse(error)
-
 
 rule mini_report:
     input:
@@ -61,7 +36,7 @@ rule mini_report_pages:
     resources:
         gpu=0,
     params:
-        folder=MINI_REPORT,
+        folder=lambda wildcards, output: str(Path(output.metrics).parent),
     shell:
         f"{PYTHON} -m i2v3d.benchmark mini_report --plan {{input.plan}} --cache {CACHE} --out {{params.folder}} --log {{log}}"
 
