@@ -7,7 +7,7 @@ CORES ?= all
 .PHONY: demo test test-slurm lint clean-environment
 
 demo: $(VENV)/.installed
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) --config overrides=experiment=demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

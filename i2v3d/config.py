@@ -358,6 +358,7 @@ class RecipeConfig:
     lora_learning_rate: Positive
     keyframe_steps: Count
     first_keyframe: FirstKeyframe
+    inversion_network: Literal["customised", "base"]
     keyframe_guidance: Positive
     negative_prompt: str
     interpolate_steps: Count
@@ -408,8 +409,9 @@ class LoraConfig:
 # ---------------------------------------------------------------- keyframes
 @section
 class KeyframeInversionConfig:
-    """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method)."""
+    """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method). network: with the LoRA or without."""
 
+    network: Literal["customised", "base"]
     steps: Count
     prompt: str
     control_scale: NonNegative

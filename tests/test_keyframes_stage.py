@@ -42,7 +42,9 @@ SAMPLING = KeyframesConfig(
     compat_inclusive_tau=False,
     seed=5,
 )
-INVERSION = KeyframeInversionConfig(steps=STEPS, prompt="", control_scale=1.0, depth_range="shot")
+INVERSION = KeyframeInversionConfig(
+    network="customised", steps=STEPS, prompt="", control_scale=1.0, depth_range="shot"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,17 @@ def test_the_inversion_does_not_depend_on_the_batch_size(world: World, tmp_path:
         for folder in (world.inputs["keyframe_inversion"], tmp_path)
     )
     assert torch.allclose(whole, chunked, atol=1e-4)
+
+
+def test_the_base_network_inverts_without_the_lora(world: World, tmp_path: Path) -> None:
+    cfg = dataclasses.replace(INVERSION, network="base")
+    inputs = {"render": world.inputs["render"]}  # the LoRA need not even be trained yet
+    invert_keyframes(KeyframeInversionStage(world.models, cfg, SEGMENT), inputs, tmp_path, context(tmp_path))
+    customised, base = (
+        load_file(folder / "latents.safetensors")["latents"]
+        for folder in (world.inputs["keyframe_inversion"], tmp_path)
+    )
+    assert customised.shape == base.shape and not torch.allclose(customised, base, atol=1e-3)
 
 
 def test_keyframes_have_the_size_of_the_renders(base: np.ndarray) -> None:

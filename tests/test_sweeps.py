@@ -75,6 +75,7 @@ FIRST_STAGE = {
     "single_stage": "interpolate",
     "image_plane": "render",
     "forward_only": "interpolate",
+    "compat_customised_inversion": "keyframe_inversion",
     "compat_first_keyframe": "keyframes",
     "compat_frame_depth": "keyframe_inversion",
     "compat_inclusive_tau": "keyframes",

@@ -69,7 +69,7 @@ def second_view(
     # What the camera sees of the object differs by the turn alone, however far the camera has moved.
     turn = math.radians(settings.turn_deg) * (2 * draw() - 1)
     moved = draw()[:, 0] < settings.elsewhere
-    places = {}
+    places: dict[str, Any] = {}
     for name in SURROUNDINGS:
         here, there = getattr(scenes, name), getattr(other, name)
         places[name] = torch.where(moved.view(-1, *[1] * (here.dim() - 1)), there, here)
@@ -287,7 +287,7 @@ def evaluate(network: EstimatorNetwork, vae: Any, world: World, settings: Estima
     worse = torch.randperm(len(pictures), generator=generator, device=run.device)
     spoilt = to_signed(pictures)
     spoilt[worse] = Spoiler(vae, settings, generator)(pictures[worse], latents[worse])
-    scores = {}
+    scores: dict[str, float] = {}
     for lead, seen in (("", to_signed(pictures)), ("spoilt_", spoilt)):
         truth = Truth(seen, masks.float() / 255, log_depth.float())
         estimated = estimate(network, seen)

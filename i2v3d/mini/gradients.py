@@ -109,8 +109,8 @@ def _half_step(
         for parameter, half in zip(parameters, halves, strict=True):
             if half.grad is not None and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        pairs = [(p.grad, h.grad) for p, h in zip(parameters, halves, strict=True) if h.grad is not None]
-        torch._foreach_copy_([grad for grad, _ in pairs], [grad for _, grad in pairs])
+        filled = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_copy_(filled, [half.grad for half in halves if half.grad is not None])
         return value
 
     return step

@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
         return summed
 
 
-class EstimatorNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class EstimatorNetwork(ModelMixin, ConfigMixin):
     """A UNet for depth and mask, and a separate encoder of object crops.
 
     channels: widths of the UNet, the first at half the picture's size, each further one at half the size

@@ -45,14 +45,15 @@ def invert_keyframes(
     """Writes latents.safetensors: `latents` (S, N, C, h, w) float32 of the N keyframes, ascending in noise,
     with the frame numbers and the prompt in its metadata.
 
-    Reads render and lora. Raises ConfigError if the frames do not fit the segments, ShapeError if the
-    renders' size does not suit the networks. Source: I2V3D, 3a of the method.
+    Reads render and, if the customised network inverts, lora. Raises ConfigError if the frames do not fit the
+    segments, ShapeError if the renders' size does not suit the networks. Source: I2V3D, 3a of the method.
     """
     frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
     renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
     models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
     check_size(models, *renders.size)
-    load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
+    if cfg.inversion.network == "customised":
+        load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
 
     prompt = encode_prompts(models, [cfg.inversion.prompt]).repeat(0, len(frames))
     control = embed_depth(models, renders.depth, ctx.max_batch)

@@ -190,7 +190,8 @@ _ALL = (
             "inversion": Source("keyframes.inversion", config.KeyframeInversionConfig),
             "segment_frames": _SEGMENT_FRAMES,
         },
-        needs=("render", "lora"),
+        needs=("render",),
+        choices={"inversion.network": {"customised": ("lora",), "base": ()}},
         weights=("models",),
     ),
     Stage(
