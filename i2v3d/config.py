@@ -32,6 +32,7 @@ Side = Annotated[int, Field(ge=16, le=8192)]
 Dtype = Literal["float32", "float16", "bfloat16"]
 DepthRange = Literal["shot", "frame"]
 FirstKeyframe = Literal["generated", "photo"]
+Conditioning = Literal["keyframes", "chained", "photo"]
 FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
 
 
@@ -363,6 +364,8 @@ class RecipeConfig:
     negative_prompt: str
     interpolate_steps: Count
     interpolate_guidance: Positive
+    interpolate_conditioning: Conditioning
+    interp_strength: Fraction
     memory_mb: Count
     max_batch: Index
 
@@ -494,8 +497,9 @@ class FusionConfig:
 class InterpolateConfig:
     """Training-free interpolation guided from both ends (section 4 of the method).
 
-    conditioning: the pictures that guide a segment: its keyframes, or the photo and then the last frame of the
-    segment before (one stage instead of two, section 5 of the method). Raises ConfigError if the latter is
+    conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
+    before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
+    stage instead of two, section 5 of the method). Raises ConfigError if the latter is
     asked to guide from both ends, since nothing is known of the last frame.
     """
 
@@ -507,7 +511,7 @@ class InterpolateConfig:
     fps: Count
     motion_bucket: Index
     noise_aug: NonNegative
-    conditioning: Literal["keyframes", "photo"]
+    conditioning: Conditioning
     direction: Literal["both", "forward"]
     interp_strength: Fraction
     fusion: FusionConfig

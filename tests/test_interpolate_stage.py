@@ -310,6 +310,18 @@ def test_a_single_stage_is_guided_by_the_photo_and_then_by_the_segment_before(
     assert largest_difference(later, first) > 1
 
 
+def test_a_chained_segment_begins_with_the_frame_before_and_ends_at_its_keyframe(
+    world: World, expected: np.ndarray, tmp_path: Path
+) -> None:
+    first = world.interpolate(tmp_path / "first", conditioning="chained")
+    assert np.array_equal(first, expected)  # no segment before it
+    previous = tmp_path / "previous"
+    previous.mkdir()
+    write_rgb(previous / frame_name(4), 255 - read_rgb(world.inputs["keyframes"] / frame_name(4)))
+    later = World(world.models, {**world.inputs, "previous": previous})
+    assert largest_difference(later.interpolate(tmp_path / "later", conditioning="chained"), expected) > 1
+
+
 def test_half_precision_networks_keep_a_float32_state(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ FIRST_STAGE = {
     "forward_only": "interpolate",
     "compat_customised_inversion": "keyframe_inversion",
     "compat_first_keyframe": "keyframes",
+    "compat_unchained": "interpolate",
     "compat_frame_depth": "keyframe_inversion",
     "compat_inclusive_tau": "keyframes",
     "compat_unflipped_depth": "interpolation_inversion",

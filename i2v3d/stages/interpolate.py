@@ -75,10 +75,10 @@ def interpolate_segment(
 ) -> None:
     """Writes the F frames of the segment as 0001.png and so on, by frame number.
 
-    inputs: 'render', this segment's 'interpolation_inversion', and 'keyframes', which condition the passes; or
-    with the conditioning 'photo' 'scene' and the 'previous' segment, if there is one. The first and last frame
-    written are decoded like the others. Source: section 4 of the method. Raises ConfigError or ArtifactError
-    if inversion, keyframes and configuration do not fit.
+    inputs: 'render', this segment's 'interpolation_inversion', and 'keyframes', which condition the passes; with
+    the conditioning 'chained' also the 'previous' segment, if there is one; with 'photo' that and 'scene'. The
+    first and last frame written are decoded like the others. Source: section 4 of the method. Raises ConfigError
+    or ArtifactError if inversion, keyframes and configuration do not fit.
     """
     settings = cfg.interpolate
     clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
@@ -139,11 +139,14 @@ def _guided_interpolation(
 
 def _conditions(settings: InterpolateConfig, inputs: Mapping[str, Path], clip: CoarseClip) -> list[Path]:
     """The pictures that stand for the segment's first and, when guided from both ends, its last frame."""
-    if settings.conditioning == "photo":
-        first = inputs["previous"] / frame_name(clip.numbers[0]) if "previous" in inputs else None
-        return [first or inputs["scene"] / "photo.png"]
-    ends = ENDS if settings.direction == "both" else ENDS[:1]
-    return [inputs["keyframes"] / frame_name(clip.numbers[end]) for end in ends]
+    first, last = (frame_name(clip.numbers[end]) for end in ENDS)
+    if "previous" in inputs:
+        pictures = [inputs["previous"] / first]
+    elif settings.conditioning == "photo":
+        pictures = [inputs["scene"] / "photo.png"]
+    else:
+        pictures = [inputs["keyframes"] / first]
+    return [*pictures, inputs["keyframes"] / last] if settings.direction == "both" else pictures
 
 
 def _read_condition(path: Path, clip: CoarseClip) -> Tensor:

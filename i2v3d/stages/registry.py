@@ -39,7 +39,7 @@ class Stage:
     that it reads besides; also: stages that it reads where the variant runs them anyway. files: dotted paths
     of options that name a file (* stands for every entry of a list), weights: of sections that hold weight
     references; scenes may lack both. per_segment: one job for every pair of neighbouring keyframes.
-    chained: option and value with which a segment also reads the segment before it, as 'previous'.
+    chained: option and values with which a segment also reads the segment before it, as 'previous'.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Stage:
     files: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     per_segment: bool = False
-    chained: tuple[str, str] | None = None
+    chained: tuple[str, tuple[str, ...]] | None = None
 
     def reads(self, cut: Mapping[str, Any]) -> tuple[str, ...]:
         """The stages that a node with this configuration reads."""
@@ -68,7 +68,7 @@ class Stage:
 
     def is_chained(self, cut: Mapping[str, Any]) -> bool:
         """Whether a segment of a node with this configuration also reads the segment before it."""
-        return self.chained is not None and _get(cut, self.chained[0]) == self.chained[1]
+        return self.chained is not None and _get(cut, self.chained[0]) in self.chained[1]
 
     def named_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of every file or local folder whose contents the stage's results depend on.
@@ -235,10 +235,16 @@ _ALL = (
             "interpolate": Source("interpolate", config.InterpolateConfig, without=("inversion",)),
         },
         needs=("render", "interpolation_inversion"),
-        choices={"interpolate.conditioning": {"keyframes": ("keyframes",), "photo": ("scene",)}},
+        choices={
+            "interpolate.conditioning": {
+                "keyframes": ("keyframes",),
+                "chained": ("keyframes",),
+                "photo": ("scene",),
+            }
+        },
         weights=("models",),
         per_segment=True,
-        chained=("interpolate.conditioning", "photo"),
+        chained=("interpolate.conditioning", ("chained", "photo")),
     ),
     Stage(
         "cross_fade",
