@@ -307,7 +307,9 @@ def test_a_single_stage_goes_from_segment_to_segment(plan: Plan) -> None:
         return ["/".join(f.parts[:1] + f.parts[2:]) for f in upstream_dirs(Path(), node, segment)]
 
     inverted = "interpolation_inversion/segment_00"
-    assert read("base", 1) == ["render", "keyframes", f"{inverted}1"]
+    assert read("forward_only", 1) == ["render", "keyframes", f"{inverted}1"]
+    assert read("base", 0) == ["render", "keyframes", f"{inverted}0"]
+    assert read("base", 1) == ["render", "keyframes", f"{inverted}1", "interpolate/segment_000"]
     assert read("single_stage", 0) == ["scene", "render", f"{inverted}0"]
     assert read("single_stage", 1) == ["scene", "render", f"{inverted}1", "interpolate/segment_000"]
 

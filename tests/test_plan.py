@@ -123,7 +123,7 @@ def test_node_files_are_written_once_and_read_back(variant: Variant, tmp_path: P
 
 
 def test_folders_of_segments(variant: Variant, tmp_path: Path) -> None:
-    plan = _plan(tmp_path, variant)
+    plan = _plan(tmp_path, _changed(variant, "interpolate.conditioning", "keyframes"))
     nodes = {node.stage: node for node in plan.nodes}
     assemble = upstream_dirs(tmp_path, nodes["assemble"], None)
     key = nodes["interpolate"].key
