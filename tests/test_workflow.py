@@ -97,6 +97,17 @@ def test_nothing_runs_twice(finished: Path) -> None:
             "lora.learning_rate=2e-4",
             {
                 "lora": 1,
+                "keyframes": 1,
+                "interpolate": 2,
+                "assemble": 1,
+                "evaluate": 1,
+                "variant": 1,
+                "comparison": 1,
+            },
+        ),
+        (
+            "keyframes.inversion.network=customised",
+            {
                 "keyframe_inversion": 1,
                 "keyframes": 1,
                 "interpolate": 2,
@@ -162,7 +173,7 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Path, tmp_path: Path) -
         words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     cache = folder / "results" / ".cache"
-    _wait_until(lambda: any((cache / "keyframe_inversion").glob(".*.tmp-*")), 240)
+    _wait_until(lambda: any((cache / "keyframes").glob(".*.tmp-*")), 240)
     finished_before = {p: p.stat().st_mtime_ns for p in cache.glob("*/*/stage.json")}
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
