@@ -280,7 +280,9 @@ def test_folded_time_convolutions_compute_the_same() -> None:
 
 
 def test_a_single_key_needs_no_attention() -> None:
-    unet = mini.video_unet().eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        unet = mini.video_unet().eval()
     inputs = (
         torch.randn(1, 3, 2 * mini.LATENT_CHANNELS, 4, 4, generator=_seeded(3)), torch.tensor([0.5]),
         torch.randn(1, 1, mini.EMBED_WIDTH, generator=_seeded(4)), torch.ones(1, 3),
@@ -288,7 +290,8 @@ def test_a_single_key_needs_no_attention() -> None:
     with torch.no_grad():
         before = denoise_with_residuals(unet, *inputs, None)
         skip_single_keys(unet)
-        assert torch.allclose(before, denoise_with_residuals(unet, *inputs, None), atol=1e-4)
+        change = denoise_with_residuals(unet, *inputs, None) - before
+        assert float(change.norm() / before.norm()) < 1e-4
         two_keys = (*inputs[:2], inputs[2].expand(-1, 2, -1), inputs[3])
         with pytest.raises(AssertionError, match="more than one key"):
             denoise_with_residuals(unet, *two_keys, None)
