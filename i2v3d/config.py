@@ -366,6 +366,7 @@ class RecipeConfig:
     interpolate_guidance: Positive
     interpolate_conditioning: Conditioning
     interp_strength: Fraction
+    tau_block: Fraction
     memory_mb: Count
     max_batch: Index
 

@@ -83,6 +83,7 @@ FIRST_STAGE = {
     "compat_unflipped_depth": "interpolation_inversion",
     "compat_unflipped_masks": "interpolate",
     "compat_scaled_source": "interpolate",
+    "compat_injected_block": "interpolate",
     "compat_mirror": "lora",
     "compat_all": "lora",
 }
