@@ -76,5 +76,8 @@ def test_the_family_takes_the_last_of_each_part_and_copies_its_decoder(tmp_path:
     late = load_file(tmp_path / "late" / "vae.safetensors")["decoder.conv_in.weight"].float()
     for name in ("image/vae", "video/vae"):
         assert torch.equal(family[name].state_dict()["decoder.conv_in.weight"], late), name
+    again = trained_networks([tmp_path / "early", tmp_path / "late"])
+    for name, value in family["video/vae"].state_dict().items():  # the untrained temporal layers too
+        assert torch.equal(value, again["video/vae"].state_dict()[name]), name
     with pytest.raises(WeightsError, match="missing"):
         trained_networks([tmp_path / "late"])

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from i2v3d.mini.loop import load_half
@@ -34,7 +35,9 @@ def trained_networks(weights: Sequence[Path]) -> dict[str, nn.Module]:
     The video autoencoder is the image autoencoder: its decoder starts as an exact copy, frame by frame.
     Raises WeightsError if a part is missing or does not fit.
     """
-    networks: dict[str, nn.Module] = {name: build() for name, build in COMPONENTS.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # layers that nobody trained, such as the decoder's temporal ones, are alike every time
+        networks: dict[str, nn.Module] = {name: build() for name, build in COMPONENTS.items()}
     for name, file in PARTS.items():
         places = [folder / f"{file}.safetensors" for folder in weights]
         load_half(networks[name], next((path for path in reversed(places) if path.is_file()), places[-1]))
