@@ -20,12 +20,15 @@ from i2v3d.stages.registry import JOBS
 log = logging.getLogger("i2v3d")
 RESULTS, NEW, PREVIEW = "results", "new", "preview"
 TOOLS = {  # name -> module:function, what it does
-    "cameras": ("i2v3d.interchange:convert_cameras", "cameras of a render to or from other programs' files"),
-    "export": ("i2v3d.interchange:export_scene", "a finished scene as .glb or .blend"),
-    "mesh": ("i2v3d.interchange:list_mesh", "what a mesh file holds: actions, shape keys, size"),
-    "figure": ("i2v3d.interchange:make_figure", "the project's own rigged figure as .glb or .fbx"),
-    "strips": ("i2v3d.strips:main", "one picture of a run's previews, a row of frames a variant"),
-    "render-benchmark": ("i2v3d.render_benchmark:main", "time and memory of the coarse renders"),
+    "cameras": (
+        "i2v3d.commands.interchange:convert_cameras",
+        "cameras of a render to or from other programs' files",
+    ),
+    "export": ("i2v3d.commands.interchange:export_scene", "a finished scene as .glb or .blend"),
+    "mesh": ("i2v3d.commands.interchange:list_mesh", "what a mesh file holds: actions, shape keys, size"),
+    "figure": ("i2v3d.commands.interchange:make_figure", "the project's own rigged figure as .glb or .fbx"),
+    "strips": ("i2v3d.figures.strips:main", "one picture of a run's previews, a row of frames a variant"),
+    "render-benchmark": ("i2v3d.commands.render_benchmark:main", "time and memory of the coarse renders"),
 }
 # Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
 PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
@@ -135,7 +138,7 @@ def write_new_scene(words: Sequence[str]) -> int:
     )
     options = parser.parse_args(words)
 
-    from i2v3d.new import Wanted, new_scene, parsed_size
+    from i2v3d.commands.new import Wanted, new_scene, parsed_size
 
     size = parsed_size(options.size) if options.size else None
     wanted = Wanted(options.name, options.image, options.mask, options.prompt, options.class_name, size)
@@ -160,7 +163,7 @@ def preview(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     set_up_logging(options.log)
 
-    from i2v3d.preview import write_preview
+    from i2v3d.figures.preview import write_preview
 
     write_preview(options.variant, options.cache, options.out)
     return 0
@@ -192,8 +195,8 @@ def run_stage(name: str, words: Sequence[str]) -> int:
     for variable, value in PROCESS_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
 
-    from i2v3d.plan import Node
-    from i2v3d.runner import Job, Settings, run_job
+    from i2v3d.workflow.plan import Node
+    from i2v3d.workflow.runner import Job, Settings, run_job
 
     try:
         job = Job(
@@ -232,7 +235,7 @@ def link_results(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     set_up_logging(options.log)
 
-    from i2v3d.results import publish_variant
+    from i2v3d.workflow.results import publish_variant
 
     publish_variant(options.variant, options.cache, options.settings, options.out)
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from i2v3d.config import LoraConfig
+from i2v3d.config.lora import LoraConfig
 from i2v3d.errors import ConfigError
 from i2v3d.models.sdxl import PromptEmbedding
 from i2v3d.randomness import generator

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from i2v3d.artifacts import frame_name, list_frames, require
-from i2v3d.config import DepthRange
+from i2v3d.config.bounds import DepthRange
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.errors import ArtifactError
 from i2v3d.images import read_depth, read_mask, read_rgb

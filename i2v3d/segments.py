@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from i2v3d.artifacts import keyframe_numbers, require, segment_frame_numbers
-from i2v3d.config import DepthRange
+from i2v3d.config.bounds import DepthRange
 from i2v3d.errors import ArtifactError
 from i2v3d.images import read_rgb
 from i2v3d.models.svd import VideoModels, conditioning_latents, embed_image

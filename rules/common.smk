@@ -7,12 +7,12 @@ from pathlib import Path
 from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
-from i2v3d.composition import compose_variants
+from i2v3d.workflow.composition import compose_variants
 from i2v3d.errors import I2V3DError, nearest
-from i2v3d.failures import FILE as FAILURES
-from i2v3d.failures import find_failures, write_failures
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import (
+from i2v3d.workflow.failures import FILE as FAILURES
+from i2v3d.workflow.failures import find_failures, write_failures
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import (
     PREVIEWED,
     Node,
     make_plan,
@@ -22,7 +22,7 @@ from i2v3d.plan import (
     variant_path,
     write_plan,
 )
-from i2v3d.preflight import check_plan
+from i2v3d.workflow.preflight import check_plan
 from i2v3d.stages.registry import JOBS, STAGES
 
 CONF = Path(workflow.basedir) / "conf"

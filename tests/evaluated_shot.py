@@ -9,14 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from i2v3d.artifacts import frame_name
-from i2v3d.composition import compose_variants
-from i2v3d.config import EvaluateConfig, SceneConfig, ToySceneConfig
+from i2v3d.config.evaluate import EvaluateConfig
+from i2v3d.config.scene import SceneConfig, ToySceneConfig
+from i2v3d.config.sections import build
 from i2v3d.images import Rgb, read_rgb, write_mask, write_rgb
 from i2v3d.models.estimators import estimator_network
 from i2v3d.scene.toy import load_clip, truth, write_toy_scene, write_truth
-from i2v3d.sections import build
 from i2v3d.stages.evaluate import EvaluateStage
 from i2v3d.toyworld.passes import write_passes
+from i2v3d.workflow.composition import compose_variants
 
 CONF = Path(__file__).parents[1] / "conf"
 FRAMES, SEGMENT_FRAMES = 5, 3

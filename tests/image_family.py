@@ -11,7 +11,8 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import ImageLayers, ImageModelConfig, WeightsRef
+from i2v3d.config.models import ImageLayers, ImageModelConfig
+from i2v3d.config.weights import WeightsRef
 from i2v3d.images import write_depth, write_mask, write_rgb
 from i2v3d.models.mini import DDIM_SCHEDULER, text_encoder, text_encoder_2, write_tokenizer
 

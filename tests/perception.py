@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from i2v3d.config import WeightsRef
+from i2v3d.config.weights import WeightsRef
 
 
 def reference(folder: Path | str) -> WeightsRef:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from i2v3d import geometry
-from i2v3d.control_config import CameraConfig, CameraMoveConfig, ObjectKeyConfig
+from i2v3d.config.control import CameraConfig, CameraMoveConfig, ObjectKeyConfig
 from i2v3d.errors import ConfigError
 from i2v3d.scene.animation import Shot, object_keys
 from i2v3d.scene.camera_path import View, camera_path, path_keys

@@ -14,20 +14,21 @@ import trimesh
 from PIL import Image
 
 from i2v3d.blender import api
-from i2v3d.composition import compose_variants
-from i2v3d.config import RenderConfig, SceneConfig
+from i2v3d.config.render import RenderConfig
+from i2v3d.config.scene import SceneConfig
+from i2v3d.config.sections import build
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.errors import ConfigError, InputError, RenderError
-from i2v3d.fingerprint import Fingerprints
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_depth
-from i2v3d.plan import make_plan
-from i2v3d.preflight import check_plan
 from i2v3d.renders import read_renders, shot_depth_range_m
 from i2v3d.scene.spec import SceneSpec
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
 from i2v3d.stages.scene import build_scene, check_scene
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import make_plan
+from i2v3d.workflow.preflight import check_plan
 
 ROOT = Path(__file__).parents[1]
 FRAMES, SIZE = 4, (96, 64)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import AssembleConfig, FramesOf
+from i2v3d.config.interpolate import AssembleConfig, FramesOf
 from i2v3d.errors import ArtifactError
 from i2v3d.images import read_rgb, read_video, write_rgb
 from i2v3d.scene.spec import CameraKey, SceneSpec

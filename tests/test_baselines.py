@@ -10,19 +10,20 @@ import pytest
 import torch
 
 from i2v3d.artifacts import frame_name
-from i2v3d.composition import compose_variants
-from i2v3d.config import SDEditImageConfig, SDEditVideoConfig
+from i2v3d.config.interpolate import SDEditVideoConfig
+from i2v3d.config.keyframes import SDEditImageConfig
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.sdedit import add_noise, sample_from, steps_run
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.fingerprint import Fingerprints
 from i2v3d.images import read_rgb, write_rgb
 from i2v3d.models.mini import DDIM_SCHEDULER
-from i2v3d.plan import Plan, make_plan, upstream_dirs
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.cross_fade import CrossFadeStage, cross_fade
 from i2v3d.stages.sdedit_image import SDEditImageStage, refine_frames
 from i2v3d.stages.sdedit_video import SDEditVideoStage, refine_clip
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import Plan, make_plan, upstream_dirs
 from tests.image_family import write_lora, write_renders, write_tiny_family
 from tests.video_family import write_tiny_video_family
 

@@ -18,18 +18,19 @@ from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, plan_benchmark
 from i2v3d.benchmark.planning import Trial, clips_of, read_plan_file
 from i2v3d.benchmark.report import write_benchmark
 from i2v3d.benchmark.settings import BenchmarkSettings, MiniReportSettings, load_settings
-from i2v3d.composition import compose_variants
-from i2v3d.config import EvaluateConfig, SceneConfig, ToySceneConfig
+from i2v3d.config.evaluate import EvaluateConfig
+from i2v3d.config.scene import SceneConfig, ToySceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_video, write_rgb
 from i2v3d.mini.report import collect, keyframe_gain_db
 from i2v3d.mini.report_page import write_report
 from i2v3d.mini.report_plan import MiniPlan, plan_mini_report
 from i2v3d.models.estimators import ToyEstimator
-from i2v3d.plan import settings_path
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.evaluate import EvaluateStage, evaluate_video
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.plan import settings_path
 from tests.checkout import make_checkout, planned_jobs, snakemake
 from tests.evaluated_shot import random_estimator, read_frames, write_scene_and_render, write_video
 

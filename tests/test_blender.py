@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 
 from i2v3d import geometry
 from i2v3d.blender import api
-from i2v3d.config import RenderConfig, ViewsConfig
+from i2v3d.config.render import RenderConfig, ViewsConfig
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_mask, write_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.spec import ObjectSpec, SceneSpec, TransformKey

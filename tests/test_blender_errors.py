@@ -19,7 +19,7 @@ from i2v3d.blender import api
 from i2v3d.blender.job import BlendJob, load_job, save_job
 from i2v3d.blender.machine import missing_libraries, missing_library_error
 from i2v3d.blender.process import run_child
-from i2v3d.config import RenderConfig
+from i2v3d.config.render import RenderConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError, MachineError, RenderError
 from i2v3d.progress import ignore_step
 from i2v3d.scene.mesh_files import check_mesh

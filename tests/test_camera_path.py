@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from i2v3d import geometry
-from i2v3d.control_config import (
+from i2v3d.config.control import (
     CameraConfig,
     CameraKeyConfig,
     CameraMoveConfig,

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d import cli, runner
+from i2v3d import cli
 from i2v3d.errors import ArtifactError, InputError
-from i2v3d.plan import Node
 from i2v3d.stages.registry import JOBS
+from i2v3d.workflow import runner
+from i2v3d.workflow.plan import Node
 from tests.checkout import make_checkout
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d.composition import compose_variants, group_choices
 from i2v3d.errors import ConfigError
+from i2v3d.workflow.composition import compose_variants, group_choices
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -52,8 +52,8 @@ def test_multirun_makes_one_variant_a_combination() -> None:
 )
 def test_wrong_words_are_refused_with_the_nearest_name(word: str, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        from i2v3d.fingerprint import Fingerprints
-        from i2v3d.plan import make_plan
+        from i2v3d.workflow.fingerprint import Fingerprints
+        from i2v3d.workflow.plan import make_plan
 
         make_plan(compose_variants(CONF, [word]), Fingerprints(Path("absent")))
     assert message in str(refused.value)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from i2v3d.composition import compose_variants
-from i2v3d.confinement import check_confined
 from i2v3d.errors import ConfigError, InputError
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import make_plan
+from i2v3d.scene.confinement import check_confined
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 

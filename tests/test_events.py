@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from i2v3d.blender import api
-from i2v3d.config import ViewsConfig
+from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import InputError
 from i2v3d.geometry import look_at
 from i2v3d.images import read_flow, read_mask, read_rgb

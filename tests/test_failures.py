@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d.failures import Failure, find_failures, read_failures, write_failures
-from i2v3d.plan import PlannedVariant
+from i2v3d.workflow.failures import Failure, find_failures, read_failures, write_failures
+from i2v3d.workflow.plan import PlannedVariant
 from tests.checkout import ROOT, make_checkout, snakemake
 
 SWEEP = """\

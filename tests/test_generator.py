@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from i2v3d.config import GeneratorConfig
+from i2v3d.config.scene import GeneratorConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.scene.generator import check_generator, cutout, generate_mesh
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from i2v3d.blender import api
-from i2v3d.config import RenderConfig
+from i2v3d.config.render import RenderConfig
 from i2v3d.errors import ConfigError
 from i2v3d.images import read_depth, read_mask, read_rgb, write_rgb
 from i2v3d.scene.image_plane import write_plane_scene

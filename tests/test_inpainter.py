@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2v3d.config import InpaintModelConfig
+from i2v3d.config.scene import InpaintModelConfig
 from i2v3d.errors import WeightsError
 from i2v3d.models.inpainter import paint_holes
 from tests.perception import reference

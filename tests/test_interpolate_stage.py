@@ -13,13 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import (
-    FusionConfig,
-    InterpolateConfig,
-    InterpolationInversionConfig,
-    VideoLayers,
-    VideoModelConfig,
-)
+from i2v3d.config.interpolate import FusionConfig, InterpolateConfig, InterpolationInversionConfig
+from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
 from i2v3d.images import read_rgb, write_mask, write_rgb
 from i2v3d.models.svd import decode_frames, encode_frames, load_video_models

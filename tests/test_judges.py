@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from i2v3d.config import EstimatorsConfig, WeightsRef
+from i2v3d.config.evaluate import EstimatorsConfig
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.metrics.control import depth_of_disparity, depth_si_rmse
 from i2v3d.models.judges import Preprocessor, load_judges

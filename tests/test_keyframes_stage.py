@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import ImageModelConfig, KeyframeInversionConfig, KeyframesConfig
+from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig
+from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError, ShapeError
 from i2v3d.images import read_rgb, write_rgb
 from i2v3d.stages.context import StageContext

@@ -15,13 +15,16 @@ from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from i2v3d.config import Dtype, ImageLayers, ImageModelConfig, LoraConfig, WeightsRef
+from i2v3d.config.bounds import Dtype
+from i2v3d.config.lora import LoraConfig
+from i2v3d.config.models import ImageLayers, ImageModelConfig
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError
 from i2v3d.images import read_rgb, write_mask, write_rgb
 from i2v3d.lora import LoraTrainer, Pool, add_noise, draw_rows, masked_loss
-from i2v3d.models.lora import LORA_FILE, add_lora, check_lora_file, save_lora
+from i2v3d.models.lora import add_lora, check_lora_file, save_lora
 from i2v3d.models.mini import write_random_family
-from i2v3d.models.sdxl import ImageModels, PromptEmbedding, encode_prompts, load_image_models
+from i2v3d.models.sdxl import LORA_FILE, ImageModels, PromptEmbedding, encode_prompts, load_image_models
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.lora import LoraStage, photo_pool, resize_rgb, train_lora, view_pool
 

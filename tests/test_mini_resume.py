@@ -149,7 +149,7 @@ def test_of_weights_of_one_name_the_last_folder_counts(tmp_path: Path) -> None:
 
 
 def test_training_needs_neither_tracking_nor_configuration_packages() -> None:
-    blocked = ["wandb", "omegaconf", "hydra", "snakemake", "i2v3d.config", "i2v3d.tracking"]
+    blocked = ["wandb", "omegaconf", "hydra", "snakemake", "i2v3d.config", "i2v3d.workflow.tracking"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import i2v3d.mini.train"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -162,7 +162,7 @@ def test_scalars_go_to_the_tracker_if_asked_for(monkeypatch: pytest.MonkeyPatch,
         assert cfg.mode == "offline" and wanted["config"]["loop"]["max_steps"] == STEPS
         yield lambda kind, row: rows.append(dict(row))
 
-    monkeypatch.setattr("i2v3d.tracking.stage_run", stage_run)
+    monkeypatch.setattr("i2v3d.workflow.tracking.stage_run", stage_run)
     config, folder = _tiny("clip", tmp_path / "tiny.yaml"), _weights(tmp_path)
     _train(monkeypatch, "clip", config, folder)
     assert rows == []

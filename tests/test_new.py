@@ -11,13 +11,13 @@ import yaml
 from PIL import Image
 
 from i2v3d import cli
-from i2v3d.composition import compose_variants
-from i2v3d.config import PhotoSceneConfig, SceneConfig
+from i2v3d.commands.new import Wanted, fill_template, new_scene, parsed_size
+from i2v3d.config.scene import PhotoSceneConfig, SceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import read_mask, read_rgb
-from i2v3d.new import Wanted, fill_template, new_scene, parsed_size
 from i2v3d.scene.photo import fitted_size
-from i2v3d.sections import build
+from i2v3d.workflow.composition import compose_variants
 
 ROOT = Path(__file__).parents[1]
 EXIF_ORIENTATION, QUARTER_TURN = 0x0112, 6
@@ -219,7 +219,7 @@ def test_a_scene_that_a_run_would_refuse_is_taken_back(
     def refuse(_: object) -> None:
         raise InputError("the photo is blue")
 
-    monkeypatch.setattr("i2v3d.new.check_scene", refuse)
+    monkeypatch.setattr("i2v3d.commands.new.check_scene", refuse)
     with pytest.raises(InputError, match="cannot be used: the photo is blue"):
         new_scene(wanted(photo(project)), Path())
     assert nothing_left(project)

@@ -10,15 +10,15 @@ import pytest
 import trimesh
 from PIL import Image
 
-from i2v3d.composition import compose_variants
-from i2v3d.config import PhotoSceneConfig, SceneConfig
+from i2v3d.config.scene import PhotoSceneConfig, SceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import make_plan
 from i2v3d.scene.animation import Shot
 from i2v3d.scene.objects import check_objects, lighting, scene_objects
 from i2v3d.scene.spec import ActionSpec, ObjectSpec, ShapeKey, VisibilityKey
-from i2v3d.sections import build
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 SHOT = Shot(1, 15, 8)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d.composition import Variant, compose_variants
 from i2v3d.errors import ArtifactError, ConfigError, InputError
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import (
+from i2v3d.stages.registry import JOBS, STAGES
+from i2v3d.workflow.composition import Variant, compose_variants
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import (
     Node,
     Plan,
     make_plan,
@@ -21,7 +22,6 @@ from i2v3d.plan import (
     upstream_dirs,
     write_plan,
 )
-from i2v3d.stages.registry import JOBS, STAGES
 
 ROOT = Path(__file__).parents[1]
 

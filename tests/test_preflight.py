@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d.config import ModelsConfig, WeightsRef
+from i2v3d.config.models import ModelsConfig
+from i2v3d.config.sections import build
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
-from i2v3d.preflight import check_sizes, check_writable
-from i2v3d.sections import build
+from i2v3d.workflow.preflight import check_sizes, check_writable
 
 REF = WeightsRef(source="", revision=None, subfolder=None, variant=None, size_gb=0.0, licence="none")
 Scene = namedtuple("Scene", "width height")
@@ -20,7 +21,7 @@ Scene = namedtuple("Scene", "width height")
 @pytest.fixture
 def models(tmp_path: Path) -> ModelsConfig:
     """The shipped family's configuration on folders that hold nothing but sizes: VAE 1/8, UNets 1/4 and 1/8."""
-    from i2v3d.composition import compose_variants
+    from i2v3d.workflow.composition import compose_variants
 
     for part, levels in (("image/vae", 4), ("image/unet", 3), ("video/vae", 4), ("video/unet", 4)):
         (tmp_path / part).mkdir(parents=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from i2v3d.errors import ArtifactError
+from i2v3d.figures.labelled import Panel, labelled_rows
+from i2v3d.figures.preview import Shot, depth_picture, first_frame_words
 from i2v3d.images import read_rgb, read_video
-from i2v3d.labelled import Panel, labelled_rows
-from i2v3d.preview import Shot, depth_picture, first_frame_words
 from tests.checkout import make_checkout, planned_jobs, snakemake
 
 WORDS = ("scene=coffee", "scene.width=128", "scene.height=64", "scene.frames=8", "render.samples=2")

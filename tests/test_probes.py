@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from i2v3d.composition import compose_variants
+from i2v3d.config.sections import build
 from i2v3d.images import read_rgb
 from i2v3d.mini.probe_image import ImageProbe, probe_image
 from i2v3d.mini.probe_video import VideoProbe, probe_video
-from i2v3d.plan import stage_config
 from i2v3d.scene.toy import load_clip, truth
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import PROBES
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.plan import stage_config
 from tests.evaluated_shot import random_estimator
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from i2v3d.errors import ArtifactError
-from i2v3d.results import _link_keyframes
+from i2v3d.workflow.results import _link_keyframes
 
 
 def _keyframes(cache: Path, key: str, *names: str) -> None:

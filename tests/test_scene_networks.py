@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from i2v3d.config.sections import plain
 from i2v3d.errors import InputError
 from i2v3d.images import read_mask, read_rgb
-from i2v3d.sections import plain
 from i2v3d.stages.scene import check_scene
 from tests.perception import save_depth_anything, save_sam2
 from tests.test_inpainter import model  # noqa: F401

@@ -14,18 +14,18 @@ from PIL import Image
 
 from i2v3d import geometry
 from i2v3d.blender.api import render_frames
-from i2v3d.composition import compose_variants
-from i2v3d.config import SceneConfig
+from i2v3d.config.scene import SceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError, WeightsError
 from i2v3d.images import read_depth, read_mask, read_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.background import surface_depth
 from i2v3d.scene.spec import SceneSpec
 from i2v3d.scene.view import PhotoView
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import _against_photo, _from_photo_view
 from i2v3d.stages.scene import build_scene, check_scene
+from i2v3d.workflow.composition import compose_variants
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ["astronaut", "coffee", "coffee_figure"]

@@ -12,14 +12,15 @@ import pytest
 import torch
 import yaml
 
-from i2v3d.config import ImageModelConfig, ModelsConfig, WeightsRef
+from i2v3d.config.models import ImageModelConfig, ModelsConfig
+from i2v3d.config.sections import build
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.injection import resolve_layers
 from i2v3d.models import sdxl
 from i2v3d.models.mini import image_unet, video_unet
 from i2v3d.models.sdxl import ImageCondition, ImageModels
 from i2v3d.models.weights import load_network, resolve
-from i2v3d.sections import build
 from tests.image_family import CHANNELS, FACTOR, reference, write_lora, write_tiny_family
 
 PARTS = ("unet", "controlnet", "vae", "text")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2v3d.config import WeightsRef
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 from i2v3d.models.segmenter import sam2_mask
 from tests.perception import reference, save_sam2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from i2v3d.config import VideoModelConfig
+from i2v3d.config.models import VideoModelConfig
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.models.svd import (
     VideoModels,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from i2v3d.composition import Variant, compose_variants
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import Plan, make_plan
+from i2v3d.workflow.composition import Variant, compose_variants
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import Plan, make_plan
 
 ROOT = Path(__file__).parents[1]
 SHARE = 0.4  # of the jobs that ten variants would need alone

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from i2v3d.artifacts import frame_name
 from i2v3d.blender.api import render_frames
-from i2v3d.composition import compose_variants
-from i2v3d.config import PhotoSceneConfig, SceneConfig, ToySceneConfig
+from i2v3d.config.scene import PhotoSceneConfig, SceneConfig, ToySceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, ShapeError
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb
 from i2v3d.progress import ignore_step
 from i2v3d.scene.spec import SceneSpec
 from i2v3d.scene.toy import load_clip
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.scene import build_scene, check_scene
 from i2v3d.toyworld import render
@@ -32,6 +31,7 @@ from i2v3d.toyworld.meshes import toy_meshes
 from i2v3d.toyworld.render import Renderer, coverage, flow
 from i2v3d.toyworld.sampling import captions, is_held_out
 from i2v3d.toyworld.shapes import BOX, ELLIPSOID, FRUSTUM
+from i2v3d.workflow.composition import compose_variants
 
 CONF = Path(__file__).parents[1] / "conf"
 WIDTH, HEIGHT, FRAMES = 96, 64, 3

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from i2v3d import lineage, tracking
-from i2v3d.config import TrackingConfig
+from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import write_rgb, write_video
 from i2v3d.stages.context import StageContext
+from i2v3d.workflow import lineage, tracking
 
 OFFLINE = TrackingConfig(mode="offline", project="i2v3d-test", entity=None)
 ONLINE = TrackingConfig(mode="online", project="i2v3d-test", entity=None)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from i2v3d import geometry
 from i2v3d.blender.api import render_frames
-from i2v3d.config import ViewsBackgroundConfig
+from i2v3d.config.scene import ViewsBackgroundConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import read_mask
 from i2v3d.progress import ignore_step

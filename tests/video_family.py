@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from i2v3d.config import VideoLayers, VideoModelConfig
+from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.models.mini import EDM_SCHEDULER, FEATURE_EXTRACTOR
 from i2v3d.models.temporal_controlnet import TemporalControlNet
 from tests.image_family import reference

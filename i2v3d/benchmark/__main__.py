@@ -19,12 +19,12 @@ log = logging.getLogger("i2v3d")
 def mini_report(plan: Path, cache: Path, out: Path) -> None:
     """results/mini_report."""
     from i2v3d.benchmark.planning import read_plan_file
-    from i2v3d.config import WeightsRef
+    from i2v3d.config.sections import build
+    from i2v3d.config.weights import WeightsRef
     from i2v3d.mini.report import collect
     from i2v3d.mini.report_page import write_report
     from i2v3d.models.estimators import ToyEstimator
     from i2v3d.models.weights import resolve
-    from i2v3d.sections import build
 
     reference = build(WeightsRef, read_plan_file(plan)["estimator"], "evaluate.estimators.toy")
     write_report(collect(plan, cache, ToyEstimator.load(resolve(reference))), cache, out)
@@ -84,8 +84,8 @@ def main() -> int:
 
 def track(settings: Path, results: Path, cache: Path) -> None:
     """Writes the runs of a finished benchmark."""
-    from i2v3d import tracking
-    from i2v3d.runner import Settings
+    from i2v3d.workflow import tracking
+    from i2v3d.workflow.runner import Settings
 
     cfg = Settings.load(settings).tracking
     (cache / "tracking").mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from i2v3d.benchmark.outcomes import Outcome, read_outcome, scene_scores
 from i2v3d.benchmark.planning import Clip, clips_of, read_plan_file, trials_of
 from i2v3d.benchmark.settings import BenchmarkSettings
 from i2v3d.benchmark.summary import Summary, summarise
+from i2v3d.config.sections import build
 from i2v3d.metrics.catalogue import SCORES
-from i2v3d.sections import build
 
 # Group of scores -> title and caption.
 GROUPS = {

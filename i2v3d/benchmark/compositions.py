@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from i2v3d import toyworld
-from i2v3d.composition import Variant, compose_variants
+from i2v3d.workflow.composition import Variant, compose_variants
 
 
 class Compositions:

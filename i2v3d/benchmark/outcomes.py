@@ -11,10 +11,10 @@ from typing import Any
 
 from i2v3d.benchmark.planning import Clip, Trial
 from i2v3d.errors import ArtifactError
-from i2v3d.failures import find_failures
 from i2v3d.metrics.catalogue import SCORES
-from i2v3d.plan import PlannedVariant
 from i2v3d.stages.registry import STAGES
+from i2v3d.workflow.failures import find_failures
+from i2v3d.workflow.plan import PlannedVariant
 
 TRUTH = "truth"
 VIDEO = "video"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from i2v3d.benchmark.summary import Summary
 from i2v3d.errors import ArtifactError
-from i2v3d.figures import BETTER
+from i2v3d.figures.scores import BETTER
 from i2v3d.metrics.catalogue import SCORES
 from i2v3d.metrics.intervals import Interval
 
@@ -228,7 +228,7 @@ def score_notes(names: Iterable[str], estimators: Mapping[str, str]) -> list[Sco
 
 def code_version() -> str:
     """The project's version and, in a Git checkout, its commit, as text."""
-    from i2v3d.provenance import code_versions
+    from i2v3d.workflow.provenance import code_versions
 
     found = code_versions()
     changed = " with changes" if found["changed"] else ""

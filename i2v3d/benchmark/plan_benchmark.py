@@ -9,9 +9,9 @@ from pathlib import Path
 
 from i2v3d.benchmark.planning import Planned, plan_trials, sweep_methods, write_once
 from i2v3d.benchmark.settings import BenchmarkSettings
+from i2v3d.config.sections import plain
 from i2v3d.errors import ConfigError, nearest
-from i2v3d.plan import write_plan
-from i2v3d.sections import plain
+from i2v3d.workflow.plan import write_plan
 
 RUN = "benchmark"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from i2v3d.benchmark.planning import Clip, Planned, Trial, write_once
 from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
-from i2v3d.plan import Plan
-from i2v3d.sections import plain
+from i2v3d.config.sections import plain
+from i2v3d.workflow.plan import Plan
 
 
 def write_run(conf: Path, cache: Path, plan: Plan) -> Path:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.benchmark.compositions import Compositions
-from i2v3d.composition import Variant, read_sweep
 from i2v3d.errors import ArtifactError, ConfigError, nearest
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import Plan, PlannedVariant, make_plan
-from i2v3d.preflight import check_plan
 from i2v3d.toyworld.held_out import balanced_clips, held_out_caption
+from i2v3d.workflow.composition import Variant, read_sweep
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan
+from i2v3d.workflow.preflight import check_plan
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from i2v3d.benchmark.page import Films, Plot, inline_svg
 from i2v3d.benchmark.report_page import write_page
 from i2v3d.benchmark.summary import summarise, write_intervals, write_table
 from i2v3d.errors import ArtifactError
-from i2v3d.figures import CURVES, draw_curves, draw_intervals
+from i2v3d.figures.scores import CURVES, draw_curves, draw_intervals
 from i2v3d.metrics.catalogue import SCORES
 
 log = logging.getLogger(__name__)

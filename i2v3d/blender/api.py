@@ -19,7 +19,7 @@ from i2v3d.blender.checks import check_scene
 from i2v3d.blender.crew import STALL_S, RenderReport, run_jobs, split_frames
 from i2v3d.blender.job import AdoptJob, BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
 from i2v3d.blender.machine import check_machine
-from i2v3d.config import ViewsConfig
+from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import InputError, RenderError
 from i2v3d.progress import OnStep, ignore_step
 from i2v3d.scene.mesh_files import check_mesh

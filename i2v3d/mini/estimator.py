@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from i2v3d.mini.data import World, to_bytes, to_signed
 from i2v3d.mini.gradients import captured
-from i2v3d.mini.image import encode, frozen_vae
+from i2v3d.mini.image import encode_pool, frozen_vae
 from i2v3d.mini.loop import Run, optimise, save_half
 from i2v3d.mini.scores import iou, save_grid
 from i2v3d.mini.settings import EstimatorSettings
@@ -58,10 +58,6 @@ def second_view(
     """The scenes, of one frame each, with the objects turned, from other cameras, some in other places."""
     other = sample(scenes.size, 1, world.bank.to(generator.device), generator, "train").to(scenes.eye.device)
 
-    def azimuth(scenes: Scenes) -> Tensor:
-        offset = scenes.eye - scenes.target
-        return torch.atan2(offset[..., 1], offset[..., 0])
-
     def draw() -> Tensor:
         drawn = torch.rand(scenes.size, 1, generator=generator, device=generator.device)
         return drawn.to(scenes.eye.device)
@@ -76,7 +72,7 @@ def second_view(
     return scenes._replace(
         eye=scenes.target + other.eye - other.target,
         half_view=other.half_view,
-        heading=scenes.heading + azimuth(other) - azimuth(scenes) + turn,
+        heading=scenes.heading + other.azimuth - scenes.azimuth + turn,
         **places,
     )
 
@@ -101,17 +97,9 @@ def rendered_pool(world: World, vae: Any, settings: EstimatorSettings, run: Run)
         for scenes, frames in world.pool(1, run.stream)
     ]
     pictures, masks, depth = (torch.cat(list(column)) for column in zip(*parts, strict=True))
-    return Views(pictures, masks, depth, _latents(vae, pictures))
-
-
-@torch.no_grad()
-def _latents(vae: Any, pictures: Tensor) -> Tensor:
-    flat = pictures.flatten(0, 1)
-    parts = [
-        encode(vae, to_signed(part).contiguous(memory_format=torch.channels_last)).half()
-        for part in flat.split(1024)
-    ]
-    return torch.cat(parts).unflatten(0, pictures.shape[:2])
+    return Views(
+        pictures, masks, depth, encode_pool(vae, pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+    )
 
 
 def blur(pictures: Tensor, deviation: Tensor) -> Tensor:
@@ -282,7 +270,9 @@ def evaluate(network: EstimatorNetwork, vae: Any, world: World, settings: Estima
     generator = torch.Generator(run.device).manual_seed(settings.world.seed)
     scenes, frames = world.held_out(1)
     pictures, masks, log_depth = render_views(scenes, frames, world, settings, generator)
-    views = Views(pictures, masks, log_depth, _latents(vae, pictures))
+    views = Views(
+        pictures, masks, log_depth, encode_pool(vae, pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+    )
     pictures, masks, log_depth, latents = (tensor.transpose(0, 1).flatten(0, 1) for tensor in views)
     worse = torch.randperm(len(pictures), generator=generator, device=run.device)
     spoilt = to_signed(pictures)

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2v3d import images
-from i2v3d.config import EstimatorsConfig, ImageModelConfig, KeyframesConfig, ToySceneConfig
+from i2v3d.config.evaluate import EstimatorsConfig
+from i2v3d.config.keyframes import KeyframesConfig
+from i2v3d.config.models import ImageModelConfig
+from i2v3d.config.scene import ToySceneConfig
+from i2v3d.config.sections import section
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.diffusion.guidance import classifier_free_guidance
@@ -24,7 +28,6 @@ from i2v3d.models.estimators import ToyEstimator
 from i2v3d.models.weights import resolve
 from i2v3d.randomness import frame_noise
 from i2v3d.scene.toy import Truth, load_clip, truth
-from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

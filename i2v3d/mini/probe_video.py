@@ -14,10 +14,12 @@ from torch import Tensor
 
 from i2v3d import images
 from i2v3d.artifacts import frame_name
-from i2v3d.config import InterpolateConfig, InterpolationInversionConfig, ToySceneConfig, VideoModelConfig
+from i2v3d.config.interpolate import InterpolateConfig, InterpolationInversionConfig
+from i2v3d.config.models import VideoModelConfig
+from i2v3d.config.scene import ToySceneConfig
+from i2v3d.config.sections import section
 from i2v3d.metrics.fidelity import psnr
 from i2v3d.scene.toy import load_clip, truth
-from i2v3d.sections import section
 from i2v3d.shot import read_pictures
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment

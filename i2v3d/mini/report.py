@@ -16,10 +16,10 @@ from i2v3d.artifacts import frame_name, list_frames
 from i2v3d.benchmark.outcomes import Outcome, folder, read_outcome
 from i2v3d.benchmark.planning import Clip, Trial, clips_of, read_plan_file, trials_of
 from i2v3d.benchmark.settings import MiniReportSettings
+from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError
 from i2v3d.metrics.identity import top1
 from i2v3d.models.estimators import ToyEstimator
-from i2v3d.sections import build
 from i2v3d.shot import read_pictures
 
 log = logging.getLogger(__name__)

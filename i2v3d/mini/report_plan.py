@@ -10,10 +10,10 @@ from typing import Any
 from i2v3d.benchmark.compositions import Compositions
 from i2v3d.benchmark.planning import Planned, plan_trials, sweep_methods, write_once
 from i2v3d.benchmark.settings import MiniReportSettings
-from i2v3d.fingerprint import Fingerprints
-from i2v3d.plan import Node, plan_probe, write_node, write_plan
-from i2v3d.sections import plain
+from i2v3d.config.sections import plain
 from i2v3d.stages.registry import PROBES
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import Node, plan_probe, write_node, write_plan
 
 RUN = "mini_report"
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from i2v3d.mini.data import World, to_signed
 from i2v3d.mini.gradients import captured
-from i2v3d.mini.image import encode
+from i2v3d.mini.image import encode_pool
 from i2v3d.mini.loop import Run, load_half, optimise, save_half
 from i2v3d.mini.settings import VaeDecoderSettings
 from i2v3d.mini.vae import PicturePool, evaluate
@@ -43,14 +43,11 @@ class DecoderPool:
         self.generator, self.settings = pictures.generator, settings
         # In place and piece by piece: the pool may fill much of the device's memory.
         self.pictures, self.masks = pictures.pictures, pictures.masks
-        latents = []
         for part, mask in zip(self.pictures.split(1024), self.masks.split(1024), strict=True):
             mirror = torch.rand(len(part), generator=self.generator, device=part.device) < 0.5
             for tensor in (part, mask):
                 tensor.copy_(torch.where(mirror.view(-1, 1, 1, 1), tensor.flip(-1), tensor))
-            channels_last = to_signed(part).contiguous(memory_format=torch.channels_last)
-            latents.append(encode(vae, channels_last).half())
-        self.latents = torch.cat(latents)
+        self.latents = encode_pool(vae, self.pictures)
 
     def batch(self) -> Decoded:
         """Pictures drawn from the pool, the latents with a little noise."""

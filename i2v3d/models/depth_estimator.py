@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from i2v3d.config import WeightsRef
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 from i2v3d.images import FloatMap, Rgb
 from i2v3d.models.weights import load_network, resolve

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from i2v3d.config import ImageLayers, KeyframesConfig
+from i2v3d.config.keyframes import KeyframesConfig
+from i2v3d.config.models import ImageLayers
 from i2v3d.cross_frame import CrossFramePlan, extend_attention
 from i2v3d.diffusion.masks import FrameMasks, within
 from i2v3d.diffusion.windows import Windows

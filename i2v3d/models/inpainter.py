@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from i2v3d.config import InpaintModelConfig
+from i2v3d.config.scene import InpaintModelConfig
 from i2v3d.errors import WeightsError
 from i2v3d.images import Mask, Rgb
 from i2v3d.models.weights import check_safetensors, missing, resolve

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from i2v3d.config import EstimatorsConfig, WeightsRef
+from i2v3d.config.evaluate import EstimatorsConfig
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 from i2v3d.models.estimators import ToyEstimator, mask_boxes, object_crops
 from i2v3d.models.lpips import Lpips

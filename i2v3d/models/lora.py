@@ -15,9 +15,9 @@ from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
 
 from i2v3d.errors import InputError, LayerError, nearest
+from i2v3d.models.sdxl_weights import LORA_FILE
 from i2v3d.randomness import noise
 
-LORA_FILE = "pytorch_lora_weights.safetensors"
 _KEY = re.compile(r"unet\.(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
 _REMEDY = "give a LoRA of the configured image UNet in diffusers' safetensors format, or train one"
 

@@ -15,10 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from i2v3d.errors import ShapeError
-from i2v3d.models.sdxl_weights import ImageModels, TextEncoders, load_image_models, load_lora
+from i2v3d.models.sdxl_weights import (
+    LORA_FILE,
+    ImageModels,
+    TextEncoders,
+    check_size,
+    load_guided_models,
+    load_image_models,
+    load_lora,
+)
 
 __all__ = [
+    "LORA_FILE",
     "ImageCondition",
     "ImageModels",
     "PromptEmbedding",
@@ -31,6 +39,7 @@ __all__ = [
     "encode_images",
     "encode_prompts",
     "frame_condition",
+    "load_guided_models",
     "load_image_models",
     "load_lora",
     "micro_conditioning",
@@ -113,16 +122,6 @@ def micro_conditioning(
 ) -> torch.Tensor:
     """SDXL's added time ids, (6,): original size, top-left of the crop, target size, each height first."""
     return torch.tensor([*original, *crop, *target], dtype=torch.float32)
-
-
-def check_size(models: ImageModels, height: int, width: int) -> None:
-    """Raises ShapeError unless pictures of this size pass through VAE and UNet without a remainder."""
-    multiple = models.size_multiple
-    if height % multiple or width % multiple:
-        raise ShapeError(
-            f"renders are {width}x{height}; these image models need sides that are multiples of {multiple}, "
-            f"such as {round(width / multiple) * multiple}x{round(height / multiple) * multiple}"
-        )
 
 
 @torch.no_grad()

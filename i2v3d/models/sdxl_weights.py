@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from i2v3d.config import ImageModelConfig
-from i2v3d.errors import InputError, WeightsError
+from i2v3d.config.models import ImageModelConfig
+from i2v3d.errors import InputError, ShapeError, WeightsError
 from i2v3d.models.weights import load_network, missing, resolve
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,34 @@ class ImageModels:
     def size_multiple(self) -> int:
         """Picture sides must be multiples of this, or the UNet's skips do not meet what it upsamples."""
         return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+
+def check_size(models: ImageModels, height: int, width: int) -> None:
+    """Raises ShapeError unless pictures of this size pass through VAE and UNet without a remainder."""
+    multiple = models.size_multiple
+    if height % multiple or width % multiple:
+        raise ShapeError(
+            f"renders are {width}x{height}; these image models need sides that are multiples of {multiple}, "
+            f"such as {round(width / multiple) * multiple}x{round(height / multiple) * multiple}"
+        )
+
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+"""diffusers' name of a LoRA in a folder."""
+
+
+def load_guided_models(
+    cfg: ImageModelConfig, device: str, size: tuple[int, int], lora: Path | None
+) -> ImageModels:
+    """All networks of `cfg`, for renders of `size` (H, W), customised by the LoRA of a finished stage if given.
+
+    Raises what `load_image_models`, `check_size` and `load_lora` raise.
+    """
+    models = load_image_models(cfg, device, ("unet", "controlnet", "vae", "text"))
+    check_size(models, *size)
+    if lora is not None:
+        load_lora(models, lora / LORA_FILE)
+    return models
 
 
 def load_image_models(cfg: ImageModelConfig, device: str, parts: Collection[Part]) -> ImageModels:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from i2v3d.config import WeightsRef
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 from i2v3d.images import Mask, Rgb
 from i2v3d.models.weights import load_network, resolve

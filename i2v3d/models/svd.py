@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
-from i2v3d.config import VideoModelConfig
+from i2v3d.config.models import VideoModelConfig
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.models.temporal_controlnet import TemporalControlNet
 from i2v3d.models.weights import load_network, missing, resolve

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from i2v3d.config import WeightsRef
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 
 log = logging.getLogger(__name__)

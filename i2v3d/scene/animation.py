@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2v3d import geometry
-from i2v3d.control_config import CameraMoveConfig, ObjectKeyConfig, Vector
+from i2v3d.config.bounds import Vector
+from i2v3d.config.control import CameraMoveConfig, ObjectKeyConfig
 from i2v3d.errors import ConfigError
 from i2v3d.geometry import Array, ArrayLike
 from i2v3d.scene.easing import EASINGS

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from i2v3d.config import BackgroundMeshConfig, DepthConfig, PhotoSceneConfig
+from i2v3d.config.scene import BackgroundMeshConfig, DepthConfig, PhotoSceneConfig
 from i2v3d.errors import ConfigError
 from i2v3d.geometry import Array, invert_pose, pixel_centres, transform
 from i2v3d.images import FloatMap, Mask, Rgb

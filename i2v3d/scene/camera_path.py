@@ -11,7 +11,8 @@ from scipy.interpolate import CubicHermiteSpline, CubicSpline
 from scipy.spatial.transform import Rotation
 
 from i2v3d import geometry
-from i2v3d.control_config import CameraConfig, CameraKeyConfig, CameraTrackConfig, HandheldConfig, Vector
+from i2v3d.config.bounds import Vector
+from i2v3d.config.control import CameraConfig, CameraKeyConfig, CameraTrackConfig, HandheldConfig
 from i2v3d.errors import ConfigError, ShapeError
 from i2v3d.geometry import Array
 from i2v3d.scene.animation import Shot, apply_moves, check_moves, check_order

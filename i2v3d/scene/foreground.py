@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from i2v3d import geometry
-from i2v3d.config import ForegroundConfig, PhotoSceneConfig
+from i2v3d.config.scene import ForegroundConfig, PhotoSceneConfig
 from i2v3d.errors import ConfigError
 from i2v3d.geometry import Array
 from i2v3d.images import Mask, Rgb

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from i2v3d.config import BlendSceneConfig
+from i2v3d.config.scene import BlendSceneConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.geometry import invert_pose
 from i2v3d.images import Rgb

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from i2v3d.config import PhotoSceneConfig, WeightsRef
+from i2v3d.config.scene import PhotoSceneConfig
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
 from i2v3d.scene.animation import Shot, object_keys

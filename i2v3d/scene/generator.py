@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from i2v3d.config import GeneratorConfig
+from i2v3d.config.scene import GeneratorConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import Mask, Rgb
 from i2v3d.scene.mesh_files import SUFFIXES, check_mesh

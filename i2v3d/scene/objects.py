@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from i2v3d.config import PhotoSceneConfig
-from i2v3d.control_config import LightingConfig, ObjectConfig, PlaceConfig, SunConfig, Vector
+from i2v3d.config.bounds import Vector
+from i2v3d.config.control import LightingConfig, ObjectConfig, PlaceConfig, SunConfig
+from i2v3d.config.scene import PhotoSceneConfig
 from i2v3d.errors import ConfigError, nearest
 from i2v3d.scene.animation import Shot, check_keys, check_order, object_keys
 from i2v3d.scene.camera_path import rows

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from i2v3d.control_config import Interpolation, Role, Vector
+from i2v3d.config.bounds import Vector
+from i2v3d.config.control import Interpolation, Role
 from i2v3d.errors import ArtifactError
 
 Row = tuple[float, float, float, float]

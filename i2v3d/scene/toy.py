@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import ToySceneConfig
+from i2v3d.config.scene import ToySceneConfig
 from i2v3d.errors import InputError
 from i2v3d.geometry import Array, invert_pose
 from i2v3d.images import FloatMap, Mask, Rgb, write_depth, write_mask, write_rgb

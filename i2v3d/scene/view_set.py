@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from i2v3d import geometry
-from i2v3d.config import ViewsBackgroundConfig
+from i2v3d.config.scene import ViewsBackgroundConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.geometry import Array, ArrayLike
 from i2v3d.images import Mask, Rgb

@@ -10,7 +10,7 @@ import numpy as np
 
 from i2v3d import images
 from i2v3d.artifacts import frame_name, list_frames, require
-from i2v3d.config import AssembleConfig
+from i2v3d.config.interpolate import AssembleConfig
 from i2v3d.errors import ArtifactError
 from i2v3d.images import Rgb
 from i2v3d.scene.spec import SceneSpec

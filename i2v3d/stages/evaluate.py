@@ -16,16 +16,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from i2v3d.artifacts import frame_name, keyframe_numbers, require
-from i2v3d.config import Count, EvaluateConfig
+from i2v3d.config.bounds import Count
+from i2v3d.config.evaluate import EvaluateConfig
+from i2v3d.config.sections import section
 from i2v3d.errors import ArtifactError
-from i2v3d.figures import draw_curves
+from i2v3d.figures.scores import draw_curves
 from i2v3d.images import read_mask
 from i2v3d.metrics import scoring
 from i2v3d.metrics.catalogue import SCORES
 from i2v3d.metrics.scoring import ClipScores
 from i2v3d.models.judges import Judges, load_judges
 from i2v3d.scene.spec import SceneSpec
-from i2v3d.sections import section
 from i2v3d.shot import Control, read_control, read_pictures
 from i2v3d.stages.context import StageContext
 

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import Index, InterpolateConfig, VideoLayers, VideoModelConfig
+from i2v3d.config.bounds import Index
+from i2v3d.config.interpolate import InterpolateConfig
+from i2v3d.config.models import VideoLayers, VideoModelConfig
+from i2v3d.config.sections import section
 from i2v3d.diffusion import edm
 from i2v3d.diffusion.colour import anchor_colour
 from i2v3d.diffusion.fusion import (
@@ -44,7 +47,6 @@ from i2v3d.models.video_denoiser import (
     InjectionLayers,
 )
 from i2v3d.randomness import frame_noise
-from i2v3d.sections import section
 from i2v3d.segments import (
     CoarseClip,
     InvertedClip,

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from i2v3d.config import Count, Index, InterpolationInversionConfig, VideoModelConfig
+from i2v3d.config.bounds import Count, Index
+from i2v3d.config.interpolate import InterpolationInversionConfig
+from i2v3d.config.models import VideoModelConfig
+from i2v3d.config.sections import section
 from i2v3d.diffusion import edm
 from i2v3d.models.svd import added_time_ids, encode_frames, load_video_models
 from i2v3d.models.video_denoiser import ClipCondition, ClipDenoiser
-from i2v3d.sections import section
 from i2v3d.segments import (
     CoarseClip,
     InvertedClip,

@@ -11,20 +11,20 @@ import torch
 from safetensors.torch import save_file
 
 from i2v3d.artifacts import keyframe_numbers
-from i2v3d.config import Count, ImageModelConfig, KeyframeInversionConfig
+from i2v3d.config.bounds import Count
+from i2v3d.config.keyframes import KeyframeInversionConfig
+from i2v3d.config.models import ImageModelConfig
+from i2v3d.config.sections import section
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.models.sdxl import (
-    check_size,
     denoise_in_chunks,
     embed_depth,
     encode_images,
     encode_prompts,
     frame_condition,
-    load_image_models,
-    load_lora,
+    load_guided_models,
 )
 from i2v3d.renders import frame_count, read_renders
-from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,8 @@ def invert_keyframes(
     """
     frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
     renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
-    models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
-    check_size(models, *renders.size)
-    if cfg.inversion.network == "customised":
-        load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
+    lora = inputs["lora"] if cfg.inversion.network == "customised" else None
+    models = load_guided_models(cfg.models, ctx.device, renders.size, lora)
 
     prompt = encode_prompts(models, [cfg.inversion.prompt]).repeat(0, len(frames))
     control = embed_depth(models, renders.depth, ctx.max_batch)

@@ -12,7 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from i2v3d.artifacts import frame_name, keyframe_numbers, require
-from i2v3d.config import Count, ImageModelConfig, KeyframesConfig
+from i2v3d.config.bounds import Count
+from i2v3d.config.keyframes import KeyframesConfig
+from i2v3d.config.models import ImageModelConfig
+from i2v3d.config.sections import section
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.keyframes import KnownFrame, sample_keyframes, start_latents
 from i2v3d.diffusion.masks import FrameMasks, LayerMask
@@ -22,18 +25,15 @@ from i2v3d.images import Rgb, read_rgb, write_rgb
 from i2v3d.models.guided_image import Branches, GuidedDenoiser
 from i2v3d.models.sdxl import (
     ImageModels,
-    check_size,
     decode_latents,
     embed_depth,
     encode_images,
     encode_prompts,
     frame_condition,
-    load_image_models,
-    load_lora,
+    load_guided_models,
 )
 from i2v3d.randomness import frame_noise
 from i2v3d.renders import Renders, frame_count, read_renders
-from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
     inverted = _read_inverted(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
-    models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
-    check_size(models, *renders.size)
-    load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
+    models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"])
 
     photo = _read_photo(inputs["scene"], renders) if cfg.keyframes.first == "photo" else None
     latents = _sample(cfg, models, renders, inverted, photo, ctx)

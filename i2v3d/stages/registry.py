@@ -12,7 +12,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
-from i2v3d import config
+from i2v3d.config.evaluate import EstimatorsConfig, EvaluateConfig
+from i2v3d.config.interpolate import (
+    AssembleConfig,
+    FramesOf,
+    InterpolateConfig,
+    InterpolationInversionConfig,
+    SDEditVideoConfig,
+)
+from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig, SDEditImageConfig
+from i2v3d.config.lora import LoraConfig
+from i2v3d.config.models import ImageModelConfig, VideoModelConfig
+from i2v3d.config.render import RenderConfig, ViewsConfig
+from i2v3d.config.scene import SceneConfig, ToySceneConfig
 
 
 @dataclass(frozen=True)
@@ -122,8 +134,8 @@ def _get(cut: Mapping[str, Any], option: str) -> Any:
     return value
 
 
-_IMAGE = Source("models.image", config.ImageModelConfig)
-_VIDEO = Source("models.video", config.VideoModelConfig)
+_IMAGE = Source("models.image", ImageModelConfig)
+_VIDEO = Source("models.video", VideoModelConfig)
 _SEGMENT_FRAMES = Source("interpolate.segment_frames", None)
 
 _ALL = (
@@ -132,8 +144,8 @@ _ALL = (
         version=1,
         help="photo or toy clip -> mask, background plate, meshes, animation: scene.json and scene.blend",
         entry="i2v3d.stages.scene:build_scene",
-        config_type="i2v3d.config:SceneConfig",
-        sections={"": Source("scene", config.SceneConfig)},
+        config_type="i2v3d.config.scene:SceneConfig",
+        sections={"": Source("scene", SceneConfig)},
         files=(
             "photo",
             "mask",
@@ -154,9 +166,9 @@ _ALL = (
         version=1,
         help="scene -> coarse RGB, depth, masks, optical flow and cameras of every frame",
         entry="i2v3d.stages.render:render_passes",
-        config_type="i2v3d.config:RenderConfig",
+        config_type="i2v3d.config.render:RenderConfig",
         files=("folder",),
-        sections={"": Source("render", config.RenderConfig)},
+        sections={"": Source("render", RenderConfig)},
         needs=("scene",),
     ),
     Stage(
@@ -164,8 +176,8 @@ _ALL = (
         version=1,
         help="scene -> multi-view renders of the foreground with masks, for the LoRA",
         entry="i2v3d.stages.views:render_views",
-        config_type="i2v3d.config:ViewsConfig",
-        sections={"": Source("views", config.ViewsConfig)},
+        config_type="i2v3d.config.render:ViewsConfig",
+        sections={"": Source("views", ViewsConfig)},
         needs=("scene",),
     ),
     Stage(
@@ -174,7 +186,7 @@ _ALL = (
         help="photo and views -> LoRA weights of the image model",
         entry="i2v3d.stages.lora:train_lora",
         config_type="i2v3d.stages.lora:LoraStage",
-        sections={"models": _IMAGE, "lora": Source("lora", config.LoraConfig)},
+        sections={"models": _IMAGE, "lora": Source("lora", LoraConfig)},
         needs=("scene", "views"),
         files=("lora.weights",),
         weights=("models",),
@@ -187,7 +199,7 @@ _ALL = (
         config_type="i2v3d.stages.keyframe_inversion:KeyframeInversionStage",
         sections={
             "models": _IMAGE,
-            "inversion": Source("keyframes.inversion", config.KeyframeInversionConfig),
+            "inversion": Source("keyframes.inversion", KeyframeInversionConfig),
             "segment_frames": _SEGMENT_FRAMES,
         },
         needs=("render",),
@@ -202,7 +214,7 @@ _ALL = (
         config_type="i2v3d.stages.keyframes:KeyframesStage",
         sections={
             "models": _IMAGE,
-            "keyframes": Source("keyframes", config.KeyframesConfig, without=("inversion",)),
+            "keyframes": Source("keyframes", KeyframesConfig, without=("inversion",)),
             "segment_frames": _SEGMENT_FRAMES,
         },
         needs=("render", "lora", "keyframe_inversion"),
@@ -217,7 +229,7 @@ _ALL = (
         config_type="i2v3d.stages.interpolation_inversion:InterpolationInversionStage",
         sections={
             "models": _VIDEO,
-            "inversion": Source("interpolate.inversion", config.InterpolationInversionConfig),
+            "inversion": Source("interpolate.inversion", InterpolationInversionConfig),
             "segment_frames": _SEGMENT_FRAMES,
         },
         needs=("render",),
@@ -232,7 +244,7 @@ _ALL = (
         config_type="i2v3d.stages.interpolate:InterpolateStage",
         sections={
             "models": _VIDEO,
-            "interpolate": Source("interpolate", config.InterpolateConfig, without=("inversion",)),
+            "interpolate": Source("interpolate", InterpolateConfig, without=("inversion",)),
         },
         needs=("render", "interpolation_inversion"),
         choices={
@@ -261,7 +273,7 @@ _ALL = (
         help="coarse renders -> the same frames refined one by one by the image model (a baseline)",
         entry="i2v3d.stages.sdedit_image:refine_frames",
         config_type="i2v3d.stages.sdedit_image:SDEditImageStage",
-        sections={"models": _IMAGE, "sdedit": Source("sdedit_image", config.SDEditImageConfig)},
+        sections={"models": _IMAGE, "sdedit": Source("sdedit_image", SDEditImageConfig)},
         needs=("render", "lora"),
         weights=("models",),
     ),
@@ -273,7 +285,7 @@ _ALL = (
         config_type="i2v3d.stages.sdedit_video:SDEditVideoStage",
         sections={
             "models": _VIDEO,
-            "sdedit": Source("sdedit_video", config.SDEditVideoConfig),
+            "sdedit": Source("sdedit_video", SDEditVideoConfig),
             "segment_frames": _SEGMENT_FRAMES,
         },
         needs=("scene", "render"),
@@ -284,10 +296,10 @@ _ALL = (
         version=2,
         help="frames -> the video, the coarse one, both side by side, and a contact sheet",
         entry="i2v3d.stages.assemble:assemble_video",
-        config_type="i2v3d.config:AssembleConfig",
-        sections={"": Source("assemble", config.AssembleConfig)},
+        config_type="i2v3d.config.interpolate:AssembleConfig",
+        sections={"": Source("assemble", AssembleConfig)},
         needs=("scene", "render"),
-        choices={"frames": {name: (name,) for name in get_args(config.FramesOf)}},
+        choices={"frames": {name: (name,) for name in get_args(FramesOf)}},
     ),
     Stage(
         "evaluate",
@@ -296,7 +308,7 @@ _ALL = (
         entry="i2v3d.stages.evaluate:evaluate_video",
         config_type="i2v3d.stages.evaluate:EvaluateStage",
         sections={
-            "evaluate": Source("evaluate", config.EvaluateConfig),
+            "evaluate": Source("evaluate", EvaluateConfig),
             "segment_frames": _SEGMENT_FRAMES,
         },
         needs=("scene", "render", "assemble"),
@@ -316,10 +328,10 @@ _PROBES = (
         entry="i2v3d.mini.probe_image:probe_image",
         config_type="i2v3d.mini.probe_image:ImageProbe",
         sections={
-            "scene": Source("scene", config.ToySceneConfig),
+            "scene": Source("scene", ToySceneConfig),
             "models": _IMAGE,
-            "keyframes": Source("keyframes", config.KeyframesConfig, without=("inversion",)),
-            "estimators": Source("evaluate.estimators", config.EstimatorsConfig),
+            "keyframes": Source("keyframes", KeyframesConfig, without=("inversion",)),
+            "estimators": Source("evaluate.estimators", EstimatorsConfig),
         },
         weights=("models", "estimators"),
     ),
@@ -330,10 +342,10 @@ _PROBES = (
         entry="i2v3d.mini.probe_video:probe_video",
         config_type="i2v3d.mini.probe_video:VideoProbe",
         sections={
-            "scene": Source("scene", config.ToySceneConfig),
+            "scene": Source("scene", ToySceneConfig),
             "models": _VIDEO,
-            "interpolate": Source("interpolate", config.InterpolateConfig, without=("inversion",)),
-            "inversion": Source("interpolate.inversion", config.InterpolationInversionConfig),
+            "interpolate": Source("interpolate", InterpolateConfig, without=("inversion",)),
+            "inversion": Source("interpolate.inversion", InterpolationInversionConfig),
         },
         weights=("models",),
     ),

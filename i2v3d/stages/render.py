@@ -12,7 +12,7 @@ import numpy as np
 
 from i2v3d.artifacts import frame_name, list_frames, require
 from i2v3d.blender import api
-from i2v3d.config import RenderConfig
+from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry import Array
 from i2v3d.images import read_mask, read_rgb

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
+from i2v3d.config.scene import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
 from i2v3d.images import read_mask
 from i2v3d.progress import ignore_step
 from i2v3d.scene.from_blend import blend_spec, check_blend, framed_photo

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from i2v3d.artifacts import frame_name
-from i2v3d.config import ImageModelConfig, SDEditImageConfig
+from i2v3d.config.keyframes import SDEditImageConfig
+from i2v3d.config.models import ImageModelConfig
+from i2v3d.config.sections import section
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.sdedit import add_noise, sample_from, steps_run
@@ -17,19 +19,16 @@ from i2v3d.images import write_rgb
 from i2v3d.models.sdxl import (
     ImageCondition,
     ImageModels,
-    check_size,
     decode_latents,
     denoise_in_chunks,
     embed_depth,
     encode_images,
     encode_prompts,
     frame_condition,
-    load_image_models,
-    load_lora,
+    load_guided_models,
 )
 from i2v3d.randomness import frame_noise
 from i2v3d.renders import Renders, frame_count, read_renders
-from i2v3d.sections import section
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
@@ -53,9 +52,7 @@ def refine_frames(cfg: SDEditImageStage, inputs: Mapping[str, Path], out: Path, 
     sdedit = cfg.sdedit
     frames = list(range(1, frame_count(inputs["render"]) + 1))
     renders = read_renders(inputs["render"], frames, sdedit.depth_range)
-    models = load_image_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "text"))
-    check_size(models, *renders.size)
-    load_lora(models, inputs["lora"] / "pytorch_lora_weights.safetensors")
+    models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"])
     condition = _condition(sdedit, models, renders, ctx.max_batch)
     clean = encode_images(models, renders.rgb, ctx.max_batch)
     noise = frame_noise(frames, tuple(clean.shape[1:]), sdedit.seed, "sdedit image").to(clean.device)

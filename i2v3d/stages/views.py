@@ -9,7 +9,7 @@ from pathlib import Path
 
 from i2v3d.artifacts import frame_name, list_frames
 from i2v3d.blender import api
-from i2v3d.config import ViewsConfig
+from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import RenderError
 from i2v3d.stages.context import StageContext
 

@@ -84,9 +84,7 @@ def turned(clip: Scenes, view_deg: float) -> Scenes:
     The view is the angle between the object's heading and the direction that the camera sees it from, so the
     camera's own orbit is made up for. Positive: counter-clockwise seen from above.
     """
-    offset = clip.eye - clip.target
-    azimuth = torch.atan2(offset[..., 1], offset[..., 0])
-    orbit = azimuth - azimuth[:, :1]
+    orbit = clip.azimuth - clip.azimuth[:, :1]
     orbit = torch.atan2(orbit.sin(), orbit.cos())
     progress = torch.linspace(0, 1, clip.frames).expand(clip.size, -1)
     return clip._replace(heading=clip.heading[:, :1] + orbit + math.radians(view_deg) * progress)

@@ -65,6 +65,12 @@ class Scenes(NamedTuple):
         return Scenes(first, *(tensor[index] for tensor in self[1:]))
 
     @property
+    def azimuth(self) -> torch.Tensor:
+        """Direction of the camera from its target, about the vertical, (N, F)."""
+        offset = self.eye - self.target
+        return torch.atan2(offset[..., 1], offset[..., 0])
+
+    @property
     def size(self) -> int:
         """N."""
         return int(self.shape.shape[0])

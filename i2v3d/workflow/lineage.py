@@ -12,7 +12,7 @@ from typing import Any
 
 from i2v3d.artifacts import frame_name, segment_name
 from i2v3d.errors import ArtifactError
-from i2v3d.provenance import code_versions
+from i2v3d.workflow.provenance import code_versions
 
 VIDEO = "video"
 METRICS = "metrics.jsonl"

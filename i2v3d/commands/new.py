@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from i2v3d.composition import compose_variants
-from i2v3d.config import ModelsConfig, SceneConfig
+from i2v3d.config.models import ModelsConfig
+from i2v3d.config.scene import SceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import Mask, write_mask, write_rgb
 from i2v3d.scene.photo import Photo, is_upright_file, load_mask, load_photo, require_some_foreground
 from i2v3d.scene.segment import grabcut
-from i2v3d.sections import build
 from i2v3d.stages.scene import check_scene
+from i2v3d.workflow.composition import compose_variants
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _check_composed(project: Path, wanted: Wanted) -> None:
     (variant,) = compose_variants(project / "conf", [f"scene={wanted.name}"])
     section = build(SceneConfig, variant.config["scene"], "scene")
     if wanted.size:  # a fitted one suits every family
-        from i2v3d.preflight import check_sizes  # torch, which a fitted size need not wait for
+        from i2v3d.workflow.preflight import check_sizes  # torch, which a fitted size need not wait for
 
         check_sizes(section, build(ModelsConfig, variant.config["models"], "models"))
     try:

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from i2v3d import tracking
 from i2v3d.errors import ArtifactError
-from i2v3d.plan import stage_dirs
-from i2v3d.provenance import code_versions, machine
-from i2v3d.runner import RECORD, Settings
+from i2v3d.workflow import tracking
+from i2v3d.workflow.plan import stage_dirs
+from i2v3d.workflow.provenance import code_versions, machine
+from i2v3d.workflow.runner import RECORD, Settings
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
 LINKS = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from i2v3d.plan import PlannedVariant, stage_dirs
 from i2v3d.stages.registry import STAGES
+from i2v3d.workflow.plan import PlannedVariant, stage_dirs
 
 FILE = "failures.csv"
 NOT_STARTED = "was not started"

@@ -10,17 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.sections import section
+from i2v3d.config.bounds import Colour, Count, FieldOfView, Index, Name, NonNegative, Positive, Vector
+from i2v3d.config.sections import section
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Index = Annotated[int, Field(ge=0)]
-FieldOfView = Annotated[float, Field(gt=1, lt=170)]
-Vector = tuple[float, float, float]
-Colour = tuple[Fraction, Fraction, Fraction]
-Name = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 Role = Literal["foreground", "background"]
 # Blender's: BEZIER eases in and out, SINE to CIRC ease in, BACK, BOUNCE and ELASTIC ease out.
 Easing = Literal[

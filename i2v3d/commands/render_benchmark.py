@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.blender.crew import usable_cores
-from i2v3d.composition import compose_variants
-from i2v3d.config import RenderConfig, SceneConfig
+from i2v3d.commands.interchange import size_of
+from i2v3d.config.render import RenderConfig
+from i2v3d.config.scene import SceneConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, MachineError
-from i2v3d.interchange import size_of
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
+from i2v3d.workflow.composition import compose_variants
 
 
 def main(words: Sequence[str]) -> int:

@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 def code_versions() -> dict[str, Any]:
     """Versions of all packages, and the commit of the project's own code."""
-    return {**versions(), **commit(Path(__file__).parents[1])}
+    return {**versions(), **commit(Path(__file__).parents[2])}
 
 
 def commit(root: Path) -> dict[str, Any]:

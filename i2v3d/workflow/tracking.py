@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from i2v3d import lineage
-from i2v3d.config import TrackingConfig
+from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.stages.context import Sink
+from i2v3d.workflow import lineage
 
 log = logging.getLogger(__name__)
 

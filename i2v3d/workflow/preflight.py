@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.blender.machine import check_machine
-from i2v3d.config import ModelsConfig, RenderConfig, SceneConfig, WeightsRef
+from i2v3d.config.models import ModelsConfig
+from i2v3d.config.render import RenderConfig
+from i2v3d.config.scene import SceneConfig
+from i2v3d.config.sections import build
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
-from i2v3d.plan import PREVIEWED, Plan
 from i2v3d.scene.render_folder import check_render_folder
-from i2v3d.sections import build
 from i2v3d.stages.scene import check_scene
+from i2v3d.workflow.plan import PREVIEWED, Plan
 
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
 

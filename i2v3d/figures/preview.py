@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from i2v3d.artifacts import frame_name, require
+from i2v3d.figures.labelled import Panel, labelled_rows
 from i2v3d.images import Mask, Rgb, read_depth, read_mask, read_rgb, write_rgb, write_video
-from i2v3d.labelled import Panel, labelled_rows
-from i2v3d.plan import stage_dirs
+from i2v3d.workflow.plan import stage_dirs
 
 log = logging.getLogger(__name__)
 

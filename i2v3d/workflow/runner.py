@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2v3d import lineage, tracking
 from i2v3d.artifacts import publish, segment_name, work_dir
-from i2v3d.config import RuntimeConfig, TrackingConfig
+from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
+from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.plan import Node
-from i2v3d.provenance import Meter, code_versions, machine
-from i2v3d.sections import build
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import JOBS, Stage
+from i2v3d.workflow import lineage, tracking
+from i2v3d.workflow.plan import Node
+from i2v3d.workflow.provenance import Meter, code_versions, machine
 
 log = logging.getLogger(__name__)
 RECORD = "stage.json"

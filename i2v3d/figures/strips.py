@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.figures.labelled import Panel, labelled_rows
 from i2v3d.images import read_video
-from i2v3d.labelled import Panel, labelled_rows
 
 PANEL_PX = 192  # longest side of a frame
 JPEG_QUALITY = 88

@@ -1,0 +1,132 @@
+"""The types of the group `interpolate`, of the baseline that refines segments, and of the finished video."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
+from i2v3d.config.models import Conditioning
+from i2v3d.config.sections import section
+from i2v3d.errors import ConfigError
+
+FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
+
+
+@section
+class InterpolationInversionConfig:
+    """EDM inversion of the coarse clip, forward and reversed (4a of the method)."""
+
+    steps: Count
+    control_scale: NonNegative
+    depth_range: DepthRange
+    fps: Count
+    motion_bucket: Index
+    noise_aug: NonNegative
+    compat_unflipped_depth: bool
+    seed: Index
+
+
+@section
+class FusionConfig:
+    """How the passes from both ends together denoise a segment (i2v3d.diffusion.fusion has the formulas).
+
+    method: both predictions blended with weights, or one pass after the other. power: of the weights 'power'.
+    cfg_plus_plus, data_consistency: switches of ViBiDSampler. renoise: repetitions of each of the first
+    renoise_until of the steps. distill_until: fraction of the steps in which the reversed pass moves as the
+    forward one does. replace_ends: keyframes' latents at both ends. Raises ConfigError for options that the
+    method does not read.
+    """
+
+    method: Literal["blend", "sequential"]
+    weights: Literal["linear", "cosine", "power"]
+    power: Positive
+    cfg_plus_plus: bool
+    data_consistency: bool
+    renoise: Index
+    renoise_until: Fraction
+    distill_until: Fraction
+    replace_ends: bool
+
+    def __post_init__(self) -> None:
+        if self.method == "blend" and self.data_consistency:
+            raise ConfigError(
+                "interpolate.fusion.data_consistency belongs to the method sequential, but "
+                "interpolate.fusion.method is blend; use interpolate.fusion.replace_ends=true with it"
+            )
+        if self.method == "sequential" and self.weights != "linear":
+            raise ConfigError(
+                f"interpolate.fusion.weights is {self.weights}, which the method sequential does not read; "
+                "leave it at linear"
+            )
+
+
+@section
+class InterpolateConfig:
+    """Training-free interpolation guided from both ends (section 4 of the method).
+
+    conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
+    before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
+    stage instead of two, section 5 of the method). Raises ConfigError if the latter is
+    asked to guide from both ends, since nothing is known of the last frame.
+    """
+
+    segment_frames: Count
+    steps: Count
+    guidance: Positive
+    control_scale: NonNegative
+    depth_range: DepthRange
+    fps: Count
+    motion_bucket: Index
+    noise_aug: NonNegative
+    conditioning: Conditioning
+    direction: Literal["both", "forward"]
+    interp_strength: Fraction
+    fusion: FusionConfig
+    anchor_colour: bool
+    injection: bool
+    tau_attention: Fraction
+    tau_block: Fraction
+    compat_unflipped_masks: bool
+    compat_scaled_source: bool
+    seed: Index
+
+    def __post_init__(self) -> None:
+        if self.conditioning == "photo" and self.direction == "both":
+            raise ConfigError(
+                "interpolate.conditioning is photo, which says nothing of a segment's last frame, but "
+                "interpolate.direction is both; set interpolate.direction=forward"
+            )
+        fused = self.fusion.method != "blend" or self.fusion.renoise or self.fusion.distill_until
+        if self.direction == "forward" and fused:
+            raise ConfigError(
+                "interpolate.fusion asks for a sequential method, renoise or distill_until, but "
+                "interpolate.direction is forward, which fuses nothing; set interpolate.direction=both"
+            )
+
+
+@section
+class SDEditVideoConfig:
+    """SDEdit of the coarse clip with the video model, conditioned on the photo and then on the last frame of
+    the segment before. strength: as in SDEditImageConfig."""
+
+    strength: Strength
+    steps: Count
+    guidance: Positive
+    control_scale: NonNegative
+    depth_range: DepthRange
+    fps: Count
+    motion_bucket: Index
+    noise_aug: NonNegative
+    seed: Index
+
+
+@section
+class AssembleConfig:
+    """Videos and sheets. frames: the stage whose frames make the video, the method's or a baseline's.
+    crf: H.264 quality, lower is better (0 to 51)."""
+
+    frames: FramesOf
+    crf: Annotated[int, Field(ge=0, le=51)]
+    sheet_columns: Count

@@ -1,0 +1,58 @@
+"""The types of the group `keyframes` and of the baseline that refines frames one by one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
+from i2v3d.config.models import FirstKeyframe
+from i2v3d.config.sections import section
+
+
+@section
+class KeyframeInversionConfig:
+    """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method). network: with the LoRA or without."""
+
+    network: Literal["customised", "base"]
+    steps: Count
+    prompt: str
+    control_scale: NonNegative
+    depth_range: DepthRange
+
+
+@section
+class KeyframesConfig:
+    """3D-guided keyframe generation. first: whether the first keyframe is generated or the photo itself, which the
+    others then attend to. tau_*: fractions of the steps; compat_*: reproduce the released code."""
+
+    steps: Count
+    guidance: Positive
+    prompt: str
+    negative_prompt: str
+    control_scale: NonNegative
+    depth_range: DepthRange
+    first: FirstKeyframe
+    injection: bool
+    extended_attention: bool
+    tau_foreground: Fraction
+    tau_background: Fraction
+    tau_conv: Fraction
+    window: Count
+    overlap: Index
+    compat_inclusive_tau: bool
+    seed: Index
+
+
+@section
+class SDEditImageConfig:
+    """SDEdit of each coarse frame with the customised image model. strength: fraction of the steps that are
+    run, from coarse latents with the noise of that level."""
+
+    strength: Strength
+    steps: Count
+    guidance: Positive
+    prompt: str
+    negative_prompt: str
+    control_scale: NonNegative
+    depth_range: DepthRange
+    seed: Index

@@ -1,0 +1,1 @@
+"""From Hydra words to a graph of content-addressed jobs, their execution, and the record of what they did."""
