@@ -35,6 +35,7 @@ rule benchmark_pages:
         ),
         rows=f"{BENCHMARK}/rows.csv",
         scenes=f"{BENCHMARK}/scenes.csv",
+        text=f"{BENCHMARK}/summary.md",
         gains=f"{BENCHMARK}/gains.csv",
         by_motion=f"{BENCHMARK}/summary_by_motion.csv",
         failures=f"{BENCHMARK}/failures.csv",

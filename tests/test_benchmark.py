@@ -198,6 +198,18 @@ def test_the_better_method_is_better_in_the_summary(out: Path) -> None:
     assert {r["metric"] for r in rows if r["method"] == "truth"} >= {"mask_iou", "seam_jump", "warping_error"}
 
 
+def test_the_summary_as_text_says_what_the_table_says(out: Path) -> None:
+    text = (out / "summary.md").read_text()
+    first = next(line for line in text.splitlines() if line.startswith(f"| `{BEST}` |"))
+    rows = table(out / "summary.csv")
+    for column in ("mean", "low", "high"):
+        assert f"{value(rows, BEST, 'psnr', column):.4g}" in first.split("|")[2], column
+    assert "PSNR (dB, higher is better)" in text and f"### {BEST} minus each method" in text
+    lead = [line for line in text.splitlines() if line.startswith(f"| `{WORST}` |")][-1]
+    assert f"{value(table(out / 'gains.csv'), WORST, 'psnr'):.4g}" in lead.split("|")[2]
+    assert BROKEN not in text, "what failed has no mean"
+
+
 def test_gains_are_differences_clip_by_clip(out: Path) -> None:
     scenes = {(r["method"], r["scene"]): float(r["psnr"] or "nan") for r in table(out / "scenes.csv")}
     clips = {scene for _, scene in scenes}

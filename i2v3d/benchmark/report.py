@@ -8,6 +8,7 @@ from statistics import fmean
 
 from i2v3d.benchmark.comparison import GROUPS, Comparison, compare
 from i2v3d.benchmark.films import film, side_by_side
+from i2v3d.benchmark.markdown import summary_markdown
 from i2v3d.benchmark.outcomes import TRUTH, VIDEO, Outcome, folder, long_rows, scene_scores
 from i2v3d.benchmark.page import Films, Plot, inline_svg
 from i2v3d.benchmark.report_page import write_page
@@ -38,7 +39,7 @@ def write_benchmark(plan_file: Path, cache: Path, out: Path) -> None:
 
 
 def write_tables(found: Comparison, out: Path) -> None:
-    """rows.csv, scenes.csv, summary.csv, gains.csv, summary_by_motion.csv and failures.csv."""
+    """rows.csv, scenes.csv, summary.csv and summary.md, gains.csv, summary_by_motion.csv and failures.csv."""
     frame_scores = [name for name, score in SCORES.items() if score.over != "whole"]
     rows = list(long_rows(found.outcomes, found.clips))
     write_table(out / "rows.csv", rows, ["scene", "motion", "method", "frame", "keyframe", *frame_scores])
@@ -57,6 +58,7 @@ def write_tables(found: Comparison, out: Path) -> None:
     write_table(out / "scenes.csv", scenes, ["scene", "motion", "caption", "method", *SCORES])
     write_intervals(out / "summary.csv", found.summary.intervals)
     write_intervals(out / "gains.csv", found.summary.gains)
+    (out / "summary.md").write_text(summary_markdown(found))
     by_motion = []
     for motion in dict.fromkeys(clip.motion for clip in found.clips.values()):
         some = [o for o in found.outcomes if found.clips[o.trial.clip].motion == motion]
