@@ -21,11 +21,13 @@ class Score:
 
 SCORES: dict[str, Score] = {
     "psnr": Score(
-        "PSNR", "dB", "higher", "truth", "mean", "how close the pixels are to the true picture's"
+        "PSNR", "dB", "higher", "truth", "mean",
+        "how close the pixels are to the true picture's; frame 1, which is given, aside",
     ),
     "psnr_fg": Score("PSNR, object", "dB", "higher", "truth", "mean", "the same on the object alone"),
     "ssim": Score(
-        "SSIM", "", "higher", "truth", "mean", "how alike the local structure is to the true picture's; 1: equal"
+        "SSIM", "", "higher", "truth", "mean",
+        "how alike the local structure is to the true picture's, frame 1 aside; 1: equal",
     ),
     "ms_ssim": Score("MS-SSIM", "", "higher", "truth", "mean", "SSIM over five scales; 1: equal"),
     "lpips": Score(

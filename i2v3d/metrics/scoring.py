@@ -62,7 +62,13 @@ class ClipScores:
 
 
 def over_frames(name: str, values: Tensor) -> float | None:
-    """The mean or the largest of the values that are there; None without one."""
+    """The mean or the largest of the values that are there; None without one.
+
+    Frame 1 does not count against the truth: it is the photo, which every method is given, and a copy of it would
+    lift the mean by decibels.
+    """
+    if SCORES[name].group == "truth":
+        values = values[1:]
     there = values[~values.isnan()]
     if len(there) == 0:
         return None

@@ -303,7 +303,7 @@ _ALL = (
     ),
     Stage(
         "evaluate",
-        version=3,
+        version=4,
         help="the finished frames -> their scores, against the render's control and the truth where it is known",
         entry="i2v3d.stages.evaluate:evaluate_video",
         config_type="i2v3d.stages.evaluate:EvaluateStage",
