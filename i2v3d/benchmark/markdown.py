@@ -19,7 +19,9 @@ def summary_markdown(found: Comparison) -> str:
     for group, (title, _) in GROUPS.items():
         names = [name for name in found.scores if SCORES[name].group == group]
         if names:
-            rows = [m for m in (*found.methods, TRUTH) if set(names) & set(found.summary.intervals.get(m, {}))]
+            rows = [
+                m for m in (*found.methods, TRUTH) if set(names) & set(found.summary.intervals.get(m, {}))
+            ]
             lines += [f"### {title}", "", *_table(found.summary.intervals, names, rows), ""]
     names = [name for name in found.scores if SCORES[name].group == "truth"]
     rows = [method for method in found.methods if method in found.summary.gains]
