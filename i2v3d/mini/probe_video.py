@@ -43,7 +43,7 @@ def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: Sta
     """Writes metrics.json (PSNR of the middle frames) and sheet.png; reads no other stage.
 
     All get the true first and last frame and the exact depth. both, forward: from noise with depth alone, guided
-    from both ends or from the first frame only. method: as the pipeline interpolates, with inversion and injection
+    from both ends at every step or from the first frame only. method: as the pipeline interpolates, with inversion and injection
     of the coarse clip. cross_fade: a blend of the two true frames.
     """
     clip = load_clip(cfg.scene)
@@ -62,7 +62,7 @@ def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: Sta
         invert_segment(inverted, {"render": folders["shown"]}, folders["inversion"], ctx)
         from_noise = dataclasses.replace(cfg.interpolate, injection=False)
         ways = {
-            "both": (dataclasses.replace(from_noise, direction="both"), "hidden"),
+            "both": (dataclasses.replace(from_noise, direction="both", interp_strength=1.0), "hidden"),
             "forward": (dataclasses.replace(from_noise, direction="forward"), "hidden"),
             "method": (cfg.interpolate, "shown"),
         }

@@ -337,7 +337,7 @@ _PROBES = (
     ),
     Stage(
         "probe_video",
-        version=1,
+        version=2,
         help="a held-out toy clip -> its middle frames from its true end frames, by the video networks",
         entry="i2v3d.mini.probe_video:probe_video",
         config_type="i2v3d.mini.probe_video:VideoProbe",
