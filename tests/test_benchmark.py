@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,9 +253,17 @@ def test_videos_show_all_finished_methods_side_by_side(out: Path) -> None:
 
 def test_a_report_made_again_is_the_same(run: Run, out: Path, tmp_path: Path) -> None:
     again = run.report(tmp_path / "again")
-    for path in out.rglob("*"):
-        if path.is_file():
-            assert path.read_bytes() == (again / path.relative_to(out)).read_bytes(), path
+    for path in filter(Path.is_file, out.rglob("*")):
+        other = again / path.relative_to(out)
+        if path.suffix == ".mp4":  # H.264 of equal pictures may differ by a byte and a shade
+            one, two = (read_video(video).astype(float) for video in (path, other))
+            assert np.abs(one - two).mean() < 0.5, path
+        else:
+            assert _without_videos(path) == _without_videos(other), path
+
+
+def _without_videos(path: Path) -> bytes:
+    return re.sub(rb"data:video/mp4;base64,[\w+/=]+", b"", path.read_bytes())
 
 
 def test_a_benchmark_of_which_nothing_is_finished_says_why(run: Run, tmp_path: Path) -> None:

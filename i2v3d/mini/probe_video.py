@@ -43,8 +43,8 @@ def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: Sta
     """Writes metrics.json (PSNR of the middle frames) and sheet.png; reads no other stage.
 
     All get the true first and last frame and the exact depth. both, forward: from noise with depth alone, guided
-    from both ends at every step or from the first frame only. method: as the pipeline interpolates, with inversion and injection
-    of the coarse clip. cross_fade: a blend of the two true frames.
+    from both ends at every step or from the first frame only. method: as the pipeline interpolates, with inversion
+    and injection of the coarse clip. cross_fade: a blend of the two true frames.
     """
     clip = load_clip(cfg.scene)
     size = cfg.scene.width, cfg.scene.height
