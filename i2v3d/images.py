@@ -110,7 +110,8 @@ def write_video(path: Path, frames: Iterable[Rgb], fps: int, crf: int) -> int:
 
     count, size = 0, None
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        options = {"crf": str(crf), "preset": "medium"}
+        # x264's macroblock tree gives other bytes for the same frames now and then on CPUs with AVX-512.
+        options = {"crf": str(crf), "preset": "medium", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=Fraction(fps), options=options)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # the bytes then do not depend on the machine's cores

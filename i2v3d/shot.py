@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.artifacts import frame_name
+from i2v3d.correspondence import Motion, unoccluded
 from i2v3d.errors import ArtifactError
 from i2v3d.geometry import Array
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb
@@ -33,6 +34,13 @@ class Control:
     lenses: Array
     poses: Array
 
+    def motion(self) -> Motion | None:
+        """How surfaces move from frame to frame; None without flow."""
+        if self.flow_px is None:
+            return None
+        seen = unoccluded(self.flow_px, self.depth_m, self.foreground, self.lenses, self.poses)
+        return Motion(self.flow_px, seen)
+
 
 def read_pictures(paths: Sequence[Path]) -> Tensor:
     """Picture files as (N, 3, H, W) float32 in [0, 1]. Raises ArtifactError if their sizes differ."""
@@ -46,13 +54,18 @@ def read_pictures(paths: Sequence[Path]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
-def read_control(render: Path, frames: int) -> Control:
-    """Reads the render stage's folder. Raises ArtifactError if a file is missing or broken."""
-    numbers = range(1, frames + 1)
+def read_control(render: Path, frames: int, numbers: Sequence[int] | None = None) -> Control:
+    """Reads the render stage's folder of a shot of `frames` frames.
+
+    numbers: those to read, one after the other, counted from 1; all without. Raises ArtifactError if a file is
+    missing or broken.
+    """
+    numbers = range(1, frames + 1) if numbers is None else numbers
+    at = [number - 1 for number in numbers]
     depth = [read_depth(render / "depth" / frame_name(n, "exr")) for n in numbers]
     foreground = [read_mask(render / "fg_mask" / frame_name(n)) for n in numbers]
     flow = None
-    if frames > 1 and (render / "flow").is_dir():
+    if len(numbers) > 1 and (render / "flow").is_dir():
         flow = np.stack([read_flow(render / "flow" / frame_name(n, "exr")) for n in numbers[:-1]])
     lenses, poses = read_cameras(render / "cameras.json", frames)
     return Control(
@@ -60,8 +73,8 @@ def read_control(render: Path, frames: int) -> Control:
         depth_m=torch.from_numpy(np.stack(depth)),
         foreground=torch.from_numpy(np.stack(foreground)),
         flow_px=None if flow is None else torch.from_numpy(flow),
-        lenses=lenses,
-        poses=poses,
+        lenses=lenses[at],
+        poses=poses[at],
     )
 
 

@@ -45,6 +45,17 @@ def test_video_keeps_frames_in_order_and_plays_as_yuv420p(tmp_path: Path) -> Non
         assert stream.average_rate == 8
 
 
+def test_a_video_of_the_same_frames_has_the_same_bytes(tmp_path: Path) -> None:
+    frames = list(np.random.default_rng(0).integers(0, 256, (5, 142, 200, 3), dtype=np.uint8))
+    written = set()
+    for attempt in range(20):
+        shifted = np.empty(1_000_003 + 1000 * attempt, np.uint8)  # the encoder's buffers lie elsewhere every time
+        shifted.fill(attempt)
+        images.write_video(tmp_path / "v.mp4", frames, fps=8, crf=16)
+        written.add((tmp_path / "v.mp4").read_bytes())
+    assert len(written) == 1
+
+
 def test_a_sheet_places_pictures_row_by_row() -> None:
     a, b, c = (np.full((2, 3, 3), v, np.uint8) for v in (1, 2, 3))
     sheet = images.grid([[a, b], [c]], gap_px=1)

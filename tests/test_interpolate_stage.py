@@ -51,7 +51,7 @@ SAMPLING = InterpolateConfig(
     direction="both",
     interp_strength=1.0,
     fusion=FUSION,
-    anchor_colour=False,
+    anchor="none",
     injection=True,
     tau_attention=1.0,
     tau_block=1.0,
@@ -186,7 +186,8 @@ def test_a_fresh_process_gives_identical_frames(world: World, expected: np.ndarr
     [
         {"direction": "forward"},
         {"interp_strength": 0.4},
-        {"anchor_colour": True},
+        {"anchor": "colour"},
+        {"anchor": "detail"},
         {"guidance": 3.0},
         {"control_scale": 0.0},
         {"depth_range": "frame"},

@@ -8,10 +8,10 @@ from statistics import fmean
 
 from i2v3d.benchmark.comparison import GROUPS, Comparison, compare
 from i2v3d.benchmark.films import film, side_by_side
-from i2v3d.benchmark.markdown import summary_markdown
+from i2v3d.benchmark.markdown import tables_markdown
 from i2v3d.benchmark.outcomes import TRUTH, VIDEO, Outcome, folder, long_rows, scene_scores
 from i2v3d.benchmark.page import Films, Plot, inline_svg
-from i2v3d.benchmark.report_page import write_page
+from i2v3d.benchmark.report_page import page_tables, write_page
 from i2v3d.benchmark.summary import summarise, write_intervals, write_table
 from i2v3d.errors import ArtifactError
 from i2v3d.figures.scores import CURVES, draw_curves, draw_intervals
@@ -58,7 +58,7 @@ def write_tables(found: Comparison, out: Path) -> None:
     write_table(out / "scenes.csv", scenes, ["scene", "motion", "caption", "method", *SCORES])
     write_intervals(out / "summary.csv", found.summary.intervals)
     write_intervals(out / "gains.csv", found.summary.gains)
-    (out / "summary.md").write_text(summary_markdown(found))
+    (out / "summary.md").write_text(tables_markdown(page_tables(found)))
     by_motion = []
     for motion in dict.fromkeys(clip.motion for clip in found.clips.values()):
         some = [o for o in found.outcomes if found.clips[o.trial.clip].motion == motion]

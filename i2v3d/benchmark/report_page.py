@@ -30,11 +30,10 @@ def write_page(found: Comparison, plots: Sequence[Plot], films: Sequence[Films],
         for o in found.outcomes
         if o.failure is not None
     ]
-    gains = _gains(found)
     Page(
         title="Benchmark on clips with known truth" if found.run is None else f"Run {found.run}",
         intro=_intro(found, len(failures)) if found.run is None else _intro_of_run(found, len(failures)),
-        tables=[*_score_tables(found), *([gains] if gains.rows and found.run is None else [])],
+        tables=page_tables(found),
         films=list(films),
         plots=list(plots),
         failures=failures,
@@ -45,12 +44,6 @@ def write_page(found: Comparison, plots: Sequence[Plot], films: Sequence[Films],
         if found.run
         else [f"snakemake --cores all --keep-going benchmark --config sweep={found.settings.sweep}"],
     ).write(path)
-
-
-def _commands(found: Comparison) -> list[str]:
-    if found.run is not None:
-        return [f'snakemake --cores all --config overrides="{" ".join(found.outcomes[0].trial.overrides)}"']
-    return [f"snakemake --cores all --keep-going benchmark --config sweep={found.settings.sweep}"]
 
 
 def _made(found: Comparison) -> list[str]:
@@ -75,8 +68,8 @@ def _intro_of_run(found: Comparison, failures: int) -> list[str]:
     return [*lines, f"{failures} of {len(found.outcomes)} variants failed; see below."] if failures else lines
 
 
-def _score_tables(found: Comparison) -> list[Table]:
-    """A table a group of scores."""
+def page_tables(found: Comparison) -> list[Table]:
+    """A table a group of scores and, of a benchmark, what the reference gains."""
     percent = f"{100 * found.settings.confidence:g} %"
     tables = []
     for group, (title, caption) in GROUPS.items():
@@ -86,7 +79,8 @@ def _score_tables(found: Comparison) -> list[Table]:
             legend = f"{caption} {means} best of a column is green. Each head says which direction is better."
             words = {"anchor": group, "title": title, "caption": legend}
             tables.append(score_table(found.summary, found.methods, names, _all_failed(found), **words))
-    return tables
+    gains = _gains(found)
+    return [*tables, gains] if gains.rows and found.run is None else tables
 
 
 def _gains(found: Comparison) -> Table:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
-from i2v3d.config.models import Conditioning
+from i2v3d.config.models import Anchor, Conditioning
 from i2v3d.config.sections import section
 from i2v3d.errors import ConfigError
 
@@ -68,7 +68,8 @@ class InterpolateConfig:
 
     conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
     before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
-    stage instead of two, section 5 of the method). Raises ConfigError if the latter is
+    stage instead of two, section 5 of the method). anchor: what the frames take over from the pictures that
+    guide the last step (i2v3d.diffusion.anchoring). Raises ConfigError if the latter is
     asked to guide from both ends, since nothing is known of the last frame.
     """
 
@@ -84,7 +85,7 @@ class InterpolateConfig:
     direction: Literal["both", "forward"]
     interp_strength: Fraction
     fusion: FusionConfig
-    anchor_colour: bool
+    anchor: Anchor
     injection: bool
     tau_attention: Fraction
     tau_block: Fraction

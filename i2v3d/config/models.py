@@ -12,6 +12,7 @@ from i2v3d.config.weights import WeightsRef
 
 FirstKeyframe = Literal["generated", "photo"]
 Conditioning = Literal["keyframes", "chained", "photo"]
+Anchor = Literal["none", "colour", "detail"]
 
 
 @section
@@ -76,6 +77,7 @@ class RecipeConfig:
     interpolate_guidance: Positive
     interpolate_conditioning: Conditioning
     interp_strength: Fraction
+    interpolate_anchor: Anchor
     tau_block: Fraction
     memory_mb: Count
     max_batch: Index

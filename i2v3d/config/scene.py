@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Dtype, Fraction, Index, NonNegative, Positive, Side, Vector
+from i2v3d.config.bounds import Count, Dtype, Fraction, Index, NonNegative, Positive, Side, Strength, Vector
 from i2v3d.config.control import (
     ActionConfig,
     CameraConfig,
@@ -52,7 +52,7 @@ class InpaintModelConfig:
     negative_prompt: str
     steps: Count
     guidance: Positive
-    strength: Annotated[float, Field(gt=0, le=1)]
+    strength: Strength
     seed: Index
     dtype: Dtype
     weights: WeightsRef

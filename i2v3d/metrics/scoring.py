@@ -10,12 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from i2v3d.correspondence import unoccluded
 from i2v3d.errors import ShapeError
 from i2v3d.geometry import Array
 from i2v3d.metrics import control, fidelity, identity, temporal
 from i2v3d.metrics.camera import camera_errors
 from i2v3d.metrics.catalogue import SCORES
-from i2v3d.metrics.correspondence import unoccluded
 
 
 class Prescribed(Protocol):
@@ -62,17 +62,13 @@ class ClipScores:
 
 
 def over_frames(name: str, values: Tensor) -> float | None:
-    """The mean or the largest of the values that are there; None without one.
-
-    Frame 1 does not count against the truth: it is the photo, which every method is given, and a copy of it would
-    lift the mean by decibels.
-    """
-    if SCORES[name].group == "truth":
-        values = values[1:]
-    there = values[~values.isnan()]
+    """The mean or the largest of the values that are there, as the catalogue says; None without one."""
+    over = SCORES[name].over
+    counted = values[1:] if over == "later" else values
+    there = counted[~counted.isnan()]
     if len(there) == 0:
         return None
-    return float(there.max() if SCORES[name].over == "max" else there.double().mean())
+    return float(there.max() if over == "max" else there.double().mean())
 
 
 def against_truth(

@@ -36,9 +36,8 @@ def trained_networks(weights: Sequence[Path]) -> dict[str, nn.Module]:
     Raises WeightsError if a part is missing or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(
-            0
-        )  # layers that nobody trained, such as the decoder's temporal ones, are alike every time
+        # Layers that nobody trained, such as the decoder's temporal ones, are alike every time.
+        torch.manual_seed(0)
         networks: dict[str, nn.Module] = {name: build() for name, build in COMPONENTS.items()}
     for name, file in PARTS.items():
         places = [folder / f"{file}.safetensors" for folder in weights]

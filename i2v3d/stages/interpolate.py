@@ -15,7 +15,7 @@ from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.config.sections import section
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.colour import anchor_colour
+from i2v3d.diffusion.anchoring import anchor_colour, anchor_detail
 from i2v3d.diffusion.fusion import (
     Blend,
     EarlyStop,
@@ -47,6 +47,7 @@ from i2v3d.models.video_denoiser import (
     InjectionLayers,
 )
 from i2v3d.randomness import frame_noise
+from i2v3d.renders import frame_count
 from i2v3d.segments import (
     CoarseClip,
     InvertedClip,
@@ -55,6 +56,7 @@ from i2v3d.segments import (
     read_coarse_clip,
     read_picture,
 )
+from i2v3d.shot import read_control
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,8 @@ def interpolate_segment(
 
     inputs: 'render', this segment's 'interpolation_inversion', and 'keyframes', which condition the passes; with
     the conditioning 'chained' also the 'previous' segment, if there is one; with 'photo' that and 'scene'. The
-    first and last frame written are decoded like the others. Source: section 4 of the method. Raises ConfigError
+    first and last frame written are decoded like the others and, if the configuration says so, anchored to those
+    pictures. Source: section 4 of the method. Raises ConfigError
     or ArtifactError if inversion, keyframes and configuration do not fit.
     """
     settings = cfg.interpolate
@@ -97,9 +100,7 @@ def interpolate_segment(
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, first, last, schedule.steps)
     with ctx.bar(f"interpolate segment {cfg.segment}") as bar:
         latents = sample(start, fusion, predict, schedule, bar)
-    frames = decode_frames(models, latents)
-    if settings.anchor_colour:
-        frames = anchor_colour(frames, pictures)
+    frames = _anchored(decode_frames(models, latents), pictures, settings, inputs["render"], clip.numbers)
     _write_frames(frames, clip.numbers, out)
     log.info("wrote frames %d to %d", first, last)
     ctx.log_media("interpolate/middle_frame", out / frame_name((first + last) // 2))
@@ -275,6 +276,23 @@ def _injection_layers(
         tau_attention=settings.tau_attention,
         tau_block=settings.tau_block,
     )
+
+
+def _anchored(
+    frames: Tensor, pictures: Sequence[Tensor], settings: InterpolateConfig, render: Path, numbers: list[int]
+) -> Tensor:
+    """Frames (F, 3, H, W) uint8 with what they take over from the pictures of the ends that guide the last step."""
+    guiding = pictures if settings.interp_strength == 1 else pictures[:1]
+    if settings.anchor == "colour":
+        return anchor_colour(frames, guiding)
+    if settings.anchor == "detail":
+        motion = read_control(render, frame_count(render), numbers).motion()
+        if motion is not None:
+            return anchor_detail(frames, guiding, motion)
+        log.warning(
+            "%s has no optical flow, along which detail could be carried; frames stay as decoded", render
+        )
+    return frames
 
 
 def _write_frames(frames: Tensor, numbers: list[int], out: Path) -> None:

@@ -293,7 +293,7 @@ _ALL = (
     ),
     Stage(
         "assemble",
-        version=2,
+        version=3,
         help="frames -> the video, the coarse one, both side by side, and a contact sheet",
         entry="i2v3d.stages.assemble:assemble_video",
         config_type="i2v3d.config.interpolate:AssembleConfig",

@@ -1,4 +1,4 @@
-"""Colour anchoring: the frames of a segment take the colours of the pictures at its ends."""
+"""Anchoring: the frames of a segment take over from the pictures at its ends what decoding lost or changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from i2v3d.correspondence import Motion
 
 SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing about contrast
 
@@ -18,15 +20,40 @@ def anchor_colour(frames: Tensor, pictures: Sequence[Tensor]) -> Tensor:
     one picture they are the same for all frames. Neighbouring segments share a picture, so they meet in the
     same colours. After Reinhard et al., Color Transfer between Images, 2001, in RGB.
     """
-    signed = frames.to(torch.float32) / 127.5 - 1
+    signed = _signed(frames)
     ends = [signed[0], signed[-1]][: len(pictures)]
     fits = [_gain_and_offset(end, picture) for end, picture in zip(ends, pictures, strict=True)]
     gain, offset = (
         torch.stack([torch.lerp(first, last, float(w)) for w in torch.linspace(0, 1, len(frames))])
         for first, last in zip(fits[0], fits[-1], strict=True)
     )
-    anchored = gain[..., None, None] * signed + offset[..., None, None]
-    return ((anchored + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return _bytes(gain[..., None, None] * signed + offset[..., None, None])
+
+
+def anchor_detail(frames: Tensor, pictures: Sequence[Tensor], motion: Motion) -> Tensor:
+    """Frames (F, 3, H, W) uint8 with what their end frames lack of the pictures that they stand for.
+
+    pictures: (3, H, W) in [-1, 1] of the first and, if known, the last frame. The difference of picture and end
+    frame (what the autoencoder lost and sampling changed) moves with the surfaces along the render's exact flow
+    wherever they stay in sight, with weights that fall linearly from 1 at its own end to 0 at the other, as those
+    of the two directions do. An end frame becomes its picture, so that segments that share one meet in it.
+    """
+    signed = _signed(frames)
+    weight = torch.linspace(0, 1, len(frames)).view(-1, 1, 1, 1)
+    added = (1 - weight) * motion.reversed().carried(pictures[0] - signed[0]).flip(0)
+    if len(pictures) > 1:
+        added = added + weight * motion.carried(pictures[1] - signed[-1])
+    return _bytes(signed + added)
+
+
+def _signed(frames: Tensor) -> Tensor:
+    """uint8 to [-1, 1]."""
+    return frames.to(torch.float32) / 127.5 - 1
+
+
+def _bytes(signed: Tensor) -> Tensor:
+    """[-1, 1] to uint8."""
+    return ((signed + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def _gain_and_offset(frame: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:

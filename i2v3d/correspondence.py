@@ -1,0 +1,149 @@
+"""Where each pixel of a frame is in the next one, from the render's exact flow, depth and cameras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from i2v3d.checks import check_depths, check_flow, check_masks
+from i2v3d.errors import ShapeError
+from i2v3d.geometry import Array, invert_pose, pixel_centres
+
+DEPTH_TOLERANCE = 0.03  # relative; a point whose depth differs by more is hidden by something else
+
+
+def warp_back(pictures: Tensor, flow_px: Tensor) -> Tensor:
+    """Each next frame as seen from the frame before: (T - 1, 3, H, W), pixel p from p + flow, bilinear.
+
+    Raises ShapeError as `check_flow`. What comes from outside the frame is its nearest border.
+    """
+    check_flow(pictures, flow_px)
+    return _sampled(pictures[1:], _centres(flow_px) + flow_px)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the surfaces of T frames move.
+
+    flow_px (T - 1, H, W, 2): where the point at each pixel's centre goes in the next frame, x right, y down. seen
+    (T - 1, H, W) bool: it is seen there.
+    """
+
+    flow_px: Tensor
+    seen: Tensor
+
+    def reversed(self) -> Motion:
+        """The motion of the frames in reverse order.
+
+        The flow back to a pixel is that of the points that come to lie around it, weighted bilinearly; it counts as
+        seen if at least half a pixel's worth of them does.
+        """
+        steps = [_flow_back(flow, seen) for flow, seen in zip(self.flow_px, self.seen, strict=True)]
+        return Motion(*(torch.stack(parts).flip(0) for parts in zip(*steps, strict=True)))
+
+    def carried(self, picture: Tensor) -> Tensor:
+        """The last frame's picture (C, H, W) as each of the T frames sees it, (T, C, H, W).
+
+        0 where a point is hidden in the last frame, outside it, or hidden on the way there. Raises ShapeError for
+        another size than the motion's.
+        """
+        if picture.shape[-2:] != self.seen.shape[-2:]:
+            raise ShapeError(
+                f"the picture is {tuple(picture.shape)} but the motion is of frames {tuple(self.seen.shape[-2:])}"
+            )
+        start, (height, width) = _centres(self.flow_px), picture.shape[-2:]
+        carried = [picture]
+        for first in reversed(range(len(self.flow_px))):
+            place, alive = start, torch.ones_like(self.seen[0])
+            for flow, seen in zip(self.flow_px[first:], self.seen[first:], strict=True):
+                x, y = place.floor().long().unbind(-1)
+                alive = alive & seen[y.clamp(0, height - 1), x.clamp(0, width - 1)]
+                place = place + _sampled(flow.permute(2, 0, 1)[None], place[None])[0].permute(1, 2, 0)
+            carried.append(_sampled(picture[None], place[None])[0] * alive)
+        return torch.stack(carried[::-1])
+
+
+def _flow_back(flow_px: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """(H, W, 2) and (H, W) bool: the reverse of one step, see `Motion.reversed`."""
+    height, width = seen.shape
+    place = _centres(flow_px) + flow_px - 0.5
+    corner = place.floor()
+    part = place - corner
+    total, weight = torch.zeros(height * width, 2), torch.zeros(height * width)
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        x, y = (corner + torch.tensor([right, down])).long().unbind(-1)
+        share = (part if right else 1 - part)[..., 0] * (part if down else 1 - part)[..., 1]
+        lands = seen & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        index = (y * width + x)[lands]
+        weight += torch.bincount(index, share[lands], len(weight))
+        for axis in (0, 1):
+            total[:, axis] += torch.bincount(index, -flow_px[lands][:, axis] * share[lands], len(weight))
+    back = total / weight.clamp(min=1e-6)[:, None]
+    return back.view(height, width, 2), (weight >= 0.5).view(height, width)
+
+
+def _centres(flow_px: Tensor) -> Tensor:
+    """(H, W, 2) places of the pixels' centres, of a flow's size and type."""
+    height, width = flow_px.shape[-3:-1]
+    return torch.from_numpy(pixel_centres(width, height)).to(flow_px)
+
+
+def _sampled(pictures: Tensor, place_px: Tensor) -> Tensor:
+    """Pictures (N, C, H, W) at places (N, H, W, 2), bilinear; outside the frame, its nearest border."""
+    size = torch.tensor([pictures.shape[-1], pictures.shape[-2]]).to(place_px)
+    grid = place_px * (2 / size) - 1
+    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def unoccluded(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lenses: Array, poses: Array) -> Tensor:
+    """(T - 1, H, W) bool: pixels of each frame whose point is seen in the next frame, too.
+
+    flow_px (T - 1, H, W, 2), depth_m (T, H, W), foreground (T, H, W) of the render; lenses (T, 3, 3), poses
+    (T, 4, 4) world to camera. A pixel counts if all four pixels around its place in the next frame show the same
+    kind of surface (foreground or not) at the depth that its point has there: computed from the cameras for the
+    static background; for the foreground, whose own motion the passes do not tell, the depth it had. Raises
+    ShapeError if shapes differ.
+    """
+    check_depths(depth_m=depth_m)
+    check_masks(depth_m[:, None].expand(-1, 3, -1, -1), foreground=foreground)
+    check_flow(depth_m[:, None], flow_px)
+    if lenses.shape != (len(depth_m), 3, 3) or poses.shape != (len(depth_m), 4, 4):
+        raise ShapeError(f"cameras are {lenses.shape}, {poses.shape}; {len(depth_m)} frames need one each")
+    valid = [
+        _seen_next(flow_px[t], depth_m[t : t + 2], foreground[t : t + 2], lenses[t], poses[t : t + 2])
+        for t in range(len(flow_px))
+    ]
+    return torch.stack(valid)
+
+
+def _seen_next(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lens: Array, poses: Array) -> Tensor:
+    height, width = depth_m.shape[-2:]
+    finite = torch.isfinite(depth_m[0])
+    expected = torch.where(foreground[0], depth_m[0], _depth_next(depth_m[0], lens, poses))
+    place = torch.from_numpy(pixel_centres(width, height)).to(flow_px) + flow_px - 0.5
+    corner = place.floor().long()
+    x, y = corner.unbind(-1)
+    inside = (x >= 0) & (y >= 0) & (x + 1 < width) & (y + 1 < height)
+    seen = finite & inside
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = (x + right).clamp(0, width - 1), (y + down).clamp(0, height - 1)
+        there = depth_m[1][row, column]
+        near = (there - expected).abs() <= DEPTH_TOLERANCE * expected
+        seen = seen & near & (foreground[1][row, column] == foreground[0])
+    return seen
+
+
+def _depth_next(depth_m: Tensor, lens: Array, poses: Array) -> Tensor:
+    """(H, W) depth in the next camera of the points of a frame, as if nothing but the camera moved."""
+    height, width = depth_m.shape
+    pixels = pixel_centres(width, height)
+    rays = np.concatenate([pixels, np.ones((height, width, 1))], axis=-1) @ np.linalg.inv(lens).T
+    depth = depth_m.double().numpy()
+    points = rays * np.where(np.isfinite(depth), depth, 1.0)[..., None]
+    motion = poses[1] @ invert_pose(poses[0])
+    following = points @ motion[2, :3] + motion[2, 3]
+    return torch.from_numpy(np.where(np.isfinite(depth), following, np.inf)).to(depth_m)
