@@ -336,8 +336,11 @@ def test_the_report_of_the_miniature_has_every_number(
     assert metrics["pipeline_best_rival"] == WORST
     assert metrics["identity_top1"] == metrics["identity_top1_truth"], "the keyframes are the true pictures"
     assert metrics["identity_gallery"] == 3
+    gains = [float(row["keyframe_gain_db"]) for row in table(tmp_path / "scenes.csv")]
+    assert metrics["medians"]["keyframe_gain_db"] == pytest.approx(np.median(gains))
     page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     assert page.count("<video") == 3 and "keyframe_gain_db" in page
+    assert "| `vae_psnr` | 30.000 | 30.000 | 32 |" in text
     for line in text.splitlines():
         if line.startswith("!["):
             assert (tmp_path / line.split("(")[1].rstrip(")")).is_file()

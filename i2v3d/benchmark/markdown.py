@@ -13,7 +13,7 @@ def tables_markdown(tables: Iterable[Table]) -> str:
 
 
 def _lines(table: Table) -> list[str]:
-    heads = [f"{column.label}, {column.direction}" for column in table.columns]
+    heads = [", ".join(filter(None, (column.label, column.direction))) for column in table.columns]
     lines = [f"### {table.title}", "", f"| {table.first} | {' | '.join(heads)} |"]
     lines.append("| --- |" + " --- |" * len(heads))
     for row in table.rows:

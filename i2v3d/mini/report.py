@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -153,9 +153,9 @@ def _metrics(
     outcomes: Mapping[str, Mapping[int, Outcome]],
     identity: Sequence[tuple[bool, bool]],
 ) -> dict[str, Any]:
-    """The numbers of record: means over clips."""
-    means = {
-        name: fmean(row[name] for row in scenes)
+    """The numbers of record: means over clips, and their medians where a clip has a number of its own."""
+    values = {
+        name: [row[name] for row in scenes]
         for name in (
             "vae_psnr",
             "vae_psnr_fg",
@@ -171,12 +171,13 @@ def _metrics(
     rivals = {name: fmean(row[f"psnr_{name}"] for row in scenes) for name in settings.rivals}
     best = max(rivals, key=lambda name: rivals[name])
     return {
-        **means,
+        **{name: fmean(own) for name, own in values.items()},
         "identity_top1": fmean(own for own, _ in identity),
         "identity_top1_truth": fmean(ceiling for _, ceiling in identity),
         "identity_gallery": min(settings.gallery, len(scenes)),
         "pipeline_gain_db": full - rivals[best],
         "pipeline_best_rival": best,
         "pipeline_psnr": {settings.full: full, **rivals},
+        "medians": {name: median(own) for name, own in values.items()},
         "n_scenes": len(scenes),
     }
