@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from i2v3d import correspondence
 from i2v3d.errors import ShapeError
 from i2v3d.geometry import intrinsics, invert_pose, look_at, pixel_centres, rotation_about, transform
-from i2v3d.metrics import camera, control, correspondence, fidelity, identity, temporal
+from i2v3d.metrics import camera, control, fidelity, identity, temporal
 from i2v3d.metrics.intervals import mean_interval
 
 HEIGHT, WIDTH = 96, 128
