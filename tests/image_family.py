@@ -13,7 +13,7 @@ from torch import nn
 from i2v3d.artifacts import frame_name
 from i2v3d.config.models import ImageLayers, ImageModelConfig
 from i2v3d.config.weights import WeightsRef
-from i2v3d.images import write_depth, write_mask, write_rgb
+from i2v3d.images import write_depth, write_flow, write_mask, write_rgb
 from i2v3d.models.mini import DDIM_SCHEDULER, text_encoder, text_encoder_2, write_tokenizer
 
 CHANNELS, FACTOR = 6, 4
@@ -122,8 +122,8 @@ def write_lora(folder: Path, scale: float = 1.0) -> None:
 
 
 def write_renders(folder: Path, frames: int, height: int, width: int) -> None:
-    """A disc that moves over a ramp, with a strip at the left where nothing is seen."""
-    for name in ("rgb", "depth", "mask", "fg_mask"):
+    """A disc that moves over a ramp, with a strip at the left where nothing is seen, before a still camera."""
+    for name in ("rgb", "depth", "mask", "fg_mask", "flow"):
         (folder / name).mkdir(parents=True)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     for frame in range(1, frames + 1):
@@ -139,4 +139,9 @@ def write_renders(folder: Path, frames: int, height: int, width: int) -> None:
         )
         write_mask(folder / "mask" / name, seen)
         write_mask(folder / "fg_mask" / name, disc)
-    (folder / "cameras.json").write_text(json.dumps({"depth_range_m": [1.0, 3.0]}))
+        if frame < frames:
+            flow = np.stack([disc * np.float32(0.4 * width / frames), 0 * rows], axis=-1)
+            write_flow(folder / "flow" / frame_name(frame, "exr"), flow.astype(np.float32))
+    lens = [[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]
+    cameras = {"K": [lens] * frames, "w2c": [np.eye(4).tolist()] * frames, "depth_range_m": [1.0, 3.0]}
+    (folder / "cameras.json").write_text(json.dumps(cameras))

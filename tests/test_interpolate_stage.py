@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,32 @@ def test_every_option_changes_the_frames(
     world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     assert not np.array_equal(world.interpolate(tmp_path / "out", **changes), expected)
+
+
+def keyframe(world: World, number: int) -> np.ndarray:
+    return read_rgb(world.inputs["keyframes"] / frame_name(number))
+
+
+def test_anchored_detail_makes_the_ends_that_guide_the_last_step_their_pictures(
+    world: World, expected: np.ndarray, tmp_path: Path
+) -> None:
+    both = world.interpolate(tmp_path / "both", anchor="detail")
+    assert np.array_equal(both[0], keyframe(world, NUMBERS[0]))
+    assert np.array_equal(both[-1], keyframe(world, NUMBERS[-1]))
+    alone = world.interpolate(tmp_path / "alone", anchor="detail", interp_strength=0.4)
+    assert np.array_equal(alone[0], keyframe(world, NUMBERS[0]))
+    assert not np.array_equal(alone[-1], keyframe(world, NUMBERS[-1]))
+
+
+def test_renders_without_flow_leave_frames_as_decoded(
+    world: World, expected: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = tmp_path / "render"
+    shutil.copytree(world.inputs["render"], bare)
+    shutil.rmtree(bare / "flow")
+    elsewhere = dataclasses.replace(world, inputs=world.inputs | {"render": bare})
+    assert np.array_equal(elsewhere.interpolate(tmp_path / "out", anchor="detail"), expected)
+    assert "no optical flow" in caplog.text
 
 
 @pytest.mark.parametrize(
