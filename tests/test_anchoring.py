@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from i2v3d.anchoring import anchor_colour, anchor_detail
 from i2v3d.correspondence import Motion
-from i2v3d.diffusion.anchoring import anchor_colour, anchor_detail
 
 
 def picture(seed: int) -> torch.Tensor:

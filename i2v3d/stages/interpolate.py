@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from i2v3d.anchoring import anchor_colour, anchor_detail
 from i2v3d.artifacts import frame_name
 from i2v3d.config.bounds import Index
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.config.sections import section
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.anchoring import anchor_colour, anchor_detail
 from i2v3d.diffusion.fusion import (
     Blend,
     EarlyStop,
