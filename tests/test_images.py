@@ -49,12 +49,11 @@ def test_a_video_of_the_same_frames_has_the_same_bytes(tmp_path: Path) -> None:
     frames = list(np.random.default_rng(0).integers(0, 256, (5, 142, 200, 3), dtype=np.uint8))
     written = set()
     for attempt in range(20):
-        shifted = np.empty(
-            1_000_003 + 1000 * attempt, np.uint8
-        )  # the encoder's buffers lie elsewhere every time
-        shifted.fill(attempt)
+        # The encoder's buffers lie elsewhere every time.
+        shifted = np.full(1_000_003 + 1000 * attempt, attempt, np.uint8)
         images.write_video(tmp_path / "v.mp4", frames, fps=8, crf=16)
         written.add((tmp_path / "v.mp4").read_bytes())
+        del shifted
     assert len(written) == 1
 
 

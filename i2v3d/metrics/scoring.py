@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from i2v3d.correspondence import unoccluded
+from i2v3d.correspondence import Motion
 from i2v3d.errors import ShapeError
 from i2v3d.geometry import Array
 from i2v3d.metrics import control, fidelity, identity, temporal
@@ -28,11 +28,10 @@ class Prescribed(Protocol):
     @property
     def foreground(self) -> Tensor: ...
     @property
-    def flow_px(self) -> Tensor | None: ...
-    @property
     def lenses(self) -> Array: ...
     @property
     def poses(self) -> Array: ...
+    def motion(self) -> Motion | None: ...
 
 
 class Jury(Protocol):
@@ -145,12 +144,10 @@ def in_time(
         "temporal_flickering": temporal.temporal_flickering(pictures),
         "seam_jump": temporal.seam_jump(steps, places),
     }
-    if prescribed.flow_px is not None:
-        valid = unoccluded(
-            prescribed.flow_px, prescribed.depth_m, prescribed.foreground, prescribed.lenses, prescribed.poses
-        )
-        found["warping_error"] = control.warping_error(pictures, prescribed.flow_px, valid)
-        found["flicker"] = control.flicker(pictures, prescribed.flow_px, valid)
+    motion = prescribed.motion()
+    if motion is not None:
+        found["warping_error"] = control.warping_error(pictures, motion.flow_px, motion.seen)
+        found["flicker"] = control.flicker(pictures, motion.flow_px, motion.seen)
         remaining = found["warping_error"].sqrt()
         if bool(remaining.isfinite().all()):
             whole["seam_jump_warped"] = temporal.seam_jump(remaining, places)

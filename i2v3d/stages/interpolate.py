@@ -82,8 +82,8 @@ def interpolate_segment(
     inputs: 'render', this segment's 'interpolation_inversion', and 'keyframes', which condition the passes; with
     the conditioning 'chained' also the 'previous' segment, if there is one; with 'photo' that and 'scene'. The
     first and last frame written are decoded like the others and, if the configuration says so, anchored to those
-    pictures. Source: section 4 of the method. Raises ConfigError
-    or ArtifactError if inversion, keyframes and configuration do not fit.
+    pictures. Source: section 4 of the method. Raises ConfigError or ArtifactError if inversion, keyframes and
+    configuration do not fit.
     """
     settings = cfg.interpolate
     clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
