@@ -99,20 +99,51 @@ def _sampled(pictures: Tensor, place_px: Tensor) -> Tensor:
     return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def rendered_motion(
+    flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lenses: Array, poses: Array
+) -> Motion:
+    """The motion of what a render shows; its sky, for which renderers know no flow, turns with the camera.
+
+    Shapes and errors as of `unoccluded`.
+    """
+    check_flow(depth_m[:, None], flow_px)
+    _check_cameras(lenses, poses, len(depth_m))
+    steps = [_flow_at_infinity(flow, lenses[t : t + 2], poses[t : t + 2]) for t, flow in enumerate(flow_px)]
+    sky = torch.isinf(depth_m[:-1])[..., None]
+    flow_px = torch.where(sky, torch.stack(steps), flow_px)
+    return Motion(flow_px, unoccluded(flow_px, depth_m, foreground, lenses, poses))
+
+
+def _flow_at_infinity(flow_px: Tensor, lenses: Array, poses: Array) -> Tensor:
+    """(H, W, 2) flow of what is infinitely far, of a flow's size and type; far outside if it ends up behind."""
+    height, width = flow_px.shape[:2]
+    turn = (poses[1] @ invert_pose(poses[0]))[:3, :3]
+    pixels = pixel_centres(width, height)
+    rays = np.concatenate([pixels, np.ones((height, width, 1))], axis=-1)
+    there = rays @ (lenses[1] @ turn @ np.linalg.inv(lenses[0])).T
+    ahead = there[..., 2:] > 1e-6
+    place = np.where(ahead, there[..., :2] / np.where(ahead, there[..., 2:], 1.0), -2.0 * (width + height))
+    return torch.from_numpy(place - pixels).to(flow_px)
+
+
+def _check_cameras(lenses: Array, poses: Array, frames: int) -> None:
+    if lenses.shape != (frames, 3, 3) or poses.shape != (frames, 4, 4):
+        raise ShapeError(f"cameras are {lenses.shape}, {poses.shape}; {frames} frames need one each")
+
+
 def unoccluded(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lenses: Array, poses: Array) -> Tensor:
     """(T - 1, H, W) bool: pixels of each frame whose point is seen in the next frame, too.
 
-    flow_px (T - 1, H, W, 2), depth_m (T, H, W), foreground (T, H, W) of the render; lenses (T, 3, 3), poses
-    (T, 4, 4) world to camera. A pixel counts if all four pixels around its place in the next frame show the same
-    kind of surface (foreground or not) at the depth that its point has there: computed from the cameras for the
-    static background; for the foreground, whose own motion the passes do not tell, the depth it had. Raises
-    ShapeError if shapes differ.
+    flow_px (T - 1, H, W, 2), depth_m (T, H, W), inf in the sky, foreground (T, H, W) of the render; lenses
+    (T, 3, 3), poses (T, 4, 4) world to camera. A pixel counts if all four pixels around its place in the next frame
+    show the same kind of surface (foreground or not) at the depth that its point has there: computed from the
+    cameras for the static background, sky for the sky; for the foreground, whose own motion the passes do not tell,
+    the depth it had. Raises ShapeError if shapes differ.
     """
     check_depths(depth_m=depth_m)
     check_masks(depth_m[:, None].expand(-1, 3, -1, -1), foreground=foreground)
     check_flow(depth_m[:, None], flow_px)
-    if lenses.shape != (len(depth_m), 3, 3) or poses.shape != (len(depth_m), 4, 4):
-        raise ShapeError(f"cameras are {lenses.shape}, {poses.shape}; {len(depth_m)} frames need one each")
+    _check_cameras(lenses, poses, len(depth_m))
     valid = [
         _seen_next(flow_px[t], depth_m[t : t + 2], foreground[t : t + 2], lenses[t], poses[t : t + 2])
         for t in range(len(flow_px))
@@ -122,17 +153,16 @@ def unoccluded(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lenses: Arr
 
 def _seen_next(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lens: Array, poses: Array) -> Tensor:
     height, width = depth_m.shape[-2:]
-    finite = torch.isfinite(depth_m[0])
     expected = torch.where(foreground[0], depth_m[0], _depth_next(depth_m[0], lens, poses))
     place = torch.from_numpy(pixel_centres(width, height)).to(flow_px) + flow_px - 0.5
     corner = place.floor().long()
     x, y = corner.unbind(-1)
     inside = (x >= 0) & (y >= 0) & (x + 1 < width) & (y + 1 < height)
-    seen = finite & inside
+    seen, sky = inside, torch.isinf(expected)
     for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
         column, row = (x + right).clamp(0, width - 1), (y + down).clamp(0, height - 1)
         there = depth_m[1][row, column]
-        near = (there - expected).abs() <= DEPTH_TOLERANCE * expected
+        near = torch.where(sky, torch.isinf(there), (there - expected).abs() <= DEPTH_TOLERANCE * expected)
         seen = seen & near & (foreground[1][row, column] == foreground[0])
     return seen
 

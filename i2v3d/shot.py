@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.artifacts import frame_name
-from i2v3d.correspondence import Motion, unoccluded
+from i2v3d.correspondence import Motion, rendered_motion
 from i2v3d.errors import ArtifactError
 from i2v3d.geometry import Array
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb
@@ -35,11 +35,10 @@ class Control:
     poses: Array
 
     def motion(self) -> Motion | None:
-        """How surfaces move from frame to frame; None without flow."""
+        """How surfaces and sky move from frame to frame; None without flow."""
         if self.flow_px is None:
             return None
-        seen = unoccluded(self.flow_px, self.depth_m, self.foreground, self.lenses, self.poses)
-        return Motion(self.flow_px, seen)
+        return rendered_motion(self.flow_px, self.depth_m, self.foreground, self.lenses, self.poses)
 
 
 def read_pictures(paths: Sequence[Path]) -> Tensor:

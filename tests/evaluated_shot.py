@@ -58,7 +58,7 @@ def write_scene_and_render(scene: ToySceneConfig, folder: Path) -> dict[str, Pat
     write_rgb(folders["scene"] / "photo.png", known.photo[0])
     write_mask(folders["scene"] / "mask.png", known.mask[0])
     write_toy_scene(scene, clip, folders["scene"])
-    write_passes(clip, scene.width, scene.height, 2, folders["render"], visible=True)
+    write_passes(clip, scene.width, scene.height, 2, folders["render"])
     return folders
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from i2v3d import correspondence
 from i2v3d.errors import ShapeError
-from i2v3d.geometry import intrinsics, invert_pose, look_at, pixel_centres, rotation_about, transform
+from i2v3d.geometry import intrinsics, invert_pose, look_at, pixel_centres, project, rotation_about, transform
 from i2v3d.metrics import camera, control, fidelity, identity, temporal
 from i2v3d.metrics.intervals import mean_interval
 
@@ -143,13 +143,52 @@ def test_what_a_moving_object_covers_is_occluded() -> None:
     assert seen[5:35, 5:-5].all(), "background elsewhere"
 
 
-def test_a_point_that_leaves_the_frame_or_is_nothing_does_not_count() -> None:
+def test_a_point_that_leaves_the_frame_does_not_count() -> None:
     depth, foreground = torch.full((2, HEIGHT, WIDTH), 5.0), torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
-    depth[:, :10] = math.inf
     flow = torch.zeros(1, HEIGHT, WIDTH, 2)
     flow[..., 0] = 20.0
     seen = correspondence.unoccluded(flow, depth, foreground, *still_cameras(2))[0]
-    assert not seen[:, -20:].any() and not seen[:10].any() and seen[12:-1, :-21].all()
+    assert not seen[:, -20:].any() and seen[:-1, :-21].all()
+
+
+def test_the_sky_is_seen_where_the_next_frame_has_sky() -> None:
+    depth, foreground = torch.full((2, HEIGHT, WIDTH), 5.0), torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+    depth[0, :30], depth[1, :20] = math.inf, math.inf
+    seen = correspondence.unoccluded(torch.zeros(1, HEIGHT, WIDTH, 2), depth, foreground, *still_cameras(2))[
+        0
+    ]
+    assert seen[:18, :-1].all() and seen[31:-1, :-1].all()
+    assert not seen[20:30].any(), "a wall came up before it"
+
+
+def test_the_sky_turns_with_the_camera_and_does_not_come_closer() -> None:
+    """Renderers write no flow where they hit nothing: it is that of points infinitely far away."""
+    lenses, poses = still_cameras(2)
+    turn = rotation_about((0, 0, 0), (0, 1, 0), 3.0)
+    poses[1] = turn @ poses[1]
+    poses[1, 2, 3] += 2.0
+    depth = torch.full((2, HEIGHT, WIDTH), math.inf)
+    motion = correspondence.rendered_motion(
+        torch.zeros(1, HEIGHT, WIDTH, 2), depth, mask(2) & False, lenses, poses
+    )
+    far = 1e7 * np.array([0.1, -0.05, 1.0])
+    (here, _), (there, _) = (project(far, lens, pose) for lens, pose in zip(lenses, poses, strict=True))
+    x, y = here.astype(int)
+    np.testing.assert_allclose(motion.flow_px[0, y, x].numpy(), there - here, atol=0.05)
+    assert abs(float(motion.flow_px[0, y, x, 0])) > 1.0
+    reached = np.arange(WIDTH) + motion.flow_px[0, HEIGHT // 2, :, 0].numpy()
+    inside = (reached > 1) & (reached < WIDTH - 2)
+    assert motion.seen[0, HEIGHT // 2, torch.from_numpy(inside)].all()
+
+
+def test_sky_behind_the_next_camera_is_not_seen() -> None:
+    lenses, poses = still_cameras(2)
+    poses[1] = rotation_about((0, 0, 0), (0, 1, 0), 180.0) @ poses[1]
+    depth = torch.full((2, HEIGHT, WIDTH), math.inf)
+    motion = correspondence.rendered_motion(
+        torch.zeros(1, HEIGHT, WIDTH, 2), depth, mask(2) & False, lenses, poses
+    )
+    assert bool(motion.flow_px.isfinite().all()) and not motion.seen.any()
 
 
 def test_depth_that_the_camera_changes_is_no_occlusion() -> None:

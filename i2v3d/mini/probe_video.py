@@ -24,7 +24,7 @@ from i2v3d.shot import read_pictures
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
-from i2v3d.toyworld.passes import write_passes
+from i2v3d.toyworld.passes import hide_surfaces, write_passes
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: Sta
     with tempfile.TemporaryDirectory(prefix="i2v3d-") as temporary:
         work = Path(temporary)
         folders = {name: work / name for name in ("shown", "hidden", "keyframes", "inversion")}
-        write_passes(clip, *size, cfg.scene.samples, folders["shown"], visible=True)
-        write_passes(clip, *size, cfg.scene.samples, folders["hidden"], visible=False)
+        write_passes(clip, *size, cfg.scene.samples, folders["shown"])
+        hide_surfaces(folders["shown"], folders["hidden"])
         for name in ("keyframes", "inversion"):
             folders[name].mkdir()
         for number in (1, cfg.scene.frames):

@@ -238,7 +238,7 @@ _ALL = (
     ),
     Stage(
         "interpolate",
-        version=1,
+        version=2,
         help="two keyframes and the coarse clip between them -> all frames of the segment",
         entry="i2v3d.stages.interpolate:interpolate_segment",
         config_type="i2v3d.stages.interpolate:InterpolateStage",
@@ -303,7 +303,7 @@ _ALL = (
     ),
     Stage(
         "evaluate",
-        version=4,
+        version=5,
         help="the finished frames -> their scores, against the render's control and the truth where it is known",
         entry="i2v3d.stages.evaluate:evaluate_video",
         config_type="i2v3d.stages.evaluate:EvaluateStage",
@@ -337,7 +337,7 @@ _PROBES = (
     ),
     Stage(
         "probe_video",
-        version=2,
+        version=3,
         help="a held-out toy clip -> its middle frames from its true end frames, by the video networks",
         entry="i2v3d.mini.probe_video:probe_video",
         config_type="i2v3d.mini.probe_video:VideoProbe",
