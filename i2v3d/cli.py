@@ -29,6 +29,10 @@ TOOLS = {  # name -> module:function, what it does
     "figure": ("i2v3d.commands.interchange:make_figure", "the project's own rigged figure as .glb or .fbx"),
     "strips": ("i2v3d.figures.strips:main", "one picture of a run's previews, a row of frames a variant"),
     "render-benchmark": ("i2v3d.commands.render_benchmark:main", "time and memory of the coarse renders"),
+    "stage-benchmark": (
+        "i2v3d.commands.stage_benchmark:main",
+        "time and GPU memory of the stages with networks at full size, with random weights",
+    ),
 }
 # Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
 PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}

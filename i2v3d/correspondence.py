@@ -14,6 +14,9 @@ from i2v3d.errors import ShapeError
 from i2v3d.geometry import Array, invert_pose, pixel_centres
 
 DEPTH_TOLERANCE = 0.03  # relative; a point whose depth differs by more is hidden by something else
+FAR_M = 1e4  # and two that are both farther away than this are the same
+OTHER_SHARE = 0.05  # of what is around a point; more of another kind of surface hides or mixes it
+ROUNDING_PX = 1e-3  # outside the frame's outer pixel centres at which a point still counts as inside
 
 
 def warp_back(pictures: Tensor, flow_px: Tensor) -> Tensor:
@@ -135,10 +138,10 @@ def unoccluded(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lenses: Arr
     """(T - 1, H, W) bool: pixels of each frame whose point is seen in the next frame, too.
 
     flow_px (T - 1, H, W, 2), depth_m (T, H, W), inf in the sky, foreground (T, H, W) of the render; lenses
-    (T, 3, 3), poses (T, 4, 4) world to camera. A pixel counts if all four pixels around its place in the next frame
-    show the same kind of surface (foreground or not) at the depth that its point has there: computed from the
-    cameras for the static background, sky for the sky; for the foreground, whose own motion the passes do not tell,
-    the depth it had. Raises ShapeError if shapes differ.
+    (T, 3, 3), poses (T, 4, 4) world to camera. A pixel counts if its place in the next frame shows the same kind of
+    surface (foreground or not) at the depth that its point has there: computed from the cameras for the static
+    background; for the foreground, whose own motion the passes do not tell, the depth it had. Between pixels, inverse
+    depth is interpolated, which is exact for planes, and 0 in the sky. Raises ShapeError if shapes differ.
     """
     check_depths(depth_m=depth_m)
     check_masks(depth_m[:, None].expand(-1, 3, -1, -1), foreground=foreground)
@@ -153,18 +156,15 @@ def unoccluded(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lenses: Arr
 
 def _seen_next(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lens: Array, poses: Array) -> Tensor:
     height, width = depth_m.shape[-2:]
-    expected = torch.where(foreground[0], depth_m[0], _depth_next(depth_m[0], lens, poses))
-    place = torch.from_numpy(pixel_centres(width, height)).to(flow_px) + flow_px - 0.5
-    corner = place.floor().long()
-    x, y = corner.unbind(-1)
-    inside = (x >= 0) & (y >= 0) & (x + 1 < width) & (y + 1 < height)
-    seen, sky = inside, torch.isinf(expected)
-    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        column, row = (x + right).clamp(0, width - 1), (y + down).clamp(0, height - 1)
-        there = depth_m[1][row, column]
-        near = torch.where(sky, torch.isinf(there), (there - expected).abs() <= DEPTH_TOLERANCE * expected)
-        seen = seen & near & (foreground[1][row, column] == foreground[0])
-    return seen
+    expected = torch.where(foreground[0], depth_m[0], _depth_next(depth_m[0], lens, poses)).reciprocal()
+    place = _centres(flow_px) + flow_px
+    margin = 0.5 - ROUNDING_PX
+    inside = (place >= margin) & (place <= torch.tensor([width, height]) - margin)
+    there = torch.stack([depth_m[1].reciprocal(), foreground[1].to(depth_m)])[None]
+    inverse_depth, share = _sampled(there, place[None])[0]
+    near = (inverse_depth - expected).abs() <= DEPTH_TOLERANCE * expected.abs() + 1 / FAR_M
+    same_kind = (share - foreground[0].to(share)).abs() <= OTHER_SHARE
+    return inside.all(-1) & near & same_kind
 
 
 def _depth_next(depth_m: Tensor, lens: Array, poses: Array) -> Tensor:

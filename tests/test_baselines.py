@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from i2v3d.artifacts import frame_name
+from i2v3d.commands.moving_disc import write_moving_disc
 from i2v3d.config.interpolate import SDEditVideoConfig
 from i2v3d.config.keyframes import SDEditImageConfig
 from i2v3d.diffusion.ddim import DDIM
@@ -24,7 +25,7 @@ from i2v3d.stages.sdedit_video import SDEditVideoStage, refine_clip
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, make_plan, upstream_dirs
-from tests.image_family import write_lora, write_renders, write_tiny_family
+from tests.image_family import write_lora, write_tiny_family
 from tests.video_family import write_tiny_video_family
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,7 @@ def read_all(folder: Path) -> np.ndarray:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("baselines")
     made = {name: root / name for name in ("scene", "render", "lora")}
-    write_renders(made["render"], FRAMES, HEIGHT, WIDTH)
+    write_moving_disc(made["render"], FRAMES, HEIGHT, WIDTH)
     for name in ("scene", "lora"):
         made[name].mkdir()
     write_lora(made["lora"])
@@ -170,7 +171,7 @@ def test_a_refined_image_sees_no_other_frame(
     image_stage: SDEditImageStage, inputs: dict[str, Path], images: np.ndarray, tmp_path: Path
 ) -> None:
     render = tmp_path / "render"
-    write_renders(render, FRAMES, HEIGHT, WIDTH)
+    write_moving_disc(render, FRAMES, HEIGHT, WIDTH)
     write_rgb(render / "rgb" / frame_name(3), 255 - read_rgb(render / "rgb" / frame_name(3)))
     changed = refine_images(image_stage, {**inputs, "render": render}, tmp_path / "out")
     differs = np.abs(changed.astype(int) - images).reshape(FRAMES, -1).max(axis=1) > 1

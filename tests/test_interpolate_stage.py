@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts import frame_name
+from i2v3d.commands.moving_disc import write_moving_disc
 from i2v3d.config.interpolate import FusionConfig, InterpolateConfig, InterpolationInversionConfig
 from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
@@ -23,7 +24,6 @@ from i2v3d.segments import InvertedClip, read_picture
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
-from tests.image_family import write_renders
 from tests.video_family import CHANNELS, FACTOR, write_tiny_video_family
 
 FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 7, 4, 3, 16, 24
@@ -114,7 +114,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         write_tiny_video_family(root),
         {name: root / name for name in ("render", "keyframes", "interpolation_inversion")},
     )
-    write_renders(made.inputs["render"], FRAMES, HEIGHT, WIDTH)
+    write_moving_disc(made.inputs["render"], FRAMES, HEIGHT, WIDTH)
     for number in range(1, FRAMES + 1):  # what is visible shrinks as time goes on
         seen = np.tile(np.arange(WIDTH) >= 3 * number, (HEIGHT, 1))
         write_mask(made.inputs["render"] / "mask" / frame_name(number), seen)
@@ -387,7 +387,7 @@ def test_a_corrupt_inversion_is_named(world: World, tmp_path: Path) -> None:
 
 
 def test_renders_that_are_no_whole_number_of_latents_are_refused(world: World, tmp_path: Path) -> None:
-    write_renders(tmp_path / "render", FRAMES, HEIGHT, WIDTH + 2)
+    write_moving_disc(tmp_path / "render", FRAMES, HEIGHT, WIDTH + 2)
     other = World(world.models, {"render": tmp_path / "render"})
     with pytest.raises(ShapeError, match="multiples of 4"):
         other.invert(tmp_path / "out")

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts import frame_name
+from i2v3d.commands.moving_disc import write_moving_disc
 from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError, ShapeError
@@ -21,7 +22,7 @@ from i2v3d.images import read_rgb, write_rgb
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.keyframe_inversion import KeyframeInversionStage, invert_keyframes
 from i2v3d.stages.keyframes import KeyframesStage, generate_keyframes
-from tests.image_family import CHANNELS, FACTOR, write_lora, write_renders, write_tiny_family
+from tests.image_family import CHANNELS, FACTOR, write_lora, write_tiny_family
 
 FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 13, 4, 3, 32, 48
 KEYFRAMES = [1, 4, 7, 10, 13]
@@ -76,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("keyframes")
     models = write_tiny_family(root)
     inputs = {name: root / name for name in ("render", "lora", "keyframe_inversion")}
-    write_renders(inputs["render"], FRAMES, HEIGHT, WIDTH)
+    write_moving_disc(inputs["render"], FRAMES, HEIGHT, WIDTH)
     inputs["lora"].mkdir()
     write_lora(inputs["lora"])
     inputs["keyframe_inversion"].mkdir()
@@ -225,14 +226,14 @@ def test_an_inversion_of_other_steps_is_refused(world: World, tmp_path: Path) ->
 
 
 def test_a_size_that_the_networks_cannot_halve_is_refused(world: World, tmp_path: Path) -> None:
-    write_renders(tmp_path / "render", FRAMES, HEIGHT, WIDTH + 4)
+    write_moving_disc(tmp_path / "render", FRAMES, HEIGHT, WIDTH + 4)
     stage = KeyframeInversionStage(world.models, INVERSION, SEGMENT)
     with pytest.raises(ShapeError, match=r"52x32.*multiples of 16, such as 48x32"):
         invert_keyframes(stage, {**world.inputs, "render": tmp_path / "render"}, tmp_path, context(tmp_path))
 
 
 def test_a_missing_render_is_named(world: World, tmp_path: Path) -> None:
-    write_renders(tmp_path / "render", FRAMES, HEIGHT, WIDTH)
+    write_moving_disc(tmp_path / "render", FRAMES, HEIGHT, WIDTH)
     (tmp_path / "render" / "rgb" / frame_name(3)).unlink()
     stage = KeyframeInversionStage(world.models, INVERSION, SEGMENT)
     with pytest.raises(ArtifactError, match=r"lacks 0003\.png"):

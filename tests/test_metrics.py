@@ -161,6 +161,20 @@ def test_the_sky_is_seen_where_the_next_frame_has_sky() -> None:
     assert not seen[20:30].any(), "a wall came up before it"
 
 
+def test_nothing_hides_in_a_still_shot_of_ground_up_to_the_horizon() -> None:
+    """The ground's depth grows without bound from row to row, and the object's outline stays where it is."""
+    rows = torch.arange(HEIGHT) + 0.5 - HEIGHT / 3
+    ground = torch.where(rows > 0, 100.0 / rows.clamp(min=1e-6), math.inf)
+    depth = ground[None, :, None].expand(2, -1, WIDTH).clone()
+    foreground = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+    foreground[:, 40:60, 40:60] = True
+    depth[foreground] = 2.0
+    seen = correspondence.unoccluded(torch.zeros(1, HEIGHT, WIDTH, 2), depth, foreground, *still_cameras(2))[
+        0
+    ]
+    assert seen.all()
+
+
 def test_the_sky_turns_with_the_camera_and_does_not_come_closer() -> None:
     """Renderers write no flow where they hit nothing: it is that of points infinitely far away."""
     lenses, poses = still_cameras(2)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from i2v3d.commands.moving_disc import write_moving_disc
 from i2v3d.errors import ArtifactError
 from i2v3d.images import write_mask
 from i2v3d.renders import frame_count, read_renders, shot_depth_range_m
-from tests.image_family import write_renders
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_renders(tmp_path / "render", frames=4, height=16, width=24)
+    write_moving_disc(tmp_path / "render", frames=4, height=16, width=24)
     return tmp_path / "render"
 
 

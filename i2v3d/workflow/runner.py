@@ -73,7 +73,7 @@ def run_job(job: Job) -> None:
     config = stage_object(stage, job.node, job.segment)
     device = resolve_device(job.settings.runtime.device)
     _limit_threads(job.settings.runtime.threads or job.threads)
-    entry = _load(stage.entry)
+    entry = load_entry(stage.entry)
     work = work_dir(job.out)
     (job.cache / "tracking").mkdir(parents=True, exist_ok=True)
     with publish(job.out) as folder, ExitStack() as stack:
@@ -109,7 +109,7 @@ def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
         if segment is None or not 0 <= segment < node.segments:
             raise ConfigError(f"{stage.name} needs --segment from 0 to {node.segments - 1}, got {segment}")
         data["segment"] = segment
-    section: type[Any] = _load(stage.config_type)
+    section: type[Any] = load_entry(stage.config_type)
     return build(section, data, stage.name)
 
 
@@ -157,7 +157,8 @@ def _limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _load(name: str) -> Any:
+def load_entry(name: str) -> Any:
+    """What 'module:name' of the registry stands for."""
     module, attribute = name.split(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -1,0 +1,143 @@
+"""Time and GPU memory of the stages with networks at full size, with random weights: nothing is downloaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i2v3d.artifacts import keyframe_numbers, segment_name
+from i2v3d.commands.interchange import size_of
+from i2v3d.commands.moving_disc import write_moving_disc
+from i2v3d.config.sections import build
+from i2v3d.errors import ConfigError, nearest
+from i2v3d.models.published import FOLDERS, write_random
+from i2v3d.stages.context import StageContext
+from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.plan import stage_config
+from i2v3d.workflow.runner import load_entry, resolve_device
+
+TIMED = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
+
+
+def main(words: Sequence[str]) -> int:
+    """Prints a row a stage as soon as it is done and, with --json, one JSON object at the end."""
+    parser = argparse.ArgumentParser(
+        prog="i2v3d stage-benchmark",
+        description=f"{__doc__} Needs 15 GB of disk below --folder while it runs.",
+    )
+    parser.add_argument("--size", default="1024x576", help="pixels, WIDTHxHEIGHT (default: 1024x576)")
+    parser.add_argument("--segments", type=int, default=1, help="segments of the shot (default: 1)")
+    parser.add_argument("--views", type=int, default=16, help="multi-view renders of the LoRA (default: 16)")
+    parser.add_argument("--until", default=TIMED[-1], help=f"last stage: {', '.join(TIMED)} (default: all)")
+    parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
+    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("words", nargs="*", metavar="HYDRA_WORD", help="such as lora.steps=20")
+    options = parser.parse_args(words)
+    if options.segments < 1 or options.views < 1:
+        raise ConfigError("--segments and --views have to be at least 1")
+    if options.until not in TIMED:
+        raise ConfigError(f"--until is {options.until}; {nearest(options.until, TIMED)}")
+    with tempfile.TemporaryDirectory(prefix="i2v3d-benchmark-", dir=options.folder) as folder:
+        result = measure(
+            Path(folder),
+            size_of(options.size),
+            options.segments,
+            options.views,
+            TIMED[: TIMED.index(options.until) + 1],
+            resolve_device(options.device),
+            options.words,
+        )
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+def measure(
+    folder: Path,
+    size: tuple[int, int],
+    segments: int,
+    views: int,
+    timed: Sequence[str],
+    device: str,
+    words: Sequence[str],
+) -> dict[str, Any]:
+    """Runs the stages `timed` on a made-up shot of width x height pixels in `folder`.
+
+    words: Hydra words on top of models=sdxl_svd. Returns the machine's names and, for each stage, wall seconds with
+    loading of weights, and on a GPU the peak of allocated memory in GiB. Raises ConfigError for words that do not
+    compose.
+    """
+    (variant,) = compose_variants(Path("conf"), _words(folder / "weights", *words))
+    config = variant.config
+    frames = segments * (config["interpolate"]["segment_frames"] - 1) + 1
+    write_moving_disc(folder / "render", frames, size[1], size[0])
+    write_moving_disc(folder / "views", views, size[1], size[0])
+    (folder / "scene").mkdir()
+    (folder / "scene" / "photo.png").hardlink_to(folder / "render" / "rgb" / "0001.png")
+    begin = time.monotonic()
+    write_random(folder / "weights", device)
+    result: dict[str, Any] = {
+        "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor(),
+        "torch": torch.__version__,
+        "size": "{}x{}".format(*size),
+        "frames": frames,
+        "keyframes": len(keyframe_numbers(frames, config["interpolate"]["segment_frames"])),
+        "write_weights_s": round(time.monotonic() - begin, 1),
+        "stages": {},
+    }
+    for name, value in result.items():
+        if name != "stages":
+            sys.stdout.write(f"{name:<26} {value}\n")
+    for name in timed:
+        context = StageContext(device, config["runtime"]["max_batch"], folder / "work" / name)
+        row = _time_stage(STAGES[name], config, folder, segments, context)
+        result["stages"][name] = row
+        sys.stdout.write(f"{name:<26} " + ", ".join(f"{k} {v:.1f}" for k, v in row.items()) + "\n")
+        sys.stdout.flush()
+    return result
+
+
+def _words(weights: Path, *words: str) -> list[str]:
+    """models=sdxl_svd with all weights below the folder `weights`."""
+    own = ["models=sdxl_svd", "models.image.vae=null"]
+    for side, folders in FOLDERS.items():
+        for part, folder in zip(("base", "controlnet"), folders, strict=True):
+            place = f"models.{side}.{part}"
+            own += [f"{place}.source={weights / folder}"]
+            own += [f"{place}.{field}=null" for field in ("revision", "subfolder", "variant")]
+    return [*own, *words]
+
+
+def _time_stage(
+    stage: Stage, config: dict[str, Any], folder: Path, segments: int, context: StageContext
+) -> dict[str, float]:
+    """Runs a stage, all of its segments one after the other."""
+    entry, section = load_entry(stage.entry), load_entry(stage.config_type)
+    on_gpu = context.device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(context.device)
+    begin = time.monotonic()
+    for segment in range(segments if stage.per_segment else 1):
+        own = {"segment": segment} if stage.per_segment else {}
+        inputs = {path.name: path for path in folder.iterdir() if path.is_dir()}
+        inverted = folder / "interpolation_inversion" / segment_name(segment)
+        inputs |= {"interpolation_inversion": inverted}
+        out = folder / stage.name / segment_name(segment) if stage.per_segment else folder / stage.name
+        out.mkdir(parents=True)
+        entry(build(section, {**stage_config(stage, config), **own}, stage.name), inputs, out, context)
+    row = {"wall_s": time.monotonic() - begin}
+    if on_gpu:
+        row["peak_gpu_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30
+    return row
