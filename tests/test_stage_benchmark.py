@@ -46,7 +46,6 @@ def tiny_words() -> list[str]:
         f"models.image.layers.conv={image}",
         f"models.video.layers.attention={json.dumps(list(VIDEO_LAYERS.attention))}",
         f"models.video.layers.block={video}",
-        "lora.steps=2",
         "lora.resolution=32",
         "lora.rank=2",
         "keyframes.steps=2",
@@ -65,7 +64,18 @@ def test_every_stage_runs_on_every_segment_and_is_timed(
         write_tiny_video_family(folder)
 
     monkeypatch.setattr(stage_benchmark, "write_random", write_random)
-    words = ["--size", "64x32", "--segments", "2", "--views", "2", "--device", "cpu", "--json"]
+    words = [
+        "--size",
+        "64x32",
+        "--segments",
+        "2",
+        "--views",
+        "2",
+        "lora.steps=2",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     assert stage_benchmark.main([*words, "--folder", str(tmp_path), *tiny_words()]) == 0
     printed = capsys.readouterr().out
     result = json.loads(printed.splitlines()[-1])

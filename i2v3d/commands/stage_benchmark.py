@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("words", nargs="*", metavar="HYDRA_WORD", help="such as lora.steps=20")
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
     if options.segments < 1 or options.views < 1:
         raise ConfigError("--segments and --views have to be at least 1")
     if options.until not in TIMED:

@@ -57,6 +57,11 @@ class VideoModels:
     dtype: torch.dtype
     decode_frames: int
 
+    def park_denoiser(self) -> None:
+        """Moves UNet and ControlNet, which sampling has done with, to main memory: decoding needs the GPU's."""
+        self.unet.to("cpu")
+        self.controlnet.to("cpu")
+
     @property
     def channels(self) -> int:
         """Latent channels C."""

@@ -100,6 +100,7 @@ def interpolate_segment(
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, first, last, schedule.steps)
     with ctx.bar(f"interpolate segment {cfg.segment}") as bar:
         latents = sample(start, fusion, predict, schedule, bar)
+    models.park_denoiser()
     frames = _anchored(decode_frames(models, latents), pictures, settings, inputs["render"], clip.numbers)
     _write_frames(frames, clip.numbers, out)
     log.info("wrote frames %d to %d", first, last)
