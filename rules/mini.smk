@@ -12,6 +12,7 @@ TRAININGS = {
     "image_more": ("image", 1, ["vae_decoder", "image"]),
     "video": ("video", 0, ["clip", "vae_decoder"]),
     "video_more": ("video", 1, ["clip", "vae_decoder", "video"]),
+    "temporal_decoder": ("temporal_decoder", 0, ["vae_decoder"]),
     "estimator": ("estimator", 0, ["vae_decoder"]),
 }
 
@@ -56,6 +57,7 @@ rule mini_weights:
                 "vae_decoder",
                 "image_more",
                 "video_more",
+                "temporal_decoder",
                 "estimator",
             )
         ],

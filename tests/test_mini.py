@@ -30,6 +30,7 @@ from i2v3d.mini.settings import (
     ControlSettings,
     ImageSettings,
     LoopSettings,
+    TemporalDecoderSettings,
     VaeDecoderSettings,
     VaeSettings,
     VideoSettings,
@@ -149,6 +150,7 @@ def test_checksums_find_a_changed_file(tmp_path: Path) -> None:
     [
         ("vae", VaeSettings),
         ("vae_decoder", VaeDecoderSettings),
+        ("temporal_decoder", TemporalDecoderSettings),
         ("clip", ClipSettings),
         ("image", ImageSettings),
         ("image_more", ImageSettings),

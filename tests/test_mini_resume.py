@@ -36,6 +36,7 @@ def _tiny(name: str, path: Path, **loop_changes: Any) -> Path:
     content["loop"] |= {"max_steps": STEPS, "batch": 2, "log_every": 4, "warm_up": 1, "seconds": 1e6}
     content["loop"] |= loop_changes
     content |= {"measured": 4} if "measured" in content else {}
+    content |= {"frames": 3} if "frames" in content else {}
     path.write_text(yaml.safe_dump(content))
     return path
 
@@ -63,7 +64,7 @@ def _weights(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model", ["vae", "vae_decoder", "clip"])
+@pytest.mark.parametrize("model", ["vae", "vae_decoder", "temporal_decoder", "clip"])
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -27,13 +27,23 @@ def checkout(tmp_path: Path) -> Path:
 def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
     plan = snakemake(checkout, "-n", "-p", "mini_weights")
     assert plan.returncode == 0, plan.stdout
-    assert planned_jobs(plan.stdout) == {"mini_training": 8, "mini_weights": 1}
+    assert planned_jobs(plan.stdout) == {"mini_training": 9, "mini_weights": 1}
     order = re.findall(r"i2v3d\.mini\.train (\w+) --config \S+/(\w+)\.yaml .*--stream (\d)", plan.stdout)
     assert {(name, part) for part, name, _ in order} == {
         (name, name.removesuffix("_more"))
-        for name in ("clip", "vae", "vae_decoder", "image", "image_more", "video", "video_more", "estimator")
+        for name in (
+            "clip",
+            "vae",
+            "vae_decoder",
+            "image",
+            "image_more",
+            "video",
+            "video_more",
+            "temporal_decoder",
+            "estimator",
+        )
     }
-    assert len({(part, stream) for part, _, stream in order}) == 8, "trainings of one part see other pictures"
+    assert len({(part, stream) for part, _, stream in order}) == 9, "trainings of one part see other pictures"
     names = [name for _, name, _ in order]
     for one, two in (("vae", "vae_decoder"), ("vae_decoder", "image"), ("image", "image_more")):
         assert names.index(one) < names.index(two)

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from i2v3d.errors import WeightsError
 from i2v3d.mini.loop import load_half
-from i2v3d.models.mini import COMPONENTS, copy_image_decoder, write_family
+from i2v3d.models.mini import COMPONENTS, TEMPORAL_DECODER, copy_image_decoder, write_family
 
 PARTS: dict[str, str] = {
     "image/vae": "vae",
@@ -32,18 +33,39 @@ SUMS = "SHA256SUMS"
 def trained_networks(weights: Sequence[Path]) -> dict[str, nn.Module]:
     """Every network of the family with the weights of training folders, of files of one name the last.
 
-    The video autoencoder is the image autoencoder: its decoder starts as an exact copy, frame by frame.
-    Raises WeightsError if a part is missing or does not fit.
+    The video autoencoder is the image autoencoder: without a trained one its decoder is an exact copy, frame by
+    frame. Raises WeightsError if a part is missing or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         # Layers that nobody trained, such as the decoder's temporal ones, are alike every time.
         torch.manual_seed(0)
         networks: dict[str, nn.Module] = {name: build() for name, build in COMPONENTS.items()}
     for name, file in PARTS.items():
-        places = [folder / f"{file}.safetensors" for folder in weights]
-        load_half(networks[name], next((path for path in reversed(places) if path.is_file()), places[-1]))
-    copy_image_decoder(networks["image/vae"], networks["video/vae"])
+        load_half(networks[name], _last(weights, file) or weights[-1] / f"{file}.safetensors")
+    image, video = networks["image/vae"], networks["video/vae"]
+    copy_image_decoder(image, video)
+    trained = _last(weights, TEMPORAL_DECODER)
+    if trained is not None:
+        load_half(video, trained)
+        _check_encoder(image, video, trained)
     return networks
+
+
+def _last(weights: Sequence[Path], file: str) -> Path | None:
+    """The weight file of that name in the last of the folders that has it."""
+    places = [folder / f"{file}.safetensors" for folder in weights]
+    return next((path for path in reversed(places) if path.is_file()), None)
+
+
+def _check_encoder(image: nn.Module, video: nn.Module, file: Path) -> None:
+    """Raises WeightsError if the video VAE was trained for the latents of another image VAE."""
+    own = image.state_dict()
+    for name, value in video.state_dict().items():
+        if name.startswith(("encoder.", "quant_conv.")) and not torch.equal(own[name].half(), value.half()):
+            raise WeightsError(
+                f"{file} was trained for another image autoencoder ({name} differs); train temporal_decoder again "
+                "from the vae.safetensors that goes into the family, or leave the file out"
+            )
 
 
 def write_checksums(family: Path) -> None:

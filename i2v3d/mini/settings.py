@@ -95,6 +95,22 @@ class VaeDecoderSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class TemporalDecoderSettings:
+    """Decoder of the video model's autoencoder. frames: of a clip; coarse: fraction of flat clips; foreground,
+    gradient: as in `VaeDecoderSettings`; change: weight of the error of neighbouring frames' differences; noise:
+    largest deviation of noise on the latents, another for every frame."""
+
+    world: WorldSettings
+    loop: LoopSettings
+    frames: int
+    coarse: float
+    foreground: float
+    gradient: float
+    change: float
+    noise: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ClipSettings:
     """Contrastive pair of the image encoder and the second text encoder."""
 

@@ -6,28 +6,44 @@ The reverse of i2v3d.mini.assemble. FOLDER can then be named as `--weights` of i
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 from i2v3d.errors import WeightsError
 from i2v3d.mini.assemble import PARTS
 from i2v3d.mini.loop import save_half
-from i2v3d.models.mini import COMPONENTS
+from i2v3d.models.mini import COMPONENTS, TEMPORAL_DECODER, copy_image_decoder
 
 
 def take_apart(family: Path, out: Path) -> None:
-    """Writes every trained part of a family as fp16 safetensors. Raises WeightsError if one is missing or broken."""
+    """Writes every trained part of a family as fp16 safetensors. Raises WeightsError if one is missing or broken.
+
+    The video autoencoder is among them if its decoder is not just a copy of the image decoder.
+    """
     for name, file in PARTS.items():
-        kind = type(COMPONENTS[name]())
-        try:
-            network = kind.from_pretrained(family / name)  # type: ignore[attr-defined]
-        except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-            raise WeightsError(
-                f"{family / name} does not hold the family's network ({error}); name a folder that "
-                "i2v3d.mini.assemble wrote, such as weights/mini"
-            ) from error
-        save_half(network, out / f"{file}.safetensors")
+        save_half(_read(family, name), out / f"{file}.safetensors")
+    image, video = _read(family, "image/vae"), _read(family, "video/vae")
+    copied = copy.deepcopy(video)
+    copy_image_decoder(image, copied)
+    found = video.state_dict()
+    if any(not torch.equal(value, found[name]) for name, value in copied.state_dict().items()):
+        save_half(video, out / f"{TEMPORAL_DECODER}.safetensors")
+
+
+def _read(family: Path, name: str) -> Any:
+    """A network of a family, in the precision of its file."""
+    kind: Any = type(COMPONENTS[name]())
+    try:
+        return kind.from_pretrained(family / name)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"{family / name} does not hold the family's network ({error}); name a folder that "
+            "i2v3d.mini.assemble wrote, such as weights/mini"
+        ) from error
 
 
 def main() -> None:

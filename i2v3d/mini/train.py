@@ -31,11 +31,13 @@ from i2v3d.mini.settings import (
     ClipSettings,
     EstimatorSettings,
     ImageSettings,
+    TemporalDecoderSettings,
     VaeDecoderSettings,
     VaeSettings,
     VideoSettings,
     load,
 )
+from i2v3d.mini.temporal_decoder import train_temporal_decoder
 from i2v3d.mini.vae import train_vae
 from i2v3d.mini.vae_decoder import train_vae_decoder
 from i2v3d.mini.video import train_video
@@ -45,6 +47,7 @@ log = logging.getLogger(__name__)
 RUNS: dict[str, tuple[type[Any], Callable[..., dict[str, float]]]] = {
     "vae": (VaeSettings, train_vae),
     "vae_decoder": (VaeDecoderSettings, train_vae_decoder),
+    "temporal_decoder": (TemporalDecoderSettings, train_temporal_decoder),
     "clip": (ClipSettings, train_clip),
     "image": (ImageSettings, train_image),
     "video": (VideoSettings, train_video),

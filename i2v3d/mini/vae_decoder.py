@@ -88,21 +88,28 @@ def log_error(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch.log(total + QUIET).mean()
 
 
-def decoder_loss(vae: Any, batch: Decoded, place: torch.Tensor, settings: VaeDecoderSettings) -> torch.Tensor:
+def decoder_loss(
+    decoded: torch.Tensor,
+    picture: torch.Tensor,
+    mask: torch.Tensor,
+    place: torch.Tensor,
+    foreground: float,
+    gradient_weight: float,
+) -> torch.Tensor:
     """Logarithms of the squared errors of frame, object and neighbouring pixels' differences.
 
-    place (1, 1, H, W): weight of every place of a frame, mean 1.
+    decoded, picture (N, 3, H, W) in [-1, 1]; mask (N, 1, H, W) in [0, 1]. place (1, 1, H, W): weight of every place of
+    a frame, mean 1. foreground, gradient_weight: of the other two beside the frame's.
     """
-    decoded = vae.decoder(batch.latents + batch.noise).float()
-    difference = decoded - to_signed(batch.picture)
-    squared, mask = difference**2 * place, batch.mask.float() / 255
+    difference = decoded - picture
+    squared = difference**2 * place
     # The weight reaches a little beyond the silhouette: edges are where the object smears.
     near = nn.functional.max_pool2d(mask, 5, stride=1, padding=2)
-    weight = 1 + settings.foreground * near
+    weight = 1 + foreground * near
     rows, columns = difference.diff(dim=-2) ** 2, difference.diff(dim=-1) ** 2
     gradient = log_error(rows, weight[..., 1:, :]) + log_error(columns, weight[..., 1:])
     frame, inside = log_error(squared, torch.ones_like(mask)), log_error(squared, mask)
-    return frame + settings.foreground * inside + settings.gradient * gradient / 2
+    return frame + foreground * inside + gradient_weight * gradient / 2
 
 
 def train_vae_decoder(settings: VaeDecoderSettings, run: Run) -> dict[str, float]:
@@ -125,7 +132,10 @@ def train_vae_decoder(settings: VaeDecoderSettings, run: Run) -> dict[str, float
     place = place / place.mean()
 
     def loss(*batch: torch.Tensor) -> torch.Tensor:
-        return decoder_loss(vae, Decoded(*batch), place, settings)
+        given = Decoded(*batch)
+        decoded = vae.decoder(given.latents + given.noise).float()
+        picture, mask = to_signed(given.picture), given.mask.float() / 255
+        return decoder_loss(decoded, picture, mask, place, settings.foreground, settings.gradient)
 
     parameters = list(vae.decoder.parameters())
     gradients = captured(loss, pool.batch, parameters, run.device)

@@ -271,6 +271,10 @@ COMPONENTS: dict[str, Callable[[], nn.Module]] = {
 """Every network of the family by its folder below the family's root, with the function that builds it."""
 
 
+TEMPORAL_DECODER = "vvae"
+"""Weight file, among trained parts, of a video VAE whose decoder is more than a copy of the image decoder."""
+
+
 def random_family(seed: int) -> dict[str, nn.Module]:
     """All networks of `COMPONENTS`, freshly initialised from `seed` without touching the global generator."""
     with torch.random.fork_rng(devices=[]):
