@@ -122,11 +122,16 @@ def _flow_at_infinity(flow_px: Tensor, lenses: Array, poses: Array) -> Tensor:
     height, width = flow_px.shape[:2]
     turn = (poses[1] @ invert_pose(poses[0]))[:3, :3]
     pixels = pixel_centres(width, height)
-    rays = np.concatenate([pixels, np.ones((height, width, 1))], axis=-1)
-    there = rays @ (lenses[1] @ turn @ np.linalg.inv(lenses[0])).T
+    there = _rays(lenses[0], width, height) @ (lenses[1] @ turn).T
     ahead = there[..., 2:] > 1e-6
     place = np.where(ahead, there[..., :2] / np.where(ahead, there[..., 2:], 1.0), -2.0 * (width + height))
     return torch.from_numpy(place - pixels).to(flow_px)
+
+
+def _rays(lens: Array, width: int, height: int) -> Array:
+    """(H, W, 3) directions of the pixels' centres in their camera, of planar depth 1."""
+    pixels = pixel_centres(width, height)
+    return np.concatenate([pixels, np.ones((height, width, 1))], axis=-1) @ np.linalg.inv(lens).T
 
 
 def _check_cameras(lenses: Array, poses: Array, frames: int) -> None:
@@ -170,8 +175,7 @@ def _seen_next(flow_px: Tensor, depth_m: Tensor, foreground: Tensor, lens: Array
 def _depth_next(depth_m: Tensor, lens: Array, poses: Array) -> Tensor:
     """(H, W) depth in the next camera of the points of a frame, as if nothing but the camera moved."""
     height, width = depth_m.shape
-    pixels = pixel_centres(width, height)
-    rays = np.concatenate([pixels, np.ones((height, width, 1))], axis=-1) @ np.linalg.inv(lens).T
+    rays = _rays(lens, width, height)
     depth = depth_m.double().numpy()
     points = rays * np.where(np.isfinite(depth), depth, 1.0)[..., None]
     motion = poses[1] @ invert_pose(poses[0])

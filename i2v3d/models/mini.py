@@ -321,13 +321,26 @@ def write_family(path: Path, networks: Mapping[str, nn.Module]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for name in COMPONENTS:
         _save_half(networks[name], path / name)
+    write_configs(path, VISION_SIDE)
+
+
+def write_configs(path: Path, vision_side: int) -> None:
+    """Writes what a family has besides networks: tokenizers, schedulers, indices and the feature extractor.
+
+    vision_side: pixels a side of the pictures that the image encoder sees.
+    """
     for name in ("tokenizer", "tokenizer_2"):
         write_tokenizer(path / "image" / name)
+    extractor = {
+        **FEATURE_EXTRACTOR,
+        "crop_size": {"height": vision_side, "width": vision_side},
+        "size": {"shortest_edge": vision_side},
+    }
     _write_json(path / "image" / "model_index.json", _IMAGE_INDEX)
     _write_json(path / "image" / "scheduler" / "scheduler_config.json", DDIM_SCHEDULER)
     _write_json(path / "video" / "model_index.json", _VIDEO_INDEX)
     _write_json(path / "video" / "scheduler" / "scheduler_config.json", EDM_SCHEDULER)
-    _write_json(path / "video" / "feature_extractor" / "preprocessor_config.json", FEATURE_EXTRACTOR)
+    _write_json(path / "video" / "feature_extractor" / "preprocessor_config.json", extractor)
 
 
 def write_random_family(path: Path, seed: int) -> None:

@@ -6,7 +6,6 @@ stable-video-diffusion-img2vid come with. The tokenizers are the miniature's, wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from i2v3d.models.mini import DDIM_SCHEDULER, EDM_SCHEDULER, FEATURE_EXTRACTOR, write_tokenizer
+from i2v3d.models.mini import write_configs
 from i2v3d.models.temporal_controlnet import TemporalControlNet
 
 FOLDERS = {"image": ("image", "image_controlnet"), "video": ("video", "video_controlnet")}
@@ -52,6 +51,7 @@ _VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
 }
 _CONDITIONING_CHANNELS = (16, 32, 96, 256)
+VISION_SIDE = 224
 
 
 def write_random(folder: Path, device: str, dtype: torch.dtype = torch.float16) -> None:
@@ -76,16 +76,7 @@ def write_random(folder: Path, device: str, dtype: torch.dtype = torch.float16) 
         with torch.device(device):
             network = builder()
         network.to(dtype).save_pretrained(folder / name, safe_serialization=True)
-    for name in ("tokenizer", "tokenizer_2"):
-        write_tokenizer(folder / "image" / name)
-    for name, content in {
-        "image/scheduler/scheduler_config.json": DDIM_SCHEDULER,
-        "video/scheduler/scheduler_config.json": EDM_SCHEDULER,
-        "video/feature_extractor/preprocessor_config.json": _of_side(FEATURE_EXTRACTOR, 224),
-    }.items():
-        path = folder / name
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(content))
+    write_configs(folder, VISION_SIDE)
 
 
 def _image_unet() -> UNet2DConditionModel:
@@ -127,13 +118,8 @@ def _image_encoder() -> CLIPVisionModelWithProjection:
             projection_dim=1024,
             num_hidden_layers=32,
             num_attention_heads=16,
-            image_size=224,
+            image_size=VISION_SIDE,
             patch_size=14,
             hidden_act="gelu",
         )
     )
-
-
-def _of_side(extractor: Mapping[str, Any], side: int) -> dict[str, Any]:
-    """A feature extractor's configuration for square pictures of `side` pixels."""
-    return {**extractor, "crop_size": {"height": side, "width": side}, "size": {"shortest_edge": side}}
