@@ -64,21 +64,21 @@ def test_a_users_mistake_is_one_line_and_its_traceback_is_in_the_log(
     def entry(*_: object) -> None:
         raise InputError("photo.png is empty; choose another")
 
-    monkeypatch.setattr(runner, "_load", lambda name: entry if "render_passes" in name else _real(name))
+    monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
     assert cli.main(_words(tmp_path, "render")) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "i2v3d: error: photo.png is empty; choose another"
     assert "Traceback" in (tmp_path / "job.log").read_text()
     assert not (tmp_path / "cache" / "out").exists()
 
 
-_real = runner._load
+_real = runner.load_entry
 
 
 def test_a_finished_stage_leaves_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def entry(cfg: object, inputs: object, out: Path, ctx: object) -> None:
         (out / "result").write_text("done")
 
-    monkeypatch.setattr(runner, "_load", lambda name: entry if "render_passes" in name else _real(name))
+    monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
     assert cli.main(_words(tmp_path, "render")) == 0
     record = json.loads((tmp_path / "cache" / "out" / "stage.json").read_text())
     assert (record["stage"], record["device"], record["config"]) == ("render", "cpu", CONFIG)
@@ -91,7 +91,7 @@ def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def entry(*_: object) -> None:
         raise OSError(28, "No space left on device", "x.png")
 
-    monkeypatch.setattr(runner, "_load", lambda name: entry if "render_passes" in name else _real(name))
+    monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
     assert cli.main(_words(tmp_path, "render")) == 2
 
 
