@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+QUICK = ("experiment=quick",)
 LINKED = ("Snakefile", "conf", "rules", "profiles", "scenes", "weights", "i2v3d", "pyproject.toml")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from i2v3d.workflow.failures import Failure, find_failures, read_failures, write_failures
 from i2v3d.workflow.plan import PlannedVariant
-from tests.checkout import ROOT, make_checkout, snakemake
+from tests.checkout import QUICK, ROOT, make_checkout, snakemake
 
 SWEEP = """\
 # One variant that can be made quickly and one that cannot be made at all: the video model needs two steps.
@@ -64,8 +65,8 @@ def test_finished_variants_are_no_failures_and_an_old_list_goes(tmp_path: Path) 
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A checkout with the sweep above."""
+def place(finished: Path, tmp_path: Path) -> Path:
+    """A checkout with the sweep above, which need not make what another has made already."""
     folder = make_checkout(tmp_path / "checkout")
     (folder / "conf").unlink()
     (folder / "conf").mkdir()
@@ -77,11 +78,12 @@ def place(tmp_path: Path) -> Path:
     # Snakemake looks for conf/ beside the Snakefile itself.
     (folder / "Snakefile").unlink()
     (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text())
+    shutil.copytree(finished / "results" / ".cache", folder / "results" / ".cache")
     return folder
 
 
 def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(place: Path) -> None:
-    ran = snakemake(place, "--keep-going", overrides=["scene.frames=8"], settings={"sweep": "half"})
+    ran = snakemake(place, "--keep-going", overrides=QUICK, settings={"sweep": "half"})
     assert ran.returncode != 0
     assert "2 variants need" in ran.stdout
     results = place / "results" / "demo"

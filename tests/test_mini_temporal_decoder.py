@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).parents[1] / "conf" / "mini" / "temporal_decoder.yaml"
 def _train(monkeypatch: pytest.MonkeyPatch, folder: Path, steps: int, weights: str) -> dict[str, float]:
     """A few small steps on the CPU, from folder/weights into folder/out."""
     content = yaml.safe_load(SHIPPED.read_text())
-    content["world"] |= {"variants": 40, "pool": 6, "chunk": 2, "samples": 1, "held_out": 12}
+    content["world"] |= {"variants": 40, "pool": 6, "chunk": 2, "samples": 1, "held_out": 4}
     content["world"] |= {"width": 48, "height": 32}
     content["loop"] |= {"max_steps": steps, "batch": 2, "log_every": 1, "warm_up": 1}
     content["frames"] = 3

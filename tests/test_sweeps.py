@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 SHARE = 0.4  # of the jobs that ten variants would need alone
 
 
+@cache
 def composed(name: str, words: tuple[str, ...] = ()) -> list[Variant]:
     return compose_variants(ROOT / "conf", list(words), sweep=name)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch  # seconds that planning, which looks for weights too, need not wait
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def check_safetensors(ref: WeightsRef, folder: Path) -> None:
         raise missing(ref, f"{folder.name}/*{suffix}.safetensors")
     for file in files:
         try:
-            with safe_open(file, framework="pt"):
+            with safe_open(file, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{file} is corrupt ({error}); delete it and {_refetch(ref)}") from error

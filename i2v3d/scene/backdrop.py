@@ -12,6 +12,7 @@ from i2v3d.config.scene import BackgroundMeshConfig, DepthConfig, PhotoSceneConf
 from i2v3d.errors import ConfigError
 from i2v3d.geometry import Array, invert_pose, pixel_centres, transform
 from i2v3d.images import FloatMap, Mask, Rgb
+from i2v3d.models.weights import check_safetensors, resolve
 from i2v3d.scene.background import ground_and_wall, surface_depth
 from i2v3d.scene.camera_files import read_track
 from i2v3d.scene.camera_path import rows
@@ -55,8 +56,6 @@ def check_backdrop(cfg: PhotoSceneConfig) -> None:
     if cfg.background.depth.file is not None:
         check_depth_file(Path(cfg.background.depth.file))
         return
-    from i2v3d.models.weights import check_safetensors, resolve  # torch, which other scenes need not wait for
-
     check_safetensors(cfg.background.depth.weights, resolve(cfg.background.depth.weights))
 
 

@@ -13,6 +13,7 @@ from i2v3d.config.scene import PhotoSceneConfig
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
+from i2v3d.models.weights import check_safetensors, resolve
 from i2v3d.scene.animation import Shot, object_keys
 from i2v3d.scene.backdrop import check_backdrop, make_backdrop
 from i2v3d.scene.camera_files import read_track
@@ -89,8 +90,6 @@ def camera_track(cfg: PhotoSceneConfig) -> CameraTrack | None:
 
 def _check_weights(ref: WeightsRef) -> None:
     """Raises WeightsError, with what fetches them, if weights that the scene asks for are not there."""
-    from i2v3d.models.weights import check_safetensors, resolve  # torch, which other scenes need not wait for
-
     check_safetensors(ref, resolve(ref))
 
 
