@@ -81,7 +81,24 @@ def test_nothing_runs_twice(finished: Path) -> None:
             "interpolate.guidance=2.5",
             {"interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1},
         ),
+        ("assemble.crf=30", {"assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1}),
         ("evaluate.far_m=20", {"evaluate": 1, "variant": 1, "comparison": 1}),
+        (
+            "keyframes.guidance=5",
+            {"keyframes": 1, "interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1},
+        ),
+        (
+            "lora.learning_rate=2e-4",
+            {
+                "lora": 1,
+                "keyframes": 1,
+                "interpolate": 2,
+                "assemble": 1,
+                "evaluate": 1,
+                "variant": 1,
+                "comparison": 1,
+            },
+        ),
         (
             "keyframes.inversion.network=customised",
             {
@@ -95,6 +112,7 @@ def test_nothing_runs_twice(finished: Path) -> None:
             },
         ),
         ("runtime.max_batch=1", {"variant": 1, "comparison": 1}),
+        ("tracking.project=other", {"variant": 1, "comparison": 1}),
     ],
 )
 def test_a_changed_value_re_runs_what_depends_on_it_only(
@@ -246,6 +264,7 @@ def test_planning_refuses_bad_input(
         variants = compose_variants(ROOT / "conf", words)
         check_plan(make_plan(variants, Fingerprints(tmp_path / "memo.json")), tmp_path / "cache")
     assert message in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
