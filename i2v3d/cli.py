@@ -167,7 +167,7 @@ def preview(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     set_up_logging(options.log)
 
-    from i2v3d.figures.preview import write_preview
+    from i2v3d.report.preview import write_preview
 
     write_preview(options.variant, options.cache, options.out)
     return 0

@@ -9,7 +9,7 @@ from i2v3d.benchmark.settings import (
     MiniReportSettings,
     load_settings,
 )
-from i2v3d.mini.report_plan import plan_mini_report
+from miniature.report_plan import plan_mini_report
 
 
 def report_folder(kind, default):

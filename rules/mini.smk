@@ -2,7 +2,7 @@
 
 MINI = "results/mini_weights"
 
-# Training: part of i2v3d.mini.train, data stream (trainings of one part see different pictures), and the
+# Training: part of miniature.train, data stream (trainings of one part see different pictures), and the
 # trainings whose weights it starts from; of weights of one name those of the last count.
 TRAININGS = {
     "clip": ("clip", 0, []),
@@ -44,7 +44,7 @@ rule mini_training:
         # Beside the output, which snakemake removes when the job is killed: the next one goes on from here.
         checkpoint=f"{MINI}/.{{training}}.checkpoint.safetensors",
     shell:
-        f"{PYTHON} -m i2v3d.mini.train {{params.part}} --config {{input.config}} --weights {{input.weights}} "
+        f"{PYTHON} -m miniature.train {{params.part}} --config {{input.config}} --weights {{input.weights}} "
         "--out {output} --stream {params.stream} --checkpoint {params.checkpoint} > {log} 2>&1"
 
 
@@ -75,4 +75,4 @@ rule mini_weights:
         mem_mb=4000,
         runtime=10,
     shell:
-        f"{PYTHON} -m i2v3d.mini.assemble --weights {{input}} --out {{output}} > {{log}} 2>&1"
+        f"{PYTHON} -m miniature.assemble --weights {{input}} --out {{output}} > {{log}} 2>&1"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import QUICK, make_checkout, snakemake
+from tests.support.checkout import QUICK, make_checkout, snakemake
 
 
 @pytest.fixture(scope="session")

@@ -18,13 +18,13 @@ log = logging.getLogger("i2v3d")
 
 def mini_report(plan: Path, cache: Path, out: Path) -> None:
     """results/mini_report."""
-    from i2v3d.benchmark.planning import read_plan_file
+    from i2v3d.benchmark.trials import read_plan_file
     from i2v3d.config.sections import build
     from i2v3d.config.weights import WeightsRef
-    from i2v3d.mini.report import collect
-    from i2v3d.mini.report_page import write_report
-    from i2v3d.models.estimators import ToyEstimator
     from i2v3d.models.weights import resolve
+    from i2v3d.toy.estimator import ToyEstimator
+    from miniature.report import collect
+    from miniature.report_page import write_report
 
     reference = build(WeightsRef, read_plan_file(plan)["estimator"], "evaluate.estimators.toy")
     write_report(collect(plan, cache, ToyEstimator.load(resolve(reference))), cache, out)
@@ -32,14 +32,14 @@ def mini_report(plan: Path, cache: Path, out: Path) -> None:
 
 def benchmark(plan: Path, cache: Path, out: Path) -> None:
     """results/benchmark."""
-    from i2v3d.benchmark.report import write_benchmark
+    from i2v3d.report.report import write_benchmark
 
     write_benchmark(plan, cache, out)
 
 
 def run(plan: Path, cache: Path, out: Path) -> None:
     """results/<run>/comparison.html and .csv."""
-    from i2v3d.benchmark.report import write_benchmark
+    from i2v3d.report.report import write_benchmark
 
     with tempfile.TemporaryDirectory(prefix="i2v3d-") as temporary:
         write_benchmark(plan, cache, Path(temporary))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from i2v3d import toyworld
+from i2v3d.toy import world as toyworld
 from i2v3d.workflow.composition import Variant, compose_variants
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2v3d.benchmark.planning import Planned, plan_trials, sweep_methods, write_once
 from i2v3d.benchmark.settings import BenchmarkSettings
+from i2v3d.benchmark.trials import Planned, plan_trials, sweep_methods, write_once
 from i2v3d.config.sections import plain
 from i2v3d.errors import ConfigError, nearest
 from i2v3d.workflow.plan import write_plan

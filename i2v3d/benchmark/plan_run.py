@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from i2v3d.benchmark.planning import Clip, Planned, Trial, write_once
 from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
+from i2v3d.benchmark.trials import Clip, Planned, Trial, write_once
 from i2v3d.config.sections import plain
 from i2v3d.workflow.plan import Plan
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2v3d.artifacts import require
+from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender.checks import check_scene
 from i2v3d.blender.crew import STALL_S, RenderReport, run_jobs, split_frames
-from i2v3d.blender.job import AdoptJob, BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
+from i2v3d.blender.jobs import AdoptJob, BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
 from i2v3d.blender.machine import check_machine
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import InputError, RenderError
 from i2v3d.progress import OnStep, ignore_step
 from i2v3d.scene.mesh_files import check_mesh
-from i2v3d.scene.spec import SceneSpec
 
 __all__ = [
     "MeshContents",

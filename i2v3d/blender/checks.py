@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from i2v3d.artifacts.scene_spec import CameraKey, ObjectSpec, SceneSpec
 from i2v3d.errors import ArtifactError, InputError
 from i2v3d.scene.mesh_files import check_mesh
-from i2v3d.scene.spec import CameraKey, ObjectSpec, SceneSpec
 
 ROTATION_TOLERANCE = 1e-4
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from i2v3d.blender.job import Job, save_job
+from i2v3d.blender.jobs import Job, save_job
 from i2v3d.blender.process import StoppedError, run_child
 from i2v3d.errors import RenderError
 from i2v3d.progress import OnStep
@@ -163,7 +163,7 @@ def _run(
         job_file = Path(resources) / "job.json"
         save_job(job, job_file)
         run_child(
-            [sys.executable, "-m", "i2v3d.blender.worker", str(job_file)],
+            [sys.executable, "-m", "i2v3d.blender.inside.worker", str(job_file)],
             what=what,
             log_file=log_file,
             # settings and add-ons of a user's own Blender stay out

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from i2v3d.errors import InputError
-from i2v3d.scene.camera_files import read_track, write_track
-from i2v3d.scene.camera_track import read_rendered
+from i2v3d.geometry.camera_track import read_rendered
+from i2v3d.scene.motion.camera_files import read_track, write_track
 
 RENDERED = "rendered"  # our own cameras.json
 KINDS = ("nerfstudio", "colmap", "look_at")

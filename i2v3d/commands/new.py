@@ -16,8 +16,8 @@ from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import Mask, write_mask, write_rgb
-from i2v3d.scene.photo import Photo, is_upright_file, load_mask, load_photo, require_some_foreground
-from i2v3d.scene.segment import grabcut
+from i2v3d.scene.photo.framing import Photo, is_upright_file, load_mask, load_photo, require_some_foreground
+from i2v3d.scene.photo.grabcut import grabcut
 from i2v3d.stages.scene import check_scene
 from i2v3d.workflow.composition import compose_variants
 

@@ -69,7 +69,7 @@ class InterpolateConfig:
     conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
     before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
     stage instead of two, section 5 of the method). anchor: what the frames take over from the pictures that
-    guide the last step (i2v3d.anchoring). Raises ConfigError if the latter is
+    guide the last step (i2v3d.guidance.anchoring). Raises ConfigError if the latter is
     asked to guide from both ends, since nothing is known of the last frame.
     """
 

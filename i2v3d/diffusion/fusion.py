@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.masks import within
 from i2v3d.errors import ShapeError
+from i2v3d.guidance.masks import within
 from i2v3d.progress import OnStep, ignore_step
 
 Pass = Literal["forward", "reversed"]

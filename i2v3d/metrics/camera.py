@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2v3d.checks import check_depths, check_masks, check_pictures
 from i2v3d.errors import ShapeError
-from i2v3d.geometry import Array, invert_pose
+from i2v3d.geometry.cameras import Array, invert_pose
+from i2v3d.geometry.checks import check_depths, check_masks, check_pictures
 
 MOST_CORNERS = 400
 FEWEST_POINTS = 16  # that a pose is computed from

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from i2v3d.checks import check_depths, check_flow, check_masks, check_pictures
-from i2v3d.correspondence import warp_back
 from i2v3d.errors import ShapeError
+from i2v3d.geometry.checks import check_depths, check_flow, check_masks, check_pictures
+from i2v3d.geometry.correspondence import warp_back
 
 
 def depth_si_rmse(estimated_m: Tensor, rendered_m: Tensor, inside: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from i2v3d.checks import check_masks, check_pictures
 from i2v3d.errors import ShapeError
+from i2v3d.geometry.checks import check_masks, check_pictures
 
 PSNR_CAP_DB = 100.0  # of equal pictures, so that means stay finite; one grey level in one pixel is below it
 FRAMES_AT_ONCE = 8  # bounds the memory of windowed scores; changes no value

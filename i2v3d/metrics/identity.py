@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from i2v3d.checks import check_vectors
 from i2v3d.errors import ShapeError
+from i2v3d.geometry.checks import check_vectors
 
 
 def similarity(embeddings: Tensor, reference: Tensor) -> Tensor:

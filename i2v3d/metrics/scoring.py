@@ -10,16 +10,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from i2v3d.correspondence import Motion
 from i2v3d.errors import ShapeError
-from i2v3d.geometry import Array
+from i2v3d.geometry.cameras import Array
+from i2v3d.geometry.correspondence import Motion
 from i2v3d.metrics import control, fidelity, identity, temporal
 from i2v3d.metrics.camera import camera_errors
 from i2v3d.metrics.catalogue import SCORES
 
 
 class Prescribed(Protocol):
-    """What a render prescribes about T frames; see `i2v3d.shot.Control`."""
+    """What a render prescribes about T frames; see `i2v3d.artifacts.shot.Control`."""
 
     @property
     def rgb(self) -> Tensor: ...

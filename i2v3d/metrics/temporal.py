@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2v3d.checks import check_pictures
 from i2v3d.errors import ShapeError
+from i2v3d.geometry.checks import check_pictures
 
 SMALLEST_STEP = 1e-4  # of pictures in [0, 1]: below rounding to 8 bits
 

@@ -19,9 +19,9 @@ from torch.nn import functional
 from i2v3d.config.evaluate import EstimatorsConfig
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
-from i2v3d.models.estimators import ToyEstimator, mask_boxes, object_crops
 from i2v3d.models.lpips import Lpips
 from i2v3d.models.weights import load_network, resolve
+from i2v3d.toy.estimator import ToyEstimator, mask_boxes, object_crops
 
 log = logging.getLogger(__name__)
 

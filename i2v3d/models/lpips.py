@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from i2v3d.checks import check_pictures
 from i2v3d.errors import WeightsError
+from i2v3d.geometry.checks import check_pictures
 
 FILE = "lpips_alex.safetensors"
 # Channels in and out, kernel, stride, padding of AlexNet's convolutions, by torchvision's number of the layer.

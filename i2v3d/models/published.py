@@ -26,8 +26,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from i2v3d.models.mini import write_configs
 from i2v3d.models.temporal_controlnet import TemporalControlNet
+from i2v3d.toy.family import write_configs
 
 FOLDERS = {"image": ("image", "image_controlnet"), "video": ("video", "video_controlnet")}
 """Side -> where `write_random` puts its pipeline and its ControlNet."""

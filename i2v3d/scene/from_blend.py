@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from i2v3d.artifacts.scene_spec import CameraKey, ObjectSpec, SceneSpec
 from i2v3d.config.scene import BlendSceneConfig
 from i2v3d.errors import ConfigError, InputError
-from i2v3d.geometry import invert_pose
+from i2v3d.geometry.cameras import invert_pose
 from i2v3d.images import Rgb
-from i2v3d.scene.camera_path import rows
-from i2v3d.scene.photo import Framing, load_photo
-from i2v3d.scene.spec import CameraKey, ObjectSpec, SceneSpec
+from i2v3d.scene.motion.camera_path import rows
+from i2v3d.scene.photo.framing import Framing, load_photo
 
 CENTRE_TOLERANCE_PX = 0.01
 # A .blend begins with its name, unless it is compressed: by zstandard, or by gzip before Blender 3.0.

@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from i2v3d.artifacts.scene_spec import ObjectSpec, SceneSpec, Vector
 from i2v3d.config.scene import PhotoSceneConfig
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError
+from i2v3d.geometry.camera_track import CameraTrack
 from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
 from i2v3d.models.weights import check_safetensors, resolve
-from i2v3d.scene.animation import Shot, object_keys
-from i2v3d.scene.backdrop import check_backdrop, make_backdrop
-from i2v3d.scene.camera_files import read_track
-from i2v3d.scene.camera_path import View, camera_path, check_camera, path_keys
-from i2v3d.scene.camera_track import CameraTrack
-from i2v3d.scene.foreground import centre_of, check_foreground, make_foreground
-from i2v3d.scene.inflate import base_depth
-from i2v3d.scene.inpaint import background_plate, padding_px, unknown
-from i2v3d.scene.objects import check_objects, lighting, scene_objects
+from i2v3d.scene.background.backdrop import check_backdrop, make_backdrop
+from i2v3d.scene.background.inpaint import background_plate, padding_px, unknown
+from i2v3d.scene.foreground.inflate import base_depth
+from i2v3d.scene.foreground.object import centre_of, check_foreground, make_foreground
+from i2v3d.scene.motion.animation import Shot, object_keys
+from i2v3d.scene.motion.camera_files import read_track
+from i2v3d.scene.motion.camera_path import View, camera_path, check_camera, path_keys
+from i2v3d.scene.motion.objects import check_objects, lighting, scene_objects
 from i2v3d.scene.parts import Part, ReadGeometry
-from i2v3d.scene.photo import Framing, Photo, load_mask, load_photo, require_some_foreground
-from i2v3d.scene.segment import grabcut, prompt_box
-from i2v3d.scene.spec import ObjectSpec, SceneSpec, Vector
-from i2v3d.scene.view import PhotoView, photo_view
+from i2v3d.scene.photo.framing import Framing, Photo, load_mask, load_photo, require_some_foreground
+from i2v3d.scene.photo.grabcut import grabcut, prompt_box
+from i2v3d.scene.photo.view import PhotoView, photo_view
 
 log = logging.getLogger(__name__)
 

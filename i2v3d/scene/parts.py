@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from i2v3d.artifacts.scene_spec import IDENTITY, Pose
+from i2v3d.geometry.meshes import TexturedMesh, write_glb
 from i2v3d.scene.mesh_files import copy_mesh
-from i2v3d.scene.meshes import TexturedMesh, write_glb
-from i2v3d.scene.spec import IDENTITY, Pose
 
 
 class Geometry(Protocol):

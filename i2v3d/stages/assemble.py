@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from i2v3d import images
-from i2v3d.artifacts import frame_name, list_frames, require
+from i2v3d.artifacts.folders import frame_name, list_frames, require
+from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.config.interpolate import AssembleConfig
 from i2v3d.errors import ArtifactError
 from i2v3d.images import Rgb
-from i2v3d.scene.spec import SceneSpec
 from i2v3d.stages.context import StageContext
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i2v3d.artifacts import frame_name, keyframe_numbers, list_frames, segment_frame_numbers
+from i2v3d.artifacts.folders import frame_name, keyframe_numbers, list_frames, segment_frame_numbers
 from i2v3d.config.bounds import Count
 from i2v3d.config.sections import section
 from i2v3d.errors import ArtifactError

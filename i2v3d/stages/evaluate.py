@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from i2v3d.artifacts import frame_name, keyframe_numbers, require
+from i2v3d.artifacts.folders import frame_name, keyframe_numbers, require
+from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.artifacts.shot import Control, read_control, read_pictures
 from i2v3d.config.bounds import Count
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.sections import section
@@ -26,8 +28,6 @@ from i2v3d.metrics import scoring
 from i2v3d.metrics.catalogue import SCORES
 from i2v3d.metrics.scoring import ClipScores
 from i2v3d.models.judges import Judges, load_judges
-from i2v3d.scene.spec import SceneSpec
-from i2v3d.shot import Control, read_control, read_pictures
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

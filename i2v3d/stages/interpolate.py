@@ -9,8 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from i2v3d.anchoring import anchor_colour, anchor_detail
-from i2v3d.artifacts import frame_name
+from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.renders import frame_count
+from i2v3d.artifacts.segments import (
+    CoarseClip,
+    InvertedClip,
+    PictureCondition,
+    picture_condition,
+    read_coarse_clip,
+    read_picture,
+)
+from i2v3d.artifacts.shot import read_control
 from i2v3d.config.bounds import Index
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.config.models import VideoLayers, VideoModelConfig
@@ -28,10 +37,18 @@ from i2v3d.diffusion.fusion import (
     reversed_weights,
     sample,
 )
-from i2v3d.diffusion.masks import nearest_resize
 from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.guidance.anchoring import anchor_colour, anchor_detail
+from i2v3d.guidance.injection import resolve_layers
+from i2v3d.guidance.masks import nearest_resize
+from i2v3d.guidance.video_denoiser import (
+    ClipCondition,
+    ClipDenoiser,
+    DirectionalPass,
+    GuidedInterpolation,
+    InjectionLayers,
+)
 from i2v3d.images import write_rgb
-from i2v3d.injection import resolve_layers
 from i2v3d.models.svd import (
     VideoModels,
     added_time_ids,
@@ -39,24 +56,7 @@ from i2v3d.models.svd import (
     encode_frames,
     load_video_models,
 )
-from i2v3d.models.video_denoiser import (
-    ClipCondition,
-    ClipDenoiser,
-    DirectionalPass,
-    GuidedInterpolation,
-    InjectionLayers,
-)
 from i2v3d.randomness import frame_noise
-from i2v3d.renders import frame_count
-from i2v3d.segments import (
-    CoarseClip,
-    InvertedClip,
-    PictureCondition,
-    picture_condition,
-    read_coarse_clip,
-    read_picture,
-)
-from i2v3d.shot import read_control
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from i2v3d.artifacts import keyframe_numbers
+from i2v3d.artifacts.folders import keyframe_numbers
+from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.config.bounds import Count
 from i2v3d.config.keyframes import KeyframeInversionConfig
 from i2v3d.config.models import ImageModelConfig
@@ -24,7 +25,6 @@ from i2v3d.models.sdxl import (
     frame_condition,
     load_guided_models,
 )
-from i2v3d.renders import frame_count, read_renders
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from i2v3d.artifacts import frame_name, keyframe_numbers, require
+from i2v3d.artifacts.folders import frame_name, keyframe_numbers, require
+from i2v3d.artifacts.renders import Renders, frame_count, read_renders
 from i2v3d.config.bounds import Count
 from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.config.sections import section
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.diffusion.keyframes import KnownFrame, sample_keyframes, start_latents
-from i2v3d.diffusion.masks import FrameMasks, LayerMask
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ArtifactError
+from i2v3d.guidance.image_denoiser import Branches, GuidedDenoiser
+from i2v3d.guidance.keyframes import KnownFrame, sample_keyframes, start_latents
+from i2v3d.guidance.masks import FrameMasks, LayerMask
 from i2v3d.images import Rgb, read_rgb, write_rgb
-from i2v3d.models.guided_image import Branches, GuidedDenoiser
 from i2v3d.models.sdxl import (
     ImageModels,
     decode_latents,
@@ -33,7 +34,6 @@ from i2v3d.models.sdxl import (
     load_guided_models,
 )
 from i2v3d.randomness import frame_noise
-from i2v3d.renders import Renders, frame_count, read_renders
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

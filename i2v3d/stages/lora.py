@@ -23,16 +23,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from i2v3d.artifacts import frame_name, list_frames, require
+from i2v3d.artifacts.folders import frame_name, list_frames, require
 from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.config.sections import section
+from i2v3d.customise.adapter import add_lora, check_lora_file, save_lora
+from i2v3d.customise.training import LoraTrainer, Losses, Pool
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_mask, read_rgb, write_rgb
-from i2v3d.lora import LoraTrainer, Losses, Pool
-from i2v3d.models.lora import add_lora, check_lora_file, save_lora
 from i2v3d.models.sdxl import (
     LORA_FILE,
     ImageCondition,

@@ -325,8 +325,8 @@ _PROBES = (
         "probe_image",
         version=1,
         help="a held-out toy clip -> what the image networks reach on it without the rest of the method",
-        entry="i2v3d.mini.probe_image:probe_image",
-        config_type="i2v3d.mini.probe_image:ImageProbe",
+        entry="miniature.probe_image:probe_image",
+        config_type="miniature.probe_image:ImageProbe",
         sections={
             "scene": Source("scene", ToySceneConfig),
             "models": _IMAGE,
@@ -339,8 +339,8 @@ _PROBES = (
         "probe_video",
         version=3,
         help="a held-out toy clip -> its middle frames from its true end frames, by the video networks",
-        entry="i2v3d.mini.probe_video:probe_video",
-        config_type="i2v3d.mini.probe_video:VideoProbe",
+        entry="miniature.probe_video:probe_video",
+        config_type="miniature.probe_video:VideoProbe",
         sections={
             "scene": Source("scene", ToySceneConfig),
             "models": _VIDEO,

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from i2v3d.artifacts import frame_name, list_frames, require
+from i2v3d.artifacts.folders import frame_name, list_frames, require
+from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender import api
 from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
-from i2v3d.geometry import Array
+from i2v3d.geometry.cameras import Array
 from i2v3d.images import read_mask, read_rgb
-from i2v3d.scene.image_plane import write_plane_scene
-from i2v3d.scene.render_folder import import_renders
-from i2v3d.scene.spec import SceneSpec
+from i2v3d.scene.artist_renders import import_renders
+from i2v3d.scene.background.image_plane import write_plane_scene
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

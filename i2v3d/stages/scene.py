@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from i2v3d.artifacts import frame_name
+from i2v3d.artifacts.folders import frame_name
 from i2v3d.config.scene import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
 from i2v3d.images import read_mask
 from i2v3d.progress import ignore_step
@@ -37,7 +37,7 @@ def check_scene(cfg: SceneConfig) -> None:
 
 
 def _check_toy(cfg: ToySceneConfig) -> None:
-    from i2v3d.scene.toy import load_clip  # torch, which the check of a photo should not pay
+    from i2v3d.toy.scene import load_clip  # torch, which the check of a photo should not pay
 
     load_clip(cfg)
 
@@ -89,7 +89,7 @@ def _build_blend(cfg: BlendSceneConfig, out: Path, work: Path) -> dict[str, Any]
 
 def _build_toy(cfg: ToySceneConfig, out: Path) -> dict[str, Any]:
     """Everything of a toy scene but scene.blend; returns its metrics."""
-    from i2v3d.scene.toy import load_clip, truth, write_toy_scene, write_truth
+    from i2v3d.toy.scene import load_clip, truth, write_toy_scene, write_truth
 
     clip = load_clip(cfg)
     log.info("rendering %d true frames of held-out clip %d: %s", cfg.frames, cfg.index, cfg.caption)

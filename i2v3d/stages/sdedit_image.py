@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from i2v3d.artifacts import frame_name
+from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.renders import Renders, frame_count, read_renders
 from i2v3d.config.keyframes import SDEditImageConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.config.sections import section
@@ -28,7 +29,6 @@ from i2v3d.models.sdxl import (
     load_guided_models,
 )
 from i2v3d.randomness import frame_noise
-from i2v3d.renders import Renders, frame_count, read_renders
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

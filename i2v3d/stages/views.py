@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from i2v3d.artifacts import frame_name, list_frames
+from i2v3d.artifacts.folders import frame_name, list_frames
 from i2v3d.blender import api
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import RenderError

@@ -73,8 +73,8 @@ def _own(error: BaseException | None) -> I2V3DError | None:
 
 
 def _fitted(width: Any, height: Any, aspect: Any) -> tuple[int, int]:
-    """Resolves ${fitted_width:WIDTH,HEIGHT,ASPECT} and fitted_height: see `i2v3d.scene.photo.fitted_size`."""
-    from i2v3d.scene.photo import fitted_size
+    """Resolves ${fitted_width:WIDTH,HEIGHT,ASPECT} and fitted_height: see `i2v3d.scene.photo.framing.fitted_size`."""
+    from i2v3d.scene.photo.framing import fitted_size
 
     numbers = (width, height, aspect)
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in numbers):
@@ -86,7 +86,7 @@ def _fitted(width: Any, height: Any, aspect: Any) -> tuple[int, int]:
 
 def _toy_caption(seed: Any, variants: Any, index: Any) -> str:
     """Resolves ${toy_caption:SEED,VARIANTS,INDEX}: what a held-out clip of the toy world shows."""
-    from i2v3d.toyworld.held_out import held_out_caption  # torch, which other scenes need not wait for
+    from i2v3d.toy.world.held_out import held_out_caption  # torch, which other scenes need not wait for
 
     for key, value in {"seed": seed, "variants": variants, "index": index}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:

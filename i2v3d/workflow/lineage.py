@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2v3d.artifacts import frame_name, segment_name
+from i2v3d.artifacts.folders import frame_name, segment_name
 from i2v3d.errors import ArtifactError
 from i2v3d.workflow.provenance import code_versions
 

@@ -17,15 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from i2v3d.artifacts import keyframe_numbers, segment_name
+from i2v3d.artifacts.folders import keyframe_numbers, segment_name
 from i2v3d.config.models import ModelsConfig
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.scene import PerceptionConfig
 from i2v3d.config.sections import build, plain
 from i2v3d.errors import ArtifactError, ConfigError, nearest
-from i2v3d.scene.confinement import check_confined
 from i2v3d.stages.registry import STAGES, Stage
 from i2v3d.workflow.composition import Variant
+from i2v3d.workflow.confinement import check_confined
 from i2v3d.workflow.fingerprint import Fingerprints
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
-from i2v3d.scene.render_folder import check_render_folder
+from i2v3d.scene.artist_renders import check_render_folder
 from i2v3d.stages.scene import check_scene
 from i2v3d.workflow.plan import PREVIEWED, Plan
 

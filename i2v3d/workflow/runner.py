@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2v3d.artifacts import publish, segment_name, work_dir
+from i2v3d.artifacts.folders import publish, segment_name, work_dir
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError

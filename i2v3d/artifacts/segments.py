@@ -1,0 +1,131 @@
+"""What the stages of one segment read and hand on: the coarse clip, its inversion, picture conditions.
+
+Shapes: F frames of the segment, both of its keyframes included; S steps; C latent channels; (h, w) latent
+size; (H, W) pixels; D width of the image embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from i2v3d.artifacts.folders import keyframe_numbers, require, segment_frame_numbers
+from i2v3d.artifacts.renders import frame_count, read_renders
+from i2v3d.config.bounds import DepthRange
+from i2v3d.errors import ArtifactError
+from i2v3d.images import read_rgb
+from i2v3d.models.svd import VideoModels, conditioning_latents, embed_image
+from i2v3d.randomness import noise
+
+LATENTS_FILE = "latents.safetensors"
+
+
+@dataclass(frozen=True)
+class CoarseClip:
+    """The renders of a segment, in the order of the shot.
+
+    numbers: the F frame numbers. rgb: (F, 3, H, W) in [-1, 1]. depth: (F, 3, H, W) in [-1, 1], disparity,
+    near is bright. visible: (F, H, W) bool, where any reconstructed surface is seen.
+    """
+
+    numbers: list[int]
+    rgb: Tensor
+    depth: Tensor
+    visible: Tensor
+
+
+@dataclass(frozen=True)
+class PictureCondition:
+    """A conditioning picture as the video networks take it. embedding: (1, D); latents: (C, h, w)."""
+
+    embedding: Tensor
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class InvertedClip:
+    """The EDM inversion of a coarse clip, forward and reversed, with what it was conditioned on.
+
+    sigmas: (S + 1,) ascending. forward, reversed: (S + 1, F, C, h, w) float32, clean latents first, each at
+    its own noise level; the reversed clip begins with the segment's last frame. forward_*, reversed_*: the
+    condition of each, the coarse first and last frame. time_ids: (3,).
+    """
+
+    sigmas: Tensor
+    forward: Tensor
+    reversed: Tensor
+    forward_embedding: Tensor
+    forward_latents: Tensor
+    reversed_embedding: Tensor
+    reversed_latents: Tensor
+    time_ids: Tensor
+
+    def direction(self, backwards: bool) -> tuple[PictureCondition, Tensor]:
+        """Condition and latents (S + 1, F, C, h, w) of the forward or the reversed inversion."""
+        if backwards:
+            return PictureCondition(self.reversed_embedding, self.reversed_latents), self.reversed
+        return PictureCondition(self.forward_embedding, self.forward_latents), self.forward
+
+    def save(self, folder: Path) -> None:
+        """Writes latents.safetensors."""
+        tensors = {f.name: getattr(self, f.name).detach().cpu().contiguous() for f in fields(self)}
+        save_file(tensors, folder / LATENTS_FILE)
+
+    @staticmethod
+    def load(folder: Path, device: str) -> InvertedClip:
+        """Reads latents.safetensors onto `device`. Raises ArtifactError if it is missing or corrupt."""
+        require(folder, LATENTS_FILE)
+        try:
+            return InvertedClip(**load_file(folder / LATENTS_FILE, device=device))
+        except (SafetensorError, OSError, TypeError) as error:
+            raise ArtifactError(
+                f"{folder / LATENTS_FILE} is not an inversion ({error}); delete {folder} and re-run its stage"
+            ) from error
+
+
+def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_range: DepthRange) -> CoarseClip:
+    """The renders of the 0-based `segment` of a shot that is cut into segments of `segment_frames`.
+
+    depth_range: what disparity is scaled by, see `disparity_conditioning`. Raises ConfigError if the shot
+    does not fit the segments, ArtifactError if it has no such segment or a file is missing or misfits.
+    """
+    keyframes = keyframe_numbers(frame_count(render), segment_frames)
+    if segment >= len(keyframes) - 1:
+        raise ArtifactError(
+            f"segment {segment} of {render} does not exist: its shot has segments 0 to {len(keyframes) - 2}; "
+            "run snakemake again, which plans them"
+        )
+    numbers = segment_frame_numbers(keyframes, segment)
+    renders = read_renders(render, numbers, depth_range)
+    depth = (2 * renders.depth - 1)[:, None].expand(-1, 3, -1, -1)
+    return CoarseClip(numbers, _signed(renders.rgb), depth, renders.visible)
+
+
+def read_picture(path: Path) -> Tensor:
+    """A picture file as (3, H, W) float32 in [-1, 1]."""
+    return _signed(read_rgb(path)[None])[0]
+
+
+def _signed(rgb: NDArray[np.uint8]) -> Tensor:
+    """Pictures (N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(rgb.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def picture_condition(
+    models: VideoModels, picture: Tensor, frame: int, noise_aug: float, seed: int
+) -> PictureCondition:
+    """Embedding and noise-augmented latents of a picture (3, H, W) in [-1, 1] that stands for `frame`.
+
+    The noise depends on seed and frame only, so a keyframe and the coarse render of its frame share it.
+    """
+    augmentation = noise(tuple(picture.shape), seed, "noise augmentation", frame)
+    return PictureCondition(
+        embed_image(models, picture), conditioning_latents(models, picture, augmentation, noise_aug)
+    )

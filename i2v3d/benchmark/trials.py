@@ -1,0 +1,159 @@
+"""From settings to trials: every method on every clip, as planned variants that share what they have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from i2v3d.benchmark.compositions import Compositions
+from i2v3d.errors import ArtifactError, ConfigError, nearest
+from i2v3d.toy.world.held_out import balanced_clips, held_out_caption
+from i2v3d.workflow.composition import Variant, read_sweep
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan
+from i2v3d.workflow.preflight import check_plan
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A held-out clip: its number, what moves in it, what it shows."""
+
+    index: int
+    motion: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method on one clip. keys: stage -> key; segments: how many the shot has; overrides: Hydra words."""
+
+    clip: int
+    method: str
+    keys: dict[str, str]
+    segments: int
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A comparison: its settings (plain data), clips and trials, the methods in order, and the planned stages."""
+
+    settings: dict[str, Any]
+    clips: tuple[Clip, ...]
+    methods: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    plan: Plan
+
+    def plain(self) -> dict[str, Any]:
+        """What a summary needs, as plain data."""
+        return {
+            "settings": self.settings,
+            "clips": [asdict(clip) for clip in self.clips],
+            "methods": list(self.methods),
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+
+def write_once(folder: Path, data: dict[str, Any]) -> Path:
+    """Writes plain data as JSON, named by its contents, by rename; returns the path."""
+    text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text)
+        temporary.replace(path)
+    return path
+
+
+def read_plan_file(path: Path) -> dict[str, Any]:
+    """What `write_once` wrote. Raises ArtifactError if it cannot be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is no plan of a comparison ({error}); run snakemake again") from error
+
+
+def clips_of(data: dict[str, Any]) -> list[Clip]:
+    """The clips of a plan file."""
+    return [Clip(**clip) for clip in data["clips"]]
+
+
+def trials_of(data: dict[str, Any]) -> list[Trial]:
+    """The trials of a plan file."""
+    return [Trial(**{**trial, "overrides": tuple(trial["overrides"])}) for trial in data["trials"]]
+
+
+def sweep_methods(conf: Path, sweep: str, wanted: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Variants of conf/sweep/<sweep>.yaml with their overrides: all, or those that are wanted.
+
+    Raises ConfigError for a sweep or a variant that does not exist.
+    """
+    named = read_sweep(conf, sweep)
+    for name in wanted:
+        if name not in named:
+            raise ConfigError(f"variant {name} is not in sweep {sweep}; {nearest(name, named)}")
+    return {name: named[name] for name in wanted} if wanted else named
+
+
+def plan_trials(
+    conf: Path,
+    cache: Path,
+    *,
+    run: str,
+    scenes: int,
+    first: int,
+    methods: dict[str, list[str]],
+    words: Sequence[str],
+    settings: dict[str, Any],
+) -> Planned:
+    """Composes and validates every method on every clip, and checks the machine and the inputs.
+
+    run: group name in the tracker. words: Hydra words of all trials, before each method's own. Raises
+    ConfigError, InputError, WeightsError or MachineError as planning a run does.
+    """
+    compositions = Compositions(conf, cache / "plan" / "compositions")
+    common = ["scene=toy", f"run={run}", *words]
+    world = compositions.variant("world", common).config["scene"]
+    found = balanced_clips(world["seed"], world["variants"], first, scenes)
+    clips = [Clip(i, m, held_out_caption(world["seed"], world["variants"], i)) for i, m in found.items()]
+    named = [
+        compositions.variant(method, [*common, *own, f"scene.index={clips[0].index}"])
+        for method, own in methods.items()
+    ]
+    variants = [on_clip(variant, clips[0], clip) for clip in clips for variant in named]
+    of = [clip.index for clip in clips for _ in named]
+    fingerprints = Fingerprints(cache / "plan" / "fingerprints.json")
+    plan = make_plan(variants, fingerprints)
+    check_plan(plan, cache)
+    fingerprints.save()
+    trials = tuple(_trial(index, variant) for index, variant in zip(of, plan.variants, strict=True))
+    return Planned(settings, tuple(clips), tuple(methods), trials, plan)
+
+
+def on_clip(variant: Variant, composed: Clip, wanted: Clip) -> Variant:
+    """A variant that was composed for one clip, for another one: Hydra would take minutes for hundreds.
+
+    Clips differ in their number and in the caption, which prompts repeat.
+    """
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: replaced(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [replaced(inner) for inner in value]
+        return value.replace(composed.caption, wanted.caption) if isinstance(value, str) else value
+
+    config = replaced(variant.config)
+    config["scene"]["index"] = wanted.index
+    words = (*variant.overrides[:-1], f"scene.index={wanted.index}")
+    return Variant(variant.name, words, config)
+
+
+def _trial(index: int, variant: PlannedVariant) -> Trial:
+    return Trial(index, variant.name, dict(variant.keys), variant.segments, variant.overrides)

@@ -1,0 +1,157 @@
+"""Every setting of Blender that a pass depends on, in one place."""
+
+from __future__ import annotations
+
+import logging
+
+import bpy
+
+from i2v3d.artifacts.scene_spec import SceneSpec
+
+log = logging.getLogger(__name__)
+
+DATA_LAYER, COLOUR_LAYER = "data", "colour"
+FILTER_WIDTH_PX = 1.0  # the pixel itself: wider ones blur the photo (35 dB against 32 at 192 x 128)
+TRANSPARENT_BOUNCES = 8
+_OFF = (
+    "use_border",
+    "use_crop_to_border",
+    "use_compositing",
+    "use_sequencer",
+    "use_motion_blur",  # would also switch the vector pass off
+    "use_simplify",
+    "use_freestyle",
+    "use_multiview",
+    "use_stamp",
+    "use_placeholder",
+    "use_persistent_data",  # saves nothing where objects move, and edits can go stale
+)
+GPU_BACKENDS = {"cuda": ("OPTIX", "CUDA"), "mps": ("METAL",), "xpu": ("ONEAPI",)}
+
+
+def reset() -> None:
+    """An empty file with factory settings, in which scripts of loaded files never run."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.context.preferences.filepaths.use_scripts_auto_execute = False
+
+
+def configure(scene: bpy.types.Scene, spec: SceneSpec, *, samples: int, device: str, threads: int) -> str:
+    """Pins all settings for rendering passes of `spec`; returns 'GPU (...)' or 'CPU', what will render.
+
+    samples: Cycles samples a pixel of the colour layer. threads: CPU threads, 0 for all.
+    """
+    scene.frame_start, scene.frame_end = spec.start_frame, spec.last_frame
+    _configure_frame(scene.render, spec.width, spec.height, threads)
+    scene.render.fps, scene.render.fps_base = spec.fps, 1.0
+    _configure_colour(scene)
+    _configure_cycles(scene.cycles, samples)
+    _configure_layers(scene, samples)
+    return _choose_device(scene.cycles, device)
+
+
+def _configure_frame(render: bpy.types.RenderSettings, width: int, height: int, threads: int) -> None:
+    """Size, output and everything between the renderer and the file that must stay out of the way."""
+    render.engine = "CYCLES"
+    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    render.film_transparent = True  # alpha 0 where nothing is seen
+    render.dither_intensity = 0.0
+    render.threads_mode = "FIXED" if threads else "AUTO"
+    if threads:
+        render.threads = threads
+    for feature in _OFF:
+        setattr(render, feature, False)
+    render.use_overwrite = True
+    render.use_file_extension = True
+    images = render.image_settings
+    images.file_format = "OPEN_EXR_MULTILAYER"
+    images.color_depth = "32"
+    images.exr_codec = "NONE"  # read back and deleted at once
+
+
+def _configure_colour(scene: bpy.types.Scene) -> None:
+    """Colour management that changes nothing: sRGB, 'Standard', no look, exposure or curve."""
+    scene.display_settings.display_device = "sRGB"
+    view = scene.view_settings
+    view.view_transform, view.look = "Standard", "None"
+    view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
+
+
+def _configure_cycles(cycles: bpy.types.PropertyGroup, samples: int) -> None:
+    """The path tracer as a plain ray caster: fixed samples, fixed seed, no bounces, no denoising."""
+    cycles.samples = samples
+    cycles.use_layer_samples = "USE"
+    cycles.use_adaptive_sampling = False
+    cycles.use_denoising = False
+    cycles.time_limit = 0.0
+    cycles.seed = 0
+    cycles.use_animated_seed = False
+    cycles.sample_offset = 0
+    cycles.use_sample_subset = False
+    cycles.sampling_pattern = "TABULATED_SOBOL"
+    cycles.pixel_filter_type = "BLACKMAN_HARRIS"
+    cycles.filter_width = FILTER_WIDTH_PX
+    cycles.film_exposure = 1.0
+    for bounces in ("max", "diffuse", "glossy", "transmission", "volume"):
+        setattr(cycles, f"{bounces}_bounces", 0)
+    cycles.use_light_tree = False  # without bounces lights are never sampled, but sorting them costs seconds
+    cycles.transparent_max_bounces = TRANSPARENT_BOUNCES
+    cycles.use_auto_tile = False
+    cycles.texture_limit_render = "OFF"
+    cycles.use_camera_cull = cycles.use_distance_cull = False
+    cycles.debug_use_spatial_splits = False
+    cycles.shading_system = False
+
+
+def _configure_layers(scene: bpy.types.Scene, samples: int) -> None:
+    """Two view layers: `colour`, anti-aliased, and `data`, one sample at each pixel's very centre.
+
+    Depth and index come from the first sample anyway, but motion vectors are averaged over all samples,
+    which smears them at silhouettes: one sample makes them exact.
+    """
+    layers = scene.view_layers
+    data = layers.get(DATA_LAYER) or layers[0]
+    data.name = DATA_LAYER
+    colour = layers.get(COLOUR_LAYER) or layers.new(COLOUR_LAYER)
+    _copy_exclusions(data.layer_collection, colour.layer_collection)
+    for layer in [layer for layer in layers if layer not in (data, colour)]:
+        layers.remove(layer)
+    for layer, is_data in ((data, True), (colour, False)):
+        layer.use = True
+        layer.samples = 1 if is_data else samples
+        layer.use_pass_combined = True
+        layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_vector = is_data
+        layer.material_override = None
+
+
+def _copy_exclusions(source: bpy.types.LayerCollection, target: bpy.types.LayerCollection) -> None:
+    """Excludes from one view layer the collections that another one excludes (an artist's choice)."""
+    for child in source.children:
+        twin = target.children.get(child.name)
+        if twin is not None:
+            twin.exclude = child.exclude
+            _copy_exclusions(child, twin)
+
+
+def _choose_device(cycles: bpy.types.PropertyGroup, device: str) -> str:
+    """Activates a GPU for a torch device string such as 'cuda:0' where Cycles has one, else the CPU."""
+    cycles.device = "CPU"
+    kind, _, index = device.partition(":")
+    if kind not in GPU_BACKENDS:
+        return "CPU"
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    for backend in GPU_BACKENDS[kind]:
+        try:
+            preferences.compute_device_type = backend
+            preferences.get_devices()
+        except TypeError:
+            continue  # this build of Blender lacks the backend
+        found = [item for item in preferences.devices if item.type == backend]
+        chosen = found[int(index) : int(index) + 1] if index else found[:1]
+        for item in preferences.devices:
+            item.use = item in chosen
+        if chosen and preferences.has_active_device():
+            cycles.device = "GPU"
+            return f"GPU ({backend}, {chosen[0].name})"
+    log.warning("no device for %s is active in Cycles: rendering on the CPU", device)
+    return "CPU (no GPU is active in Cycles)"

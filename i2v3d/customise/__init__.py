@@ -1,0 +1,1 @@
+"""Customisation of the image model to one photo: LoRA with multi-view augmentation."""

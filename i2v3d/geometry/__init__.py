@@ -1,0 +1,1 @@
+"""Cameras, poses, meshes and how pixels correspond, as arrays: no files, no configuration."""

@@ -1,0 +1,77 @@
+"""Cameras of a whole shot as arrays: what every file format of cameras is read into and written from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from i2v3d.errors import ArtifactError, InputError
+from i2v3d.geometry.cameras import Array, invert_pose
+
+RIGID_TOLERANCE = 1e-3  # files round their numbers; such a rotation is made exact
+ASPECT_TOLERANCE_PX = 1.0
+
+
+@dataclass(frozen=True)
+class CameraTrack:
+    """Cameras of T frames. K: (T, 3, 3) in pixels of width x height. c2w: (T, 4, 4), OpenCV camera axes."""
+
+    width: int
+    height: int
+    K: Array
+    c2w: Array
+
+    @property
+    def frames(self) -> int:
+        """How many cameras there are, T."""
+        return len(self.c2w)
+
+    @property
+    def w2c(self) -> Array:
+        """World to camera, (T, 4, 4)."""
+        return invert_pose(self.c2w)
+
+    def resized(self, width: int, height: int) -> CameraTrack:
+        """The same cameras for pictures of another size. Raises InputError if the aspect differs."""
+        if abs(self.height * width / self.width - height) > ASPECT_TOLERANCE_PX:
+            raise InputError(
+                f"the cameras are for {self.width}x{self.height} pictures but the scene is {width}x{height}; "
+                "give the scene that aspect"
+            )
+        scale = np.diag([width / self.width, height / self.height, 1.0])
+        return CameraTrack(width, height, scale @ self.K, self.c2w)
+
+
+def checked_track(path: Path, width: int, height: int, K: Array, c2w: Array) -> CameraTrack:
+    """A track from numbers of a file, with rotations made exact.
+
+    Raises InputError, naming the camera (counted from 1), unless every one is finite, has a positive focal
+    length and a right-handed rotation within `RIGID_TOLERANCE`.
+    """
+    if len(c2w) == 0 or min(width, height) < 1:
+        raise InputError(f"camera file {path} has {len(c2w)} cameras of {width}x{height}; expected some")
+    poses = np.tile(np.eye(4), (len(c2w), 1, 1))
+    for number, (intrinsic, pose) in enumerate(zip(K, c2w, strict=True), start=1):
+        where = f"camera {number} of {path}"
+        if not (np.isfinite(intrinsic).all() and np.isfinite(pose).all()):
+            raise InputError(f"{where} is not finite; export it again")
+        if min(intrinsic[0, 0], intrinsic[1, 1]) <= 0:
+            raise InputError(f"{where} has a focal length that is not positive; export it again")
+        u, sizes, v = np.linalg.svd(pose[:3, :3])
+        if np.abs(sizes - 1).max() > RIGID_TOLERANCE or np.linalg.det(pose[:3, :3]) < 0:
+            raise InputError(f"{where} is no rotation and translation; export it without scale or mirroring")
+        poses[number - 1, :3, :3], poses[number - 1, :3, 3] = u @ v, pose[:3, 3]
+    return CameraTrack(width, height, np.asarray(K, dtype=np.float64), poses)
+
+
+def read_rendered(path: Path) -> CameraTrack:
+    """The cameras.json that a render wrote. Raises ArtifactError if it is not one."""
+    try:
+        data = json.loads(path.read_text())
+        K, w2c = np.array(data["K"], dtype=np.float64), np.array(data["w2c"], dtype=np.float64)
+        return checked_track(path, int(data["width"]), int(data["height"]), K, invert_pose(w2c))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ArtifactError(f"{path} holds no rendered cameras ({error}); re-run the render") from error

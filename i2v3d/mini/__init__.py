@@ -1,5 +1,0 @@
-"""Trains the miniature SDXL + SVD family on the toy world, one module a model.
-
-Every training run stands alone: fp16 weights in, fp16 weights out, data rendered on the fly. The loops are
-plain functions of a typed configuration; `python -m i2v3d.mini.train` runs them from a YAML file.
-"""

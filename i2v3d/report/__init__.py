@@ -1,0 +1,1 @@
+"""Pages, films and tables made of finished results."""

@@ -1,0 +1,134 @@
+"""The coarse animation of a variant before any diffusion: a video, and one labelled sheet of what to look at."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from i2v3d.artifacts.folders import frame_name, require
+from i2v3d.figures.labelled import Panel, labelled_rows
+from i2v3d.images import Mask, Rgb, read_depth, read_mask, read_rgb, write_rgb, write_video
+from i2v3d.workflow.plan import stage_dirs
+
+log = logging.getLogger(__name__)
+
+PANEL_PX = 256  # longest side of a picture on the sheet
+DIFFERENCE_GAIN = 4  # so that errors of a few grey levels can be seen
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Finished scene and render folders of a variant, and what the two stages measured."""
+
+    scene: Path
+    render: Path
+    frames: int
+    fps: int
+    metrics: dict[str, Any]
+    scene_metrics: dict[str, Any]
+
+    @staticmethod
+    def load(scene: Path, render: Path) -> Shot:
+        """Reads what the two stages wrote. Raises ArtifactError if a file of theirs is missing."""
+        require(scene, "scene.json", "photo.png", "mask.png", "sheet.png", "metrics.json")
+        require(render, "rgb", "depth", "fg_mask", "mask", "metrics.json", "cameras.json")
+        spec = json.loads((scene / "scene.json").read_text())
+        metrics, scene_metrics = (json.loads((f / "metrics.json").read_text()) for f in (render, scene))
+        return Shot(scene, render, spec["frames"], spec["fps"], metrics, scene_metrics)
+
+    def rgb(self, frame: int) -> Rgb:
+        """The coarse picture (H, W, 3) of a 1-based frame."""
+        return read_rgb(self.render / "rgb" / frame_name(frame))
+
+
+def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
+    """Writes coarse.mp4 and sheet.png of a planned variant whose scene and render stages are done.
+
+    Raises ArtifactError if one of their folders lacks a file.
+    """
+    variant = json.loads(variant_file.read_text())
+    (scene,), (render,) = (stage_dirs(cache, s, variant["keys"][s], 0, None) for s in ("scene", "render"))
+    shot = Shot.load(scene, render)
+    options = variant["config"]["assemble"]
+    out.mkdir(parents=True, exist_ok=True)
+    frames = (shot.rgb(frame) for frame in range(1, shot.frames + 1))
+    write_video(out / "coarse.mp4", frames, shot.fps, options["crf"])
+    write_rgb(out / "sheet.png", preview_sheet(shot, options["sheet_columns"]))
+    log.info("%s", first_frame_words(shot.metrics))
+
+
+def first_frame_words(metrics: dict[str, Any]) -> str:
+    """How well the first frame shows the photo, in words, from the render's metrics."""
+    whole, inside = metrics.get("photo_psnr_db"), metrics.get("photo_psnr_foreground_db")
+    if whole is None or inside is None:
+        return "frame 1 is not compared with the photo: it is another view, or equal"
+    return f"frame 1 against the photo: {inside:.1f} dB in the foreground, {whole:.1f} dB over the frame"
+
+
+def preview_sheet(shot: Shot, columns: int) -> Rgb:
+    """Photo against first frame on top; below, `columns` frames with colour, depth and both masks."""
+    chosen = np.unique(np.linspace(1, shot.frames, min(columns, shot.frames)).round().astype(int)).tolist()
+    near, far = shot.metrics["depth_range_m"]
+    rgb = {frame: shot.rgb(frame) for frame in chosen}
+    depth = {f: read_depth(shot.render / "depth" / frame_name(f, "exr")) for f in chosen}
+    masks = {
+        folder: [read_mask(shot.render / folder / frame_name(f)) for f in chosen]
+        for folder in ("fg_mask", "mask")
+    }
+    rows: list[tuple[str, Sequence[Panel]]] = [
+        ("photo", _comparison(shot)),
+        ("coarse", [Panel(f"frame {f}", rgb[f]) for f in chosen]),
+        (
+            f"depth, {near:.2g} to {far:.2g} m",
+            [Panel("", depth_picture(depth[f], near, far)) for f in chosen],
+        ),
+        ("foreground mask", [Panel("", _grey(m)) for m in masks["fg_mask"]]),
+        ("visible (black: hole)", [Panel("", _grey(m)) for m in masks["mask"]]),
+    ]
+    return labelled_rows(rows, PANEL_PX)
+
+
+def _comparison(shot: Shot) -> list[Panel]:
+    """Photo, foreground, plate, first frame and their difference."""
+    photo, mask, first = read_rgb(shot.scene / "photo.png"), read_mask(shot.scene / "mask.png"), shot.rgb(1)
+    source, share = shot.scene_metrics["mask_source"], 100 * shot.scene_metrics["mask_coverage"]
+    sheet = read_rgb(shot.scene / "sheet.png")
+    plate = sheet[: photo.shape[0], -photo.shape[1] :]
+    difference = np.abs(photo.astype(np.int16) - first) if photo.shape == first.shape else first * 0
+    return [
+        Panel("photo", photo),
+        Panel(f"foreground ({source}, {share:.0f} %)", np.where(mask[..., None], photo, np.uint8(128))),
+        Panel("background", plate),
+        Panel("frame 1", first),
+        Panel(
+            f"difference x{DIFFERENCE_GAIN}: {_decibels(shot.metrics)}",
+            np.clip(DIFFERENCE_GAIN * difference, 0, 255).astype(np.uint8),
+        ),
+    ]
+
+
+def _decibels(metrics: dict[str, Any]) -> str:
+    whole, inside = metrics.get("photo_psnr_db"), metrics.get("photo_psnr_foreground_db")
+    return "none" if whole is None or inside is None else f"{inside:.1f} dB ({whole:.1f} dB in all)"
+
+
+def depth_picture(depth_m: np.ndarray, near_m: float, far_m: float) -> Rgb:
+    """Planar depth (H, W) in metres as colours (H, W, 3): bright is near, black is nothing.
+
+    Linear in disparity between the shot's nearest and farthest surface, as the networks see it.
+    """
+    span = max(1 / near_m - 1 / far_m, 1e-9)
+    share = np.clip((1 / np.maximum(depth_m, 1e-9) - 1 / far_m) / span, 0, 1)
+    colours = cv2.applyColorMap((16 + 239 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.where(np.isfinite(depth_m)[..., None], colours[..., ::-1], np.uint8(0))
+
+
+def _grey(mask: Mask) -> Rgb:
+    return np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2)

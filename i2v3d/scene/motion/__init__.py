@@ -1,0 +1,1 @@
+"""How camera and objects move."""

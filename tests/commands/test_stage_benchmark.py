@@ -1,0 +1,98 @@
+"""The benchmark of the stages at full size: its networks are the published ones, and it times what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from i2v3d.commands import stage_benchmark
+from i2v3d.errors import ConfigError
+from i2v3d.models import published
+from tests.support.image_family import LAYERS, write_tiny_family
+from tests.support.video_family import LAYERS as VIDEO_LAYERS
+from tests.support.video_family import write_tiny_video_family
+
+
+@pytest.mark.parametrize(
+    ("builder", "millions"),
+    [(published._image_unet, 2567), (published._image_vae, 84), (published._video_unet, 1525)],
+)
+def test_the_networks_have_as_many_parameters_as_published(builder, millions: int) -> None:
+    with torch.device("meta"):
+        network = builder()
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6) == millions
+
+
+def test_the_second_text_encoder_and_the_image_encoder_have_their_published_sizes() -> None:
+    from transformers import CLIPTextModelWithProjection
+
+    with torch.device("meta"):
+        text = CLIPTextModelWithProjection(published._text(1280, 32, 20, "gelu"))
+        vision = published._image_encoder()
+    millions = [round(sum(p.numel() for p in n.parameters()) / 1e6) for n in (text, vision)]
+    assert millions == [695, 632]
+
+
+def tiny_words() -> list[str]:
+    """What small networks need instead of the published ones, and few steps."""
+    image, video = json.dumps(list(LAYERS.conv)), json.dumps(list(VIDEO_LAYERS.block))
+    return [
+        "models.image.dtype=float32",
+        "models.video.dtype=float32",
+        f"models.image.layers.attention={json.dumps(list(LAYERS.attention))}",
+        f"models.image.layers.conv={image}",
+        f"models.video.layers.attention={json.dumps(list(VIDEO_LAYERS.attention))}",
+        f"models.video.layers.block={video}",
+        "lora.resolution=32",
+        "lora.rank=2",
+        "keyframes.steps=2",
+        "keyframes.inversion.steps=2",
+        "interpolate.steps=2",
+        "interpolate.inversion.steps=2",
+        "interpolate.segment_frames=5",
+    ]
+
+
+def test_every_stage_runs_on_every_segment_and_is_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def write_random(folder: Path, device: str) -> None:
+        write_tiny_family(folder)
+        write_tiny_video_family(folder)
+
+    monkeypatch.setattr(stage_benchmark, "write_random", write_random)
+    words = [
+        "--size",
+        "64x32",
+        "--segments",
+        "2",
+        "--views",
+        "2",
+        "lora.steps=2",
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    assert stage_benchmark.main([*words, "--folder", str(tmp_path), *tiny_words()]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads(printed.splitlines()[-1])
+    assert result["frames"] == 9 and result["keyframes"] == 3
+    assert list(result["stages"]) == list(stage_benchmark.TIMED)
+    assert all(row["wall_s"] > 0 for row in result["stages"].values())
+    assert "interpolate " in printed
+    assert not list(tmp_path.iterdir()), "what it wrote is gone"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--until", "lorra"], "lora"), (["--segments", "0"], "at least 1"), (["lora.stepps=3"], "stepps")],
+)
+def test_wrong_words_are_refused_before_anything_is_written(
+    words: list[str], message: str, monkeypatch
+) -> None:
+    monkeypatch.setattr(stage_benchmark, "write_random", lambda *_: pytest.fail("weights were written"))
+    with pytest.raises(ConfigError, match=message):
+        stage_benchmark.main([*words, "--device", "cpu", "--size", "64x32"])

@@ -1,0 +1,111 @@
+"""Anchoring of a segment's frames to the pictures at its ends."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from i2v3d.geometry.correspondence import Motion
+from i2v3d.guidance.anchoring import anchor_colour, anchor_detail
+
+
+def picture(seed: int) -> torch.Tensor:
+    """(3, 16, 24) in about [-0.6, 0.6]."""
+    return 0.2 * torch.randn(3, 16, 24, generator=torch.Generator().manual_seed(seed)).clamp(-3, 3)
+
+
+def as_frames(pictures: list[torch.Tensor]) -> torch.Tensor:
+    return ((torch.stack(pictures) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def statistics(frame: torch.Tensor) -> torch.Tensor:
+    signed = frame.float() / 127.5 - 1
+    return torch.stack([signed.mean((1, 2)), signed.std((1, 2))])
+
+
+def test_the_ends_take_the_statistics_of_their_pictures() -> None:
+    ends = [picture(1), 0.5 * picture(2) + torch.tensor([0.2, 0.0, -0.3])[:, None, None]]
+    anchored = anchor_colour(as_frames([0.8 * picture(n) + 0.1 for n in range(4)]), ends)
+    for frame, end in ((anchored[0], ends[0]), (anchored[-1], ends[1])):
+        wanted = torch.stack([end.mean((1, 2)), end.std((1, 2))])
+        torch.testing.assert_close(statistics(frame), wanted, atol=3e-3, rtol=0)
+
+
+def test_a_drift_that_grows_evenly_is_undone_everywhere() -> None:
+    true = picture(1)
+    drifted = [(1 + 0.1 * j) * true + 0.05 * j for j in range(5)]
+    anchored = anchor_colour(as_frames(drifted), [true, true])
+    before = (as_frames(drifted).float() - as_frames([true]).float()).abs().mean((1, 2, 3))
+    after = (anchored.float() - as_frames([true]).float()).abs().mean((1, 2, 3))
+    assert (after[[0, -1]] < 0.6).all()
+    assert (after[1:] < before[1:] / 4).all()
+
+
+def test_frames_that_have_the_colours_already_stay() -> None:
+    frames = as_frames([picture(n) for n in range(3)])
+    ends = [frames[0].float() / 127.5 - 1, frames[-1].float() / 127.5 - 1]
+    assert torch.equal(anchor_colour(frames, ends), frames)
+
+
+def test_one_picture_gives_all_frames_one_correction() -> None:
+    true = picture(1)
+    anchored = anchor_colour(as_frames([0.5 * true + 0.1] * 3), [true])
+    assert torch.equal(anchored[0], anchored[2])
+    assert (anchored[0].float() - as_frames([true])[0].float()).abs().max() <= 2
+
+
+def test_a_flat_frame_takes_the_mean_and_keeps_its_contrast() -> None:
+    flat = as_frames([torch.zeros(3, 16, 24)] * 2)
+    anchored = anchor_colour(flat, [picture(1) + 0.3])
+    assert anchored.float().std() < 3
+    assert abs(float(anchored.float().mean()) / 127.5 - 1 - 0.3) < 0.05
+
+
+def still(frames: int) -> Motion:
+    return Motion(torch.zeros(frames - 1, 16, 24, 2), torch.ones(frames - 1, 16, 24, dtype=torch.bool))
+
+
+def sliding(frames: int, pixels: int) -> Motion:
+    motion = still(frames)
+    motion.flow_px[..., 0] = pixels
+    motion.seen[:, :, 24 - pixels :] = False
+    return motion
+
+
+def blurred(frame: torch.Tensor) -> torch.Tensor:
+    return functional.avg_pool2d(frame[None], 3, 1, 1, count_include_pad=False)[0]
+
+
+def test_end_frames_become_their_pictures() -> None:
+    ends = [as_frames([picture(1)])[0] / 127.5 - 1, as_frames([picture(2)])[0] / 127.5 - 1]
+    anchored = anchor_detail(as_frames([picture(n) for n in range(5, 9)]), ends, sliding(4, 2))
+    assert torch.equal(anchored[0], as_frames(ends[:1])[0])
+    assert torch.equal(anchored[-1], as_frames(ends[1:])[0])
+
+
+def test_lost_detail_comes_back_where_nothing_moves() -> None:
+    true = picture(1)
+    anchored = anchor_detail(as_frames([blurred(true)] * 5), [true, true], still(5))
+    assert (anchored.float() - as_frames([true]).float()).abs().max() <= 1
+
+
+def test_one_picture_counts_less_towards_the_other_end() -> None:
+    true = picture(1)
+    anchored = anchor_detail(as_frames([blurred(true)] * 5), [true], still(5)).float()
+    errors = (anchored - as_frames([true]).float()).abs().mean((1, 2, 3))
+    lost = float((as_frames([blurred(true)]).float() - as_frames([true]).float()).abs().mean())
+    torch.testing.assert_close(errors / lost, torch.linspace(0, 1, 5), atol=0.03, rtol=0)
+
+
+def test_detail_moves_with_the_surfaces() -> None:
+    wide = torch.cat([picture(1), picture(2)], dim=2)
+    true = [wide[:, :, 12 - 2 * t : 36 - 2 * t] for t in range(5)]  # slides right by 2 pixels a frame
+    frames, ends = as_frames([blurred(frame) for frame in true]), [true[0], true[-1]]
+
+    def error(made: torch.Tensor) -> float:
+        return float(
+            (made[2, :, 1:-1, 9:15].float() - as_frames(true)[2, :, 1:-1, 9:15].float()).abs().mean()
+        )
+
+    assert error(anchor_detail(frames, ends, sliding(5, 2))) < 0.05 * error(frames)
+    assert error(anchor_detail(frames, ends, still(5))) > 0.5 * error(frames)

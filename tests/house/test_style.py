@@ -1,0 +1,81 @@
+"""The linters that every change must pass, as tests."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+LINTERS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy"],
+    "snakefmt": ["snakefmt", "--check", "Snakefile", "rules"],
+    "snakemake lint": ["snakemake", "--lint"],
+}
+
+
+@pytest.mark.parametrize("name", LINTERS)
+def test_linters_find_nothing(name: str) -> None:
+    program, *words = LINTERS[name]
+    found = subprocess.run(
+        [str(Path(sys.executable).with_name(program)), *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout[-3000:]
+
+
+def _imports(path: Path) -> set[str]:
+    """Top-level names that a module imports, anywhere in it."""
+    return set(re.findall(r"^\s*(?:from|import)\s+(\w+(?:\.\w+)*)", path.read_text(), flags=re.MULTILINE))
+
+
+def test_arrows_point_one_way() -> None:
+    package = ROOT / "i2v3d"
+    for path in package.rglob("*.py"):
+        where = path.relative_to(package)
+        modules = _imports(path)
+        tops = {module.split(".")[0] for module in modules}
+        if where.parts[0] == "blender":
+            assert "torch" not in tops, where
+        else:
+            assert "bpy" not in tops, f"{where}: bpy is imported in i2v3d/blender only"
+        if where.parts[0] == "diffusion":
+            ours = {m for m in modules if m.startswith("i2v3d")}
+            allowed = ("i2v3d.diffusion", "i2v3d.errors", "i2v3d.progress")
+            assert all(m.startswith(allowed) for m in ours), f"{where} imports {ours}"
+            assert not tops & {"pathlib", "tqdm", "PIL", "cv2"}, f"{where}: mathematics knows no files"
+        if where.parts[0] == "stages" and where.name not in ("__init__.py", "context.py", "registry.py"):
+            others = {m for m in modules if m.startswith("i2v3d.stages.")} - {"i2v3d.stages.context"}
+            assert not others, f"{where}: no stage imports another ({others})"
+        if where.name != "tracking.py":
+            assert "wandb" not in tops, f"{where}: wandb is imported in tracking.py only"
+
+
+def test_the_rules_environment_has_the_locked_versions() -> None:
+    environment = yaml.safe_load((ROOT / "rules" / "environment.yaml").read_text())
+    pinned = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
+    lock = {
+        re.sub(r"[-_.]+", "-", line).lower() for line in (ROOT / "requirements.lock").read_text().splitlines()
+    }
+    assert pinned and {re.sub(r"[-_.]+", "-", pin).lower() for pin in pinned} <= lock
+
+
+def test_the_repository_names_no_place_of_one_machine() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in {".py", ".smk", ".yaml", ".md", ".toml", ".lock", ".rst"} and path.is_file():
+            text = path.read_text()
+            for place in ("/ro" + "ot/", "/ho" + "me/", "index-" + "url", "find-" + "links"):
+                assert place not in text, f"{name} names {place}"

@@ -1,0 +1,364 @@
+"""The benchmark from its plan to its page, on shots whose order is known: no Blender, no sampling."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from i2v3d.benchmark import compositions
+from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, plan_benchmark
+from i2v3d.benchmark.settings import BenchmarkSettings, MiniReportSettings, load_settings
+from i2v3d.benchmark.trials import Trial, clips_of, read_plan_file
+from i2v3d.config.evaluate import EvaluateConfig
+from i2v3d.config.scene import SceneConfig, ToySceneConfig
+from i2v3d.config.sections import build
+from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.images import read_video, write_rgb
+from i2v3d.report.outcomes import Outcome, folder
+from i2v3d.report.report import write_benchmark
+from i2v3d.stages.context import StageContext
+from i2v3d.stages.evaluate import EvaluateStage, evaluate_video
+from i2v3d.toy.estimator import ToyEstimator
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.plan import settings_path
+from miniature.report import collect, keyframe_gain_db
+from miniature.report_page import write_report
+from miniature.report_plan import MiniPlan, plan_mini_report
+from tests.support.checkout import make_checkout, planned_jobs, snakemake
+from tests.support.evaluated_shot import random_estimator, read_frames, write_scene_and_render, write_video
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+SMALL = ("scene.width=96", "scene.height=64", "scene.frames=5", "interpolate.segment_frames=3")
+BEST, WORST, BROKEN = "base", "no_injection", "no_extended_attention"
+
+
+def settings(**changed: Any) -> BenchmarkSettings:
+    quick = load_settings(CONF, "benchmark", "quick", BenchmarkSettings)
+    return dataclasses.replace(quick, sweep="injection", overrides=(), shown=1, **changed)
+
+
+def make_plan(cache: Path, estimator: Path, **changed: Any) -> BenchmarkPlan:
+    words = [*SMALL, f"evaluate.estimators.toy.source={estimator}"]
+    return plan_benchmark(CONF, cache, settings(**changed), None, words)
+
+
+@dataclass
+class Run:
+    cache: Path
+    plan_file: Path
+    plan: BenchmarkPlan
+    estimator: Path
+
+    def report(self, out: Path) -> Path:
+        out.mkdir()
+        write_benchmark(self.plan_file, self.cache, out)
+        return out
+
+
+def publish_shot(cache: Path, trial: Trial, config: dict[str, Any]) -> None:
+    """The stage folders of a trial whose method is as good as its name: almost the truth, or the coarse render."""
+    scene = build(SceneConfig, config["scene"], "scene")
+    assert isinstance(scene, ToySceneConfig)
+    inputs = {name: folder(cache, trial, name) for name in ("scene", "render", "keyframes", "assemble")}
+    if not inputs["scene"].is_dir():
+        made = write_scene_and_render(scene, cache / "made" / str(trial.clip))
+        for name in ("scene", "render"):
+            inputs[name].parent.mkdir(parents=True, exist_ok=True)
+            made[name].rename(inputs[name])
+    true = read_frames(inputs["scene"] / "truth" / "photo").astype(float)
+    coarse = read_frames(inputs["render"] / "rgb").astype(float)
+    frames = (0.8 * true + 0.2 * coarse if trial.method == BEST else coarse).round().astype(np.uint8)
+    made = write_video(frames, cache / "made" / f"{trial.clip}-{trial.method}")
+    for name, place in made.items():
+        inputs[name].parent.mkdir(parents=True, exist_ok=True)
+        if not inputs[name].is_dir():
+            place.rename(inputs[name])
+    out = folder(cache, trial, "evaluate")
+    out.mkdir(parents=True)
+    cfg = EvaluateStage(evaluate=build(EvaluateConfig, config["evaluate"], "evaluate"), segment_frames=3)
+    evaluate_video(cfg, inputs, out, StageContext(device="cpu", max_batch=0, work=cache))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    base = tmp_path_factory.mktemp("benchmark")
+    cache, estimator = base / "cache", random_estimator(base / "estimator")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        plan = make_plan(cache, estimator)
+    for trial, variant in zip(plan.planned.trials, plan.planned.plan.variants, strict=True):
+        if trial.method != BROKEN:
+            publish_shot(cache, trial, variant.config)
+        else:
+            log = cache / "log" / "keyframes" / f"{trial.keys['keyframes']}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("loading\nRuntimeError: the card caught fire\n")
+    return Run(cache, plan.write(cache, settings_path(cache, {})), plan, estimator)
+
+
+@pytest.fixture(scope="module")
+def out(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run.report(tmp_path_factory.mktemp("out") / "report")
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def value(rows: list[dict[str, str]], method: str, metric: str, column: str = "mean") -> float:
+    (row,) = (r for r in rows if r["method"] == method and r["metric"] == metric)
+    return float(row[column])
+
+
+# ---------------------------------------------------------------- plan
+def test_every_variant_runs_on_a_third_of_each_motion_and_shares_its_stages(run: Run) -> None:
+    planned = run.plan.planned
+    assert sorted(clip.motion for clip in planned.clips) == ["both", "camera", "object"]
+    assert [t.method for t in planned.trials] == [BEST, WORST, BROKEN] * 3
+    assert planned.plan.jobs() < 0.75 * planned.plan.jobs_unshared()
+    for clip in planned.clips:
+        keys = [t.keys for t in planned.trials if t.clip == clip.index]
+        assert len({k["lora"] for k in keys}) == 1 and len({k["keyframes"] for k in keys}) == 3
+    assert len({t.keys["scene"] for t in planned.trials}) == 3
+
+
+def test_a_plan_is_read_back_and_equal_plans_are_one_file(run: Run) -> None:
+    data = read_plan_file(run.plan_file)
+    assert tuple(clips_of(data)) == run.plan.planned.clips
+    assert run.plan.write(run.cache, settings_path(run.cache, {})) == run.plan_file
+
+
+def test_what_was_composed_once_is_not_composed_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("composed again")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(compositions, "compose_variants", refuse)
+    assert make_plan(run.cache, run.estimator).planned.trials == run.plan.planned.trials
+
+
+def test_a_variant_for_another_clip_is_what_composing_it_gives(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    last = run.plan.planned.clips[-1].index
+    words = ["scene=toy", "run=benchmark", *SMALL, f"evaluate.estimators.toy.source={run.estimator}"]
+    words += ["keyframes.injection=false", f"scene.index={last}"]
+    (composed,) = compose_variants(CONF, words)
+    at = [(t.clip, t.method) for t in run.plan.planned.trials].index((last, WORST))
+    planned = run.plan.planned.plan.variants[at]
+    assert planned.config == composed.config and planned.overrides == tuple(words)
+    assert composed.config["scene"]["caption"] in composed.config["keyframes"]["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"reference": "bsae"}, "did you mean 'base'"),
+        ({"scenes": 4}, "use a multiple"),
+        ({"overrides": ("keyframes.stpes=3",)}, "did you mean 'steps'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=message):
+        plan_benchmark(CONF, run.cache, dataclasses.replace(settings(), **changed), None, list(SMALL))
+
+
+@pytest.mark.parametrize(
+    ("group", "cls"), [("benchmark", BenchmarkSettings), ("mini_report", MiniReportSettings)]
+)
+def test_settings_files_are_complete(group: str, cls: type) -> None:
+    for path in (CONF / group).glob("*.yaml"):
+        load_settings(CONF, group, path.stem, cls)
+    with pytest.raises(ConfigError, match="did you mean 'quick'"):
+        load_settings(CONF, group, "quik", cls)
+
+
+# ---------------------------------------------------------------- tables
+def test_the_better_method_is_better_in_the_summary(out: Path) -> None:
+    rows = table(out / "summary.csv")
+    assert list(rows[0]) == ["method", "metric", "mean", "low", "high", "n"]
+    assert value(rows, BEST, "psnr") == pytest.approx(value(rows, WORST, "psnr") + 20 * np.log10(5), abs=0.3)
+    assert value(rows, BEST, "ssim") > value(rows, WORST, "ssim")
+    assert value(rows, BEST, "psnr", "n") == 3
+    assert value(rows, BEST, "psnr", "low") <= value(rows, BEST, "psnr") <= value(rows, BEST, "psnr", "high")
+    assert not any(r["method"] == BROKEN for r in rows), "what failed has no mean"
+    assert {r["metric"] for r in rows if r["method"] == "truth"} >= {"mask_iou", "seam_jump", "warping_error"}
+
+
+def test_the_summary_as_text_says_what_the_table_says(out: Path) -> None:
+    text = (out / "summary.md").read_text()
+    first = next(line for line in text.splitlines() if line.startswith(f"| `{BEST}` |"))
+    rows = table(out / "summary.csv")
+    for column in ("mean", "low", "high"):
+        assert f"{value(rows, BEST, 'psnr', column):.4g}" in first.split("|")[2], column
+    assert "PSNR (dB), higher is better" in text and f"### What {BEST} gains, clip by clip" in text
+    lead = [line for line in text.splitlines() if line.startswith(f"| `{WORST}` |")][-1]
+    assert f"{value(table(out / 'gains.csv'), WORST, 'psnr'):+.3g}" in lead.split("|")[2]
+    assert BROKEN not in text, "what failed has no mean"
+
+
+def test_gains_are_differences_clip_by_clip(out: Path) -> None:
+    scenes = {(r["method"], r["scene"]): float(r["psnr"] or "nan") for r in table(out / "scenes.csv")}
+    clips = {scene for _, scene in scenes}
+    expected = [scenes[BEST, clip] - scenes[WORST, clip] for clip in clips]
+    gains = table(out / "gains.csv")
+    assert value(gains, WORST, "psnr") == pytest.approx(np.mean(expected), rel=1e-4)
+    assert min(expected) - 1e-3 <= value(gains, WORST, "psnr", "low") <= value(gains, WORST, "psnr", "high")
+    assert not any(r["method"] == BEST for r in gains)
+
+
+def test_every_frame_of_every_finished_shot_has_a_row(out: Path) -> None:
+    rows = table(out / "rows.csv")
+    assert len(rows) == 3 * 5 * (2 + 1)  # clips, frames, finished methods and the truth
+    assert {r["motion"] for r in rows} == {"camera", "object", "both"}
+    assert all(r["psnr"] == "" for r in rows if r["method"] == "truth")
+
+
+# ---------------------------------------------------------------- page
+def test_what_failed_is_listed_with_its_last_words(out: Path) -> None:
+    failures = table(out / "failures.csv")
+    assert len(failures) == 3 and {r["method"] for r in failures} == {BROKEN}
+    assert failures[0]["reason"] == "keyframes: RuntimeError: the card caught fire"
+    page = (out / "report.html").read_text()
+    assert page.count("the card caught fire") >= 3 and "3 of 9 shots failed" in page
+    assert f'<td>{BROKEN}</td><td class="failed"' in page.replace("\n", "")
+
+
+def test_the_page_needs_nothing_else_and_marks_the_best(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert 'src="http' not in page and 'href="http' not in page.replace('xmlns:xlink="http', "")
+    assert page.count("<video") == 3  # the truth and two finished methods of the clip that is shown
+    assert page.count('class="best"') >= 3 and "higher is better" in page and "lower is better" in page
+    assert "no_injection" in page and "Left out, and why" in page
+
+
+def test_videos_show_all_finished_methods_side_by_side(out: Path) -> None:
+    (together,) = (p for p in (out / "videos").iterdir() if p.stem.count("_") == 1)
+    assert read_video(together).shape == (5, (64 + 14) // 2 * 2, 3 * 96 + 2 * 4, 3)
+
+
+def test_a_report_made_again_is_the_same(run: Run, out: Path, tmp_path: Path) -> None:
+    again = run.report(tmp_path / "again")
+    for path in out.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (again / path.relative_to(out)).read_bytes(), path
+
+
+def test_a_benchmark_of_which_nothing_is_finished_says_why(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ArtifactError, match=r"no trial .* is finished: scene: was not started"):
+        write_benchmark(run.plan_file, tmp_path / "cache", tmp_path / "out")
+
+
+# ---------------------------------------------------------------- as users run it
+def test_the_targets_plan_their_own_jobs_and_no_demo(tmp_path: Path) -> None:
+    place = make_checkout(tmp_path / "checkout")
+
+    def quick(target: str) -> str:
+        return snakemake(place, "-n", target, settings={target: "quick"}).stdout
+
+    benchmark = planned_jobs(quick("benchmark"))
+    assert benchmark["scene"] == 3 and benchmark["evaluate"] == 3 * 9 and "variant" not in benchmark
+    mini = planned_jobs(quick("mini_report"))
+    assert (
+        mini["probe_image"] == mini["probe_video"] == 3 and mini["keyframes"] == 6 and "variant" not in mini
+    )
+    refused = snakemake(place, "-n", "benchmark", settings={"benchmark": "quik"}).stdout
+    assert "i2v3d: error: benchmark=quik does not exist; did you mean 'quick'?" in refused
+
+
+# ---------------------------------------------------------------- the miniature's report
+@pytest.fixture(scope="module")
+def mini(run: Run) -> tuple[Path, MiniPlan]:
+    """Plan and finished jobs of a report on the benchmark's shots; turned keyframes are the true pictures."""
+    words = [*SMALL, f"evaluate.estimators.toy.source={run.estimator}"]
+    quick = load_settings(CONF, "mini_report", "quick", MiniReportSettings)
+    changed = dataclasses.replace(quick, sweep="injection", full=BEST, rivals=(WORST,), overrides=(), shown=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        plan = plan_mini_report(CONF, run.cache, changed, words)
+    for trial, variant in zip(plan.turned.trials, plan.turned.plan.variants, strict=True):
+        scene = build(SceneConfig, variant.config["scene"], "scene")
+        assert isinstance(scene, ToySceneConfig) and scene.view_deg == 60
+        made = write_scene_and_render(scene, run.cache / "made" / f"turned-{trial.clip}")
+        made["scene"].rename(folder(run.cache, trial, "scene"))
+        true = read_frames(folder(run.cache, trial, "scene") / "truth" / "photo")
+        shown = write_video(true, run.cache / "made" / f"turned-{trial.clip}")
+        shown["keyframes"].rename(folder(run.cache, trial, "keyframes"))
+    image = {
+        "vae_psnr": 30.0,
+        "vae_psnr_fg": 25.0,
+        "depth_mask_iou": 0.5,
+        "truth_mask_iou": 0.9,
+        "depth_psnr": 15.0,
+    }
+    video = {"both": 25.0, "forward": 20.0, "method": 26.0, "cross_fade": 22.0}
+    for nodes in plan.probes.values():
+        for node in nodes:
+            out = run.cache / node.stage / node.key
+            out.mkdir(parents=True)
+            found: dict[str, Any] = image if node.stage == "probe_image" else {"psnr": video}
+            (out / "metrics.json").write_text(json.dumps(found))
+            write_rgb(out / "sheet.png", np.zeros((8, 8, 3), np.uint8))
+            scene = node.config["scene"]
+            assert (scene["frames"], scene["pace"]) == (3, 1.0), "one segment at the training's pace"
+    assert all(path.is_dir() for path in plan.folders(run.cache))
+    return plan.write(run.cache, settings_path(run.cache, {})), plan
+
+
+def test_the_report_of_the_miniature_has_every_number(
+    mini: tuple[Path, MiniPlan], run: Run, tmp_path: Path
+) -> None:
+    found = collect(mini[0], run.cache, ToyEstimator.load(run.estimator))
+    write_report(found, run.cache, tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["vae_psnr"] == 30 and metrics["depth_mask_iou"] == 0.5 and metrics["n_scenes"] == 3
+    assert metrics["interpolation_gain_db"] == 3 and metrics["forward_only_gain_db"] == -2
+    assert metrics["interpolation_method_gain_db"] == 4
+    gain = 20 * np.log10(5)  # four fifths of the coarse render's error are gone
+    assert metrics["keyframe_gain_db"] == pytest.approx(gain, abs=0.3)
+    assert metrics["pipeline_gain_db"] == pytest.approx(gain, abs=0.3)
+    assert metrics["pipeline_best_rival"] == WORST
+    assert metrics["identity_top1"] == metrics["identity_top1_truth"], "the keyframes are the true pictures"
+    assert metrics["identity_gallery"] == 3
+    gains = [float(row["keyframe_gain_db"]) for row in table(tmp_path / "scenes.csv")]
+    assert metrics["medians"]["keyframe_gain_db"] == pytest.approx(np.median(gains))
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert page.count("<video") == 3 and "keyframe_gain_db" in page
+    assert "| `vae_psnr` | 30.000 | 30.000 | 32 |" in text
+    for line in text.splitlines():
+        if line.startswith("!["):
+            assert (tmp_path / line.split("(")[1].rstrip(")")).is_file()
+    assert len(table(tmp_path / "scenes.csv")) == 3
+
+
+def test_frame_one_does_not_count_in_the_gain_of_keyframes() -> None:
+    rows = [
+        {"clip": clip, "frame": str(frame), "psnr": str(value)}
+        for clip, values in (("keyframes", {1: 50, 3: 24, 5: 22}), ("coarse", {1: 10, 2: 11, 3: 20, 5: 20}))
+        for frame, value in values.items()
+    ]
+    outcome = Outcome(Trial(0, "base", {}, 2, ()), {"scores": {}}, tuple(rows), None)
+    assert keyframe_gain_db(outcome) == 3
+    with pytest.raises(ArtifactError, match="no keyframes"):
+        keyframe_gain_db(dataclasses.replace(outcome, rows=()))
+
+
+def test_an_unfinished_report_of_the_miniature_names_what_is_missing(
+    mini: tuple[Path, MiniPlan], run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=r"clip \d+, base: scene: was not started"):
+        collect(mini[0], tmp_path, ToyEstimator.load(run.estimator))

@@ -1,0 +1,70 @@
+"""Held-out clips: what moves in them, a balanced choice, and views that turn by a given angle."""
+
+import math
+
+import pytest
+import torch
+
+from i2v3d.errors import ConfigError
+from i2v3d.toy.world.held_out import balanced_clips, held_out_clip, motion, turned
+from i2v3d.toy.world.sampling import Scenes
+
+SEED, VARIANTS = 2026, 512
+
+
+def clip(index: int, frames: int = 5) -> Scenes:
+    return held_out_clip(SEED, VARIANTS, index, frames)
+
+
+def still(scenes: Scenes, *names: str) -> Scenes:
+    """The clip with these tracks held at their first frame."""
+    return scenes._replace(
+        **{name: getattr(scenes, name)[:, :1].expand_as(getattr(scenes, name)) for name in names}
+    )
+
+
+def test_motion_names_what_moves() -> None:
+    moving = next(c for c in map(clip, range(20)) if motion(c) == "both")
+    assert motion(still(moving, "eye", "target")) == "object"
+    assert motion(still(moving, "place", "heading", "bend")) == "camera"
+    assert motion(still(moving, "eye", "target", "place", "heading", "bend")) == "none"
+
+
+def test_a_balanced_choice_has_as_many_of_each_and_is_the_beginning_of_a_larger_one() -> None:
+    few, more = (balanced_clips(SEED, VARIANTS, 0, count) for count in (6, 24))
+    assert sorted(few.values()) == sorted(["camera", "object", "both"] * 2)
+    assert [list(more.values()).count(kind) for kind in ("camera", "object", "both")] == [8, 8, 8]
+    assert set(few) <= set(more) and all(motion(clip(index)) == kind for index, kind in few.items())
+
+
+def test_choices_that_cannot_be_made_are_refused() -> None:
+    with pytest.raises(ConfigError, match="use a multiple"):
+        balanced_clips(SEED, VARIANTS, 0, 4)
+    with pytest.raises(ConfigError, match="take fewer"):
+        balanced_clips(SEED, VARIANTS, 990, 30)
+
+
+def seen_from(scenes: Scenes) -> torch.Tensor:
+    """(F,) angle of the object against the direction of the camera."""
+    offset = (scenes.eye - scenes.target)[0]
+    return scenes.heading[0] - torch.atan2(offset[:, 1], offset[:, 0])
+
+
+@pytest.mark.parametrize("index", [0, 3, 7])
+def test_the_view_turns_by_the_angle_whatever_the_camera_does(index: int) -> None:
+    angle = seen_from(turned(clip(index), 60.0))
+    change = torch.rad2deg(torch.atan2((angle - angle[0]).sin(), (angle - angle[0]).cos()))
+    assert change.tolist() == pytest.approx([0, 15, 30, 45, 60], abs=1e-3)
+    assert math.isclose(float(turned(clip(index), 60.0).heading[0, 0]), float(clip(index).heading[0, 0]))
+
+
+def test_twice_the_pace_is_twice_the_motion_of_the_same_things() -> None:
+    moved = set()
+    for index in range(12):
+        usual, fast = clip(index), held_out_clip(SEED, VARIANTS, index, 5, pace=2.0)
+        assert torch.equal(usual.palette, fast.palette) and torch.equal(usual.target, fast.target)
+        for name in ("place", "heading"):
+            here, there = getattr(usual, name).diff(dim=1), getattr(fast, name).diff(dim=1)
+            assert torch.allclose(there, 2 * here, atol=1e-5)
+            moved |= {name} if bool(here.any()) else set()
+    assert moved == {"place", "heading"}

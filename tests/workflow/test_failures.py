@@ -1,0 +1,98 @@
+"""A variant that fails is named with its stage and reason, and the others still finish."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from i2v3d.workflow.failures import Failure, find_failures, read_failures, write_failures
+from i2v3d.workflow.plan import PlannedVariant
+from tests.support.checkout import QUICK, ROOT, make_checkout, snakemake
+
+SWEEP = """\
+# One variant that can be made quickly and one that cannot be made at all: the video model needs two steps.
+coarse: [assemble.frames=render]
+hopeless: [assemble.frames=sdedit_video, sdedit_video.steps=1]
+"""
+KEYS = {"scene": "a" * 12, "interpolation_inversion": "b" * 12, "assemble": "c" * 12}
+
+
+def variant(name: str, **keys: str) -> PlannedVariant:
+    return PlannedVariant(name, (), {}, KEYS | keys, segments=2)
+
+
+def finish(cache: Path, *folders: str) -> None:
+    for folder in folders:
+        (cache / folder).mkdir(parents=True)
+
+
+def write_log(cache: Path, name: str, text: str) -> None:
+    path = cache / "log" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_failure_is_the_first_unfinished_job_that_left_a_log(tmp_path: Path) -> None:
+    b = KEYS["interpolation_inversion"]
+    finish(tmp_path, f"scene/{KEYS['scene']}", f"interpolation_inversion/{b}/segment_000")
+    write_log(tmp_path, f"scene/{KEYS['scene']}.log", "fine\n")
+    write_log(tmp_path, f"interpolation_inversion/{b}-001.log", "start\nShapeError: too small\n\n")
+    (failure,) = find_failures([variant("one")], tmp_path)
+    assert (failure.variant, failure.stage) == ("one", "interpolation_inversion segment 1")
+    assert failure.reason == "ShapeError: too small"
+    assert failure.log == str(tmp_path / "log" / "interpolation_inversion" / f"{b}-001.log")
+
+
+def test_what_never_started_and_what_said_nothing_is_told(tmp_path: Path) -> None:
+    write_log(tmp_path, f"scene/{'d' * 12}.log", "")
+    silent, waiting = find_failures([variant("silent", scene="d" * 12), variant("waiting")], tmp_path)
+    assert (silent.stage, silent.reason) == ("scene", "was killed or left no word")
+    assert (waiting.stage, waiting.reason) == ("scene", "was not started")
+
+
+def test_finished_variants_are_no_failures_and_an_old_list_goes(tmp_path: Path) -> None:
+    b = KEYS["interpolation_inversion"]
+    folders = [f"scene/{KEYS['scene']}", f"assemble/{KEYS['assemble']}"]
+    finish(tmp_path, *folders, *(f"interpolation_inversion/{b}/segment_00{n}" for n in (0, 1)))
+    assert find_failures([variant("one")], tmp_path) == []
+    results, failure = tmp_path / "results", Failure("one", "scene", 'said "no", twice', "x.log")
+    write_failures([failure], results)
+    assert read_failures(results) == [failure]
+    write_failures([], results)
+    assert read_failures(results) == []
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path) -> Path:
+    """A checkout with the sweep above, which need not make what another has made already."""
+    folder = make_checkout(tmp_path / "checkout")
+    (folder / "conf").unlink()
+    (folder / "conf").mkdir()
+    for entry in (ROOT / "conf").iterdir():
+        if entry.name != "sweep":
+            (folder / "conf" / entry.name).symlink_to(entry)
+    (folder / "conf" / "sweep").mkdir()
+    (folder / "conf" / "sweep" / "half.yaml").write_text(SWEEP)
+    # Snakemake looks for conf/ beside the Snakefile itself.
+    (folder / "Snakefile").unlink()
+    (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text())
+    shutil.copytree(finished / "results" / ".cache", folder / "results" / ".cache")
+    return folder
+
+
+def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(place: Path) -> None:
+    ran = snakemake(place, "--keep-going", overrides=QUICK, settings={"sweep": "half"})
+    assert ran.returncode != 0
+    assert "2 variants need" in ran.stdout
+    results = place / "results" / "demo"
+    assert (results / "coarse" / "video.mp4").is_file()
+    assert (results / "coarse" / "metrics.json").is_file()
+    assert not (results / "hopeless" / "video.mp4").exists()
+    (failure,) = read_failures(results)
+    assert (failure.variant, failure.stage) == ("hopeless", "sdedit_video")
+    assert "EDM sampling in 1 steps; expected at least 2" in failure.reason
+    assert (place / failure.log).is_file()
+    assert "i2v3d: variant hopeless has no result: sdedit_video" in ran.stdout
+    assert "1 of 2 variants are finished" in ran.stdout

@@ -1,0 +1,61 @@
+"""What would stop a stage later is refused first."""
+
+import dataclasses
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from i2v3d.config.models import ModelsConfig
+from i2v3d.config.sections import build
+from i2v3d.config.weights import WeightsRef
+from i2v3d.errors import ConfigError, MachineError, WeightsError
+from i2v3d.workflow.preflight import check_sizes, check_writable
+
+REF = WeightsRef(source="", revision=None, subfolder=None, variant=None, size_gb=0.0, licence="none")
+Scene = namedtuple("Scene", "width height")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsConfig:
+    """The shipped family's configuration on folders that hold nothing but sizes: VAE 1/8, UNets 1/4 and 1/8."""
+    from i2v3d.workflow.composition import compose_variants
+
+    for part, levels in (("image/vae", 4), ("image/unet", 3), ("video/vae", 4), ("video/unet", 4)):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "config.json").write_text(json.dumps({"block_out_channels": [8] * levels}))
+    (variant,) = compose_variants(Path(__file__).parents[2] / "conf", [])
+    shipped = build(ModelsConfig, variant.config["models"], "models")
+    image = dataclasses.replace(shipped.image, base=dataclasses.replace(REF, source=str(tmp_path / "image")))
+    video = dataclasses.replace(shipped.video, base=dataclasses.replace(REF, source=str(tmp_path / "video")))
+    return dataclasses.replace(shipped, image=image, video=video)
+
+
+def test_sizes_are_multiples_of_what_the_networks_say(models: ModelsConfig) -> None:
+    check_sizes(Scene(1024, 576), models)
+    with pytest.raises(ConfigError, match=r"scene.height is 600; .* multiple of 64: use 576 or 640"):
+        check_sizes(Scene(1024, 600), models)
+    with pytest.raises(ConfigError, match=r"scene.width is 32; .* use 64 or 128"):
+        check_sizes(Scene(32, 64), models)
+
+
+def test_missing_and_corrupt_network_configurations_are_named(models: ModelsConfig, tmp_path: Path) -> None:
+    (tmp_path / "video" / "unet" / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"video/unet/config\.json cannot be read"):
+        check_sizes(Scene(64, 64), models)
+    shutil.rmtree(tmp_path / "image")
+    with pytest.raises(WeightsError, match="image"):
+        check_sizes(Scene(64, 64), models)
+
+
+def test_places_that_cannot_be_written_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "new" / "folder", 1000)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match="file is not writable"):
+        check_writable(tmp_path / "file" / "folder", 1000)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    with pytest.raises(MachineError, match=r"0\.0 GB free, this run writes up to 5\.0 GB"):
+        check_writable(tmp_path / "new", 5_000_000_000)
