@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
+    "import contract": ["lint-imports"],
     "mypy": ["mypy"],
     "snakefmt": ["snakefmt", "--check", "Snakefile", "rules"],
     "snakemake lint": ["snakemake", "--lint"],
@@ -31,33 +32,6 @@ def test_linters_find_nothing(name: str) -> None:
         check=False,
     )
     assert found.returncode == 0, found.stdout[-3000:]
-
-
-def _imports(path: Path) -> set[str]:
-    """Top-level names that a module imports, anywhere in it."""
-    return set(re.findall(r"^\s*(?:from|import)\s+(\w+(?:\.\w+)*)", path.read_text(), flags=re.MULTILINE))
-
-
-def test_arrows_point_one_way() -> None:
-    package = ROOT / "i2v3d"
-    for path in package.rglob("*.py"):
-        where = path.relative_to(package)
-        modules = _imports(path)
-        tops = {module.split(".")[0] for module in modules}
-        if where.parts[0] == "blender":
-            assert "torch" not in tops, where
-        else:
-            assert "bpy" not in tops, f"{where}: bpy is imported in i2v3d/blender only"
-        if where.parts[0] == "diffusion":
-            ours = {m for m in modules if m.startswith("i2v3d")}
-            allowed = ("i2v3d.diffusion", "i2v3d.errors", "i2v3d.progress")
-            assert all(m.startswith(allowed) for m in ours), f"{where} imports {ours}"
-            assert not tops & {"pathlib", "tqdm", "PIL", "cv2"}, f"{where}: mathematics knows no files"
-        if where.parts[0] == "stages" and where.name not in ("__init__.py", "context.py", "registry.py"):
-            others = {m for m in modules if m.startswith("i2v3d.stages.")} - {"i2v3d.stages.context"}
-            assert not others, f"{where}: no stage imports another ({others})"
-        if where.name != "tracking.py":
-            assert "wandb" not in tops, f"{where}: wandb is imported in tracking.py only"
 
 
 def test_the_rules_environment_has_the_locked_versions() -> None:
