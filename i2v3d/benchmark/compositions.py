@@ -15,12 +15,13 @@ from i2v3d.workflow.composition import Variant, compose_variants
 class Compositions:
     """Composes `conf` with Hydra words; what was composed before is read from `memo` (a folder).
 
-    An entry counts as long as no file of conf/ and no module that captions toy scenes has changed.
+    An entry counts as long as no file of conf/, no module and no list that captions toy scenes has changed.
     """
 
     def __init__(self, conf: Path, memo: Path) -> None:
         self._conf, self._memo = conf, memo
-        files = [*conf.rglob("*.yaml"), *Path(toyworld.__path__[0]).glob("*.py")]
+        captions = Path(toyworld.__path__[0])
+        files = [*conf.rglob("*.yaml"), *captions.glob("*.py"), *captions.glob("*.csv")]
         digest = hashlib.sha256()
         for file in sorted(files):
             digest.update(f"{file.name}\n".encode() + file.read_bytes())

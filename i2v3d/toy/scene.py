@@ -17,7 +17,7 @@ from i2v3d.geometry.cameras import Array, invert_pose
 from i2v3d.geometry.meshes import write_glb
 from i2v3d.images import FloatMap, Mask, Rgb, write_depth, write_mask, write_rgb
 from i2v3d.toy.world.catalogue import SHAPES
-from i2v3d.toy.world.held_out import held_out_clip, turned
+from i2v3d.toy.world.clips import held_out_clip, turned
 from i2v3d.toy.world.meshes import Part, ToyMeshes, toy_meshes
 from i2v3d.toy.world.render import Renderer, cameras, coverage
 from i2v3d.toy.world.sampling import Scenes

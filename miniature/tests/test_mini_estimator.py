@@ -20,7 +20,7 @@ from i2v3d.toy.estimator import (
     mask_boxes,
     object_crops,
 )
-from i2v3d.toy.world.held_out import held_out_clip, turned
+from i2v3d.toy.world.clips import held_out_clip, turned
 from i2v3d.toy.world.render import Renderer, coverage
 from miniature import train
 from miniature.assemble import PARTS

@@ -11,7 +11,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("experiment=quick",)
-LINKED = ("Snakefile", "conf", "rules", "profiles", "scenes", "weights", "i2v3d", "miniature", "pyproject.toml")
+LINKED = (
+    "Snakefile",
+    "conf",
+    "rules",
+    "profiles",
+    "scenes",
+    "weights",
+    "i2v3d",
+    "miniature",
+    "pyproject.toml",
+)
 
 
 def make_checkout(folder: Path) -> Path:

@@ -1,13 +1,24 @@
 """Held-out clips: what moves in them, a balanced choice, and views that turn by a given angle."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from i2v3d.errors import ConfigError
-from i2v3d.toy.world.held_out import balanced_clips, held_out_clip, motion, turned
-from i2v3d.toy.world.sampling import Scenes
+from i2v3d.toy.world.clips import describe, held_out_clip, motion, turned
+from i2v3d.toy.world.held_out import (
+    HELD_OUT_CLIPS,
+    balanced_clips,
+    held_out_caption,
+    list_path,
+    read_list,
+    write_list,
+)
+from i2v3d.toy.world.sampling import Scenes, captions
 
 SEED, VARIANTS = 2026, 512
 
@@ -21,6 +32,35 @@ def still(scenes: Scenes, *names: str) -> Scenes:
     return scenes._replace(
         **{name: getattr(scenes, name)[:, :1].expand_as(getattr(scenes, name)) for name in names}
     )
+
+
+def test_the_list_says_what_the_clips_are() -> None:
+    listed = read_list(SEED, VARIANTS)
+    assert len(listed) == HELD_OUT_CLIPS
+    for index in (*range(0, HELD_OUT_CLIPS, 59), HELD_OUT_CLIPS - 1):
+        assert listed[index] == describe(SEED, VARIANTS, index), f"list clip {index} anew"
+        assert held_out_caption(SEED, VARIANTS, index) == captions(clip(index, 1))[0]
+
+
+def test_a_written_list_is_the_one_that_was_read(tmp_path: Path) -> None:
+    write_list(read_list(SEED, VARIANTS), tmp_path / "list.csv")
+    assert (tmp_path / "list.csv").read_bytes() == list_path(SEED, VARIANTS).read_bytes()
+
+
+def test_clips_of_a_world_without_a_list_are_drawn() -> None:
+    assert not list_path(7, 40).exists()
+    assert held_out_caption(7, 40, 3) == captions(held_out_clip(7, 40, 3, 1))[0]
+    with pytest.raises(ConfigError, match="from 0 to 999"):
+        held_out_caption(SEED, VARIANTS, HELD_OUT_CLIPS)
+
+
+def test_the_listed_world_is_described_without_torch() -> None:
+    code = (
+        "import sys; from i2v3d.toy.world.held_out import balanced_clips, held_out_caption; "
+        f"[held_out_caption({SEED}, {VARIANTS}, i) for i in balanced_clips({SEED}, {VARIANTS}, 0, 3)]; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_motion_names_what_moves() -> None:

@@ -26,7 +26,7 @@ from i2v3d.stages.scene import build_scene, check_scene
 from i2v3d.toy.scene import load_clip
 from i2v3d.toy.world import render
 from i2v3d.toy.world.charts import extent_m, pack, solid_charts
-from i2v3d.toy.world.held_out import held_out_clip
+from i2v3d.toy.world.clips import held_out_clip
 from i2v3d.toy.world.meshes import toy_meshes
 from i2v3d.toy.world.render import Renderer, coverage, flow
 from i2v3d.toy.world.sampling import captions, is_held_out

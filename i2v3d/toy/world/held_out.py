@@ -1,58 +1,34 @@
-"""Held-out clips by number: one definition for whatever renders them."""
+"""What the held-out clips of a toy world show and what moves in them, without torch: plans ask for hundreds.
+
+The clips of the world that the shipped networks were trained in are listed in held_out_SEED_VARIANTS.csv beside this
+file; those of other worlds are drawn by `clips`, which takes torch and a moment.
+"""
 
 from __future__ import annotations
 
-import math
+import csv
 from functools import lru_cache
-from typing import Literal
-
-import torch
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 from i2v3d.errors import ConfigError
-from i2v3d.toy.world.sampling import Scenes, captions, sample
-from i2v3d.toy.world.shapes import Bank, build_bank
 
 Motion = Literal["camera", "object", "both", "none"]
 MOVING: tuple[Motion, ...] = ("camera", "object", "both")
 
-STILL = 1e-6  # metres or radians a frame
 HELD_OUT_CLIPS = 1000  # numbers of one world; keeps the random streams of two worlds apart
 
 
-def held_out_clip(seed: int, variants: int, index: int, frames: int, pace: float = 1.0) -> Scenes:
-    """Clip `index` of the held-out split: one scene of `frames` frames, on the CPU.
+class HeldOut(NamedTuple):
+    """A held-out clip in words: what it shows, what moves in it."""
 
-    seed, variants: the world, as the networks were trained in it (conf/mini). A clip depends on neither the
-    clips before it nor, but for how finely its motion is divided, on `frames` (2 or more; a single frame
-    stands still). pace: how many times as far everything moves as in the clips that networks are trained on.
-    Raises ConfigError for an index outside 0 ... HELD_OUT_CLIPS - 1, no frame, or a bank too
-    small to be split.
-    """
-    if not 0 <= index < HELD_OUT_CLIPS:
-        raise ConfigError(
-            f"held-out clip {index} does not exist; scene.index counts from 0 to {HELD_OUT_CLIPS - 1}"
-        )
-    if frames < 1:
-        raise ConfigError(f"a clip of {frames} frames cannot be made; scene.frames is at least 1")
-    generator = torch.Generator().manual_seed(HELD_OUT_CLIPS * seed + index)
-    return sample(1, frames, _bank(variants, seed), generator, "held_out", pace)
+    caption: str
+    motion: Motion
 
 
 def held_out_caption(seed: int, variants: int, index: int) -> str:
-    """What held-out clip `index` shows, in the toy world's words. Raises ConfigError as `held_out_clip`."""
-    return captions(held_out_clip(seed, variants, index, 1))[0]
-
-
-def motion(clip: Scenes) -> Motion:
-    """What moves in a clip of one scene and at least 2 frames: the camera, the object or a part of it, or both."""
-
-    def moves(*tensors: torch.Tensor) -> bool:
-        return any(bool((tensor.diff(dim=1).abs() > STILL).any()) for tensor in tensors)
-
-    camera, thing = moves(clip.eye, clip.target), moves(clip.place, clip.heading, clip.bend)
-    if camera:
-        return "both" if thing else "camera"
-    return "object" if thing else "none"
+    """What held-out clip `index` shows, in the toy world's words. Raises ConfigError as `clips.held_out_clip`."""
+    return _held_out(seed, variants, index).caption
 
 
 def balanced_clips(seed: int, variants: int, first: int, count: int) -> dict[int, Motion]:
@@ -69,7 +45,7 @@ def balanced_clips(seed: int, variants: int, first: int, count: int) -> dict[int
     for index in range(first, HELD_OUT_CLIPS):
         if not any(wanted.values()):
             break
-        kind = motion(held_out_clip(seed, variants, index, 2))
+        kind = _held_out(seed, variants, index).motion
         if wanted.get(kind):
             wanted[kind] -= 1
             found[index] = kind
@@ -78,19 +54,43 @@ def balanced_clips(seed: int, variants: int, first: int, count: int) -> dict[int
     return found
 
 
-def turned(clip: Scenes, view_deg: float) -> Scenes:
-    """The clip with another rotation of its objects: over its frames, their view turns by `view_deg`, evenly.
+def check_index(index: int) -> None:
+    """Raises ConfigError for an index outside 0 ... HELD_OUT_CLIPS - 1."""
+    if not 0 <= index < HELD_OUT_CLIPS:
+        raise ConfigError(
+            f"held-out clip {index} does not exist; scene.index counts from 0 to {HELD_OUT_CLIPS - 1}"
+        )
 
-    The view is the angle between the object's heading and the direction that the camera sees it from, so the
-    camera's own orbit is made up for. Positive: counter-clockwise seen from above.
-    """
-    orbit = clip.azimuth - clip.azimuth[:, :1]
-    orbit = torch.atan2(orbit.sin(), orbit.cos())
-    progress = torch.linspace(0, 1, clip.frames).expand(clip.size, -1)
-    return clip._replace(heading=clip.heading[:, :1] + orbit + math.radians(view_deg) * progress)
+
+def list_path(seed: int, variants: int) -> Path:
+    """Where the clips of a world are listed, if they are."""
+    return Path(__file__).with_name(f"held_out_{seed}_{variants}.csv")
+
+
+def read_list(seed: int, variants: int) -> tuple[HeldOut, ...]:
+    """All clips of a listed world, by number."""
+    with list_path(seed, variants).open(newline="") as file:
+        return tuple(HeldOut(row["caption"], cast(Motion, row["motion"])) for row in csv.DictReader(file))
+
+
+def write_list(clips: tuple[HeldOut, ...], path: Path) -> None:
+    """What `read_list` reads."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", *HeldOut._fields])
+        writer.writerows([index, *clip] for index, clip in enumerate(clips))
+
+
+def _held_out(seed: int, variants: int, index: int) -> HeldOut:
+    check_index(index)
+    listed = _listed(seed, variants)
+    if listed is not None:
+        return listed[index]
+    from i2v3d.toy.world.clips import describe  # torch, which plans of the listed worlds need not wait for
+
+    return describe(seed, variants, index)
 
 
 @lru_cache(maxsize=2)
-def _bank(variants: int, seed: int) -> Bank:
-    """Bank of objects of a world; kept, since whoever asks for one clip asks for many."""
-    return build_bank(variants, seed)
+def _listed(seed: int, variants: int) -> tuple[HeldOut, ...] | None:
+    return read_list(seed, variants) if list_path(seed, variants).is_file() else None
