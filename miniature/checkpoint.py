@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from i2v3d.artifacts.files import replacing
 from i2v3d.errors import WeightsError
 
 SUFFIX = ".checkpoint.safetensors"
@@ -68,15 +68,8 @@ def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Writes a safetensors file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    readable = path.parent.stat().st_mode & 0o444
-    try:
-        save_file(dict(tensors), staging, metadata=dict(metadata or {}) or None)
-        staging.chmod(staging.stat().st_mode | readable)  # safetensors writes for the owner alone
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    with replacing(path) as sibling:
+        save_file(dict(tensors), sibling, metadata=dict(metadata or {}) or None)
 
 
 def identify(weights: Path, **facts: Any) -> str:

@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 
+from i2v3d.artifacts.files import write_text
 from i2v3d.errors import WeightsError
 from miniature.checkpoint import SUFFIX, Checkpoint, identify
 from miniature.clip import train_clip
@@ -80,7 +80,7 @@ def main() -> None:
         torch.manual_seed(stream)
         run = Run(weights, out, device, stream, begun, checkpoint, processes, sink)
         scores = train(settings, run)
-        write_json(out / f"{arguments.model}.json", scores)
+        write_text(out / f"{arguments.model}.json", json.dumps(scores, indent=2) + "\n")
         sink("metrics", {f"final/{name}": value for name, value in scores.items()})
     processes.wait()
     if processes.rank == 0:
@@ -131,13 +131,6 @@ def merge(folders: Sequence[Path], into: Path) -> Path:
             link.unlink(missing_ok=True)
             link.symlink_to(path.resolve())
     return into
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file that appears whole or not at all."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    staging.replace(path)
 
 
 def _checkpoint(

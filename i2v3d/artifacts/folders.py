@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from i2v3d.artifacts.files import flush
 from i2v3d.errors import ArtifactError, ConfigError
 
 
@@ -76,7 +77,8 @@ def publish(out: Path) -> Iterator[Path]:
     A reader sees either no directory or a whole one, also when two processes build the same one: the
     first rename wins and the later copy is dropped, since equal keys mean equal contents. On an error
     the half-written folder is removed, and what killed processes of this machine left is, too. Files get
-    the read permissions of their folder. Raises ArtifactError if `out` lies on an unwritable or full disk.
+    the read permissions of their folder and are on the disk before the folder has its name. Raises
+    ArtifactError if `out` lies on an unwritable or full disk.
     """
     temporary = out.parent / f".{out.name}.tmp-{platform.node()}-{os.getpid()}"
     try:
@@ -87,15 +89,11 @@ def publish(out: Path) -> Iterator[Path]:
         raise ArtifactError(f"cannot write in {out.parent}: {error.strerror}; free or unlock it") from error
     try:
         yield temporary
-        _share(temporary)
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()  # Snakemake may have made the empty folder
         try:
-            temporary.rename(out)
+            _finish(temporary)
+            _take_place(temporary, out)
         except OSError as error:
-            if not out.is_dir():
-                raise ArtifactError(f"cannot publish {out}: {error.strerror}; free or unlock it") from error
-            shutil.rmtree(temporary)
+            raise ArtifactError(f"cannot publish {out}: {error.strerror}; free or unlock it") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -110,9 +108,25 @@ def _remove_abandoned(out: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _share(folder: Path) -> None:
-    """Makes files as readable as the folder: safetensors writes them for their owner alone."""
+def _finish(folder: Path) -> None:
+    """Brings all files onto the disk, as readable as the folder: safetensors writes for the owner alone."""
     readable = folder.stat().st_mode & 0o444
-    for path in folder.rglob("*"):
+    for path in (*folder.rglob("*"), folder):
         if path.is_file() and not path.is_symlink():
             path.chmod(path.stat().st_mode | readable)
+            flush(path)
+        elif path.is_dir():
+            flush(path)
+
+
+def _take_place(temporary: Path, out: Path) -> None:
+    """Renames `temporary` to `out`, or drops it if `out` is there already."""
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()  # Snakemake may have made the empty folder
+    try:
+        temporary.rename(out)
+    except OSError:
+        if not out.is_dir():
+            raise
+        shutil.rmtree(temporary)
+    flush(out.parent)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from i2v3d.artifacts.files import write_text
 from i2v3d.toy import world as toyworld
 from i2v3d.workflow.composition import Variant, compose_variants
 
@@ -36,8 +36,5 @@ class Compositions:
         except (OSError, ValueError):
             pass  # not composed before, or half-written by a killed process: composed anew
         (composed,) = compose_variants(self._conf, words)
-        self._memo.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(composed.config))
-        temporary.replace(path)
+        write_text(path, json.dumps(composed.config))
         return Variant(name, composed.overrides, composed.config)

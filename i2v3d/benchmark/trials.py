@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.files import write_text
 from i2v3d.benchmark.compositions import Compositions
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.toy.world.held_out import balanced_clips, held_out_caption
@@ -64,10 +64,7 @@ def write_once(folder: Path, data: dict[str, Any]) -> Path:
     text = json.dumps(data, indent=1, sort_keys=True) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text)
-        temporary.replace(path)
+        write_text(path, text)
     return path
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
+from i2v3d.artifacts.files import write_json
 from i2v3d.errors import ArtifactError, InputError
 
 
@@ -47,15 +47,7 @@ class Fingerprints:
         """Writes the memo if anything was added. Raises ArtifactError if it cannot be written."""
         if not self._dirty:
             return
-        try:
-            self._memo.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._memo.with_name(f".{self._memo.name}.{os.getpid()}")
-            temporary.write_text(json.dumps(self._known, indent=0, sort_keys=True))
-            temporary.replace(self._memo)
-        except OSError as error:
-            raise ArtifactError(
-                f"cannot write {self._memo} ({error.strerror}); unlock or free the disk"
-            ) from error
+        write_json(self._memo, self._known, sort_keys=True)
         self._dirty = False
 
     def _file(self, path: Path, what: str) -> str:

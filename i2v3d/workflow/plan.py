@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.files import write_json
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
 from i2v3d.config.models import ModelsConfig
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
@@ -280,12 +280,5 @@ def _digest(value: Any) -> str:
 
 
 def _write(path: Path, value: Any, keep: bool) -> None:
-    if keep and path.exists():
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path} ({error.strerror}); free or unlock the disk") from error
+    if not (keep and path.exists()):
+        write_json(path, value, sort_keys=True)

@@ -1,0 +1,71 @@
+"""Single files that appear whole or not at all, also when a process is killed or the power fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from i2v3d.errors import ArtifactError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a sibling of `path` to write into, which takes its place at the end; makes the folder.
+
+    A reader sees the old file or the new one, never a part. The file is on the disk before its name is, and as
+    readable as its folder. On an error the sibling is removed and `path` stays as it was. Raises ArtifactError
+    if the disk is full or the folder cannot be written.
+    """
+    sibling = path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield sibling
+            sibling.chmod(sibling.stat().st_mode | path.parent.stat().st_mode & 0o444)
+            flush(sibling)
+            sibling.replace(path)
+            flush(path.parent)
+        finally:
+            sibling.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ArtifactError(f"cannot write {path} ({reason}); free or unlock the disk") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file (UTF-8) as `replacing` does."""
+    with replacing(path) as sibling:
+        sibling.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, *, sort_keys: bool = False) -> None:
+    """Writes plain data as `replacing` does. Raises ArtifactError if a number in it is not finite."""
+    try:
+        text = json.dumps(value, indent=1, sort_keys=sort_keys, allow_nan=False)
+    except ValueError as error:
+        raise ArtifactError(f"{path} would hold a number that is not finite ({error}); correct it") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Plain data of a JSON file. Raises ArtifactError if it is missing or none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}); delete {path.parent} and re-run its stage"
+        ) from error
+
+
+def flush(path: Path) -> None:
+    """Brings a file, or the names in a folder, onto the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
