@@ -93,7 +93,7 @@ RESULTS += [f"results/{PLAN.run}/comparison.html"] if PLAN else []
 PREVIEWS = [f"results/{PLAN.run}/{name}/preview/sheet.png" for name in VARIANTS]
 MEMORY_MB = max(
     (
-        v.config["models"]["recipe"]["memory_mb"]
+        v.config["runtime"]["memory_mb"]
         for v in (PLAN.variants if PLAN else [])
     ),
     default=5000,  # of the miniature family

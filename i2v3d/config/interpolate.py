@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
-from i2v3d.config.models import Anchor, Conditioning
 from i2v3d.config.sections import section
 from i2v3d.errors import ConfigError
 
@@ -81,11 +80,11 @@ class InterpolateConfig:
     fps: Count
     motion_bucket: Index
     noise_aug: NonNegative
-    conditioning: Conditioning
+    conditioning: Literal["keyframes", "chained", "photo"]
     direction: Literal["both", "forward"]
     interp_strength: Fraction
     fusion: FusionConfig
-    anchor: Anchor
+    anchor: Literal["none", "colour", "detail"]
     injection: bool
     tau_attention: Fraction
     tau_block: Fraction

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
-from i2v3d.config.models import FirstKeyframe
 from i2v3d.config.sections import section
 
 
@@ -31,7 +30,7 @@ class KeyframesConfig:
     negative_prompt: str
     control_scale: NonNegative
     depth_range: DepthRange
-    first: FirstKeyframe
+    first: Literal["generated", "photo"]
     injection: bool
     extended_attention: bool
     tau_foreground: Fraction

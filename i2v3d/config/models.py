@@ -1,4 +1,4 @@
-"""The types of the group `models`: one family of image and video networks, and the recipe that goes with it."""
+"""The types of the group `models`: one family of image and video networks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Dtype, Fraction, Index, Positive, Side
+from i2v3d.config.bounds import Count, Dtype, Side
 from i2v3d.config.sections import section
 from i2v3d.config.weights import WeightsRef
-
-FirstKeyframe = Literal["generated", "photo"]
-Conditioning = Literal["keyframes", "chained", "photo"]
-Anchor = Literal["none", "colour", "detail"]
 
 
 @section
@@ -56,41 +52,13 @@ class VideoModelConfig:
 
 
 @section
-class RecipeConfig:
-    """What a family wants of the other groups, which refer to it: steps, rates, the length of a shot.
-
-    memory_mb: resident memory to ask a cluster for, of a job that runs one of the networks.
-    max_batch: images a network call that fit the cards the family is meant for.
-    """
-
-    frames: Count
-    lora_rank: Count
-    lora_steps: Count
-    lora_batch: Count
-    lora_learning_rate: Positive
-    keyframe_steps: Count
-    first_keyframe: FirstKeyframe
-    inversion_network: Literal["customised", "base"]
-    keyframe_guidance: Positive
-    negative_prompt: str
-    interpolate_steps: Count
-    interpolate_guidance: Positive
-    interpolate_conditioning: Conditioning
-    interp_strength: Fraction
-    interpolate_anchor: Anchor
-    tau_block: Fraction
-    memory_mb: Count
-    max_batch: Index
-
-
-@section
 class ModelsConfig:
-    """A family of models, its native size (pixels) and segment length (frames), and its recipe."""
+    """A family of models: its native size (pixels), and the length of a segment and of a shot (frames)."""
 
     name: str
     width: Side
     height: Side
     segment_frames: Count
-    recipe: RecipeConfig
+    frames: Count
     image: ImageModelConfig
     video: VideoModelConfig

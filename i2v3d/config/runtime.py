@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from i2v3d.config.bounds import Index
+from i2v3d.config.bounds import Count, Index
 from i2v3d.config.sections import section
 
 
 @section
 class RuntimeConfig:
     """device: 'auto' takes a GPU when there is one. max_batch: images a network call, 0 for all at once.
-    threads: CPU threads of one job, 0 for what the job scheduler gives."""
+    memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
+    what the job scheduler gives."""
 
     device: str
     max_batch: Index
+    memory_mb: Count
     threads: Index
 
 

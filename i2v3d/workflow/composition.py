@@ -13,6 +13,7 @@ import yaml
 from i2v3d.errors import ConfigError, I2V3DError, nearest
 
 BASE = "base"
+GLOBAL = "# @package _global_"  # first line of a file that sets values of any group
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,9 @@ def _sibling_keys(conf: Path, full_key: str) -> set[str]:
     files = sorted((conf / group).glob("*.yaml")) if rest else [conf / "config.yaml"]
     found: set[str] = set() if rest else set(_groups(conf))
     for file in files:
-        node: Any = yaml.safe_load(file.read_text())
-        for part in rest[:-1]:
+        text = file.read_text()
+        node: Any = yaml.safe_load(text)
+        for part in full_key.split(".")[:-1] if text.startswith(GLOBAL) else rest[:-1]:
             node = node.get(part) if isinstance(node, dict) else None
         found |= set(node) if isinstance(node, dict) else set()
     return found - {"defaults"}

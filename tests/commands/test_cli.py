@@ -51,7 +51,8 @@ def _words(folder: Path, stage: str) -> list[str]:
     node = Node(stage, "0" * 12, JOBS[stage].version, CONFIG, {}, {}, 2)
     (folder / "node.json").write_text(json.dumps(node.__dict__))
     tracking = {"mode": "disabled", "project": "x", "entity": None}
-    settings = {"run": "x", "runtime": {"device": "cpu", "max_batch": 0, "threads": 0}, "tracking": tracking}
+    runtime = {"device": "cpu", "max_batch": 0, "memory_mb": 100, "threads": 0}
+    settings = {"run": "x", "runtime": runtime, "tracking": tracking}
     (folder / "settings.json").write_text(json.dumps(settings))
     paths = {"--node": "node.json", "--cache": "cache", "--out": "cache/out", "--settings": "settings.json"}
     words = [word for option, path in paths.items() for word in (option, str(folder / path))]

@@ -263,12 +263,12 @@ def test_a_controlnet_of_another_family_is_refused(
 
 @pytest.mark.parametrize("name", ["mini", "sdxl_svd"])
 def test_the_shipped_configurations_are_valid(name: str) -> None:
-    loaded = build(ModelsConfig, yaml.safe_load((CONF / f"{name}.yaml").read_text()), "models")
+    loaded = build(ModelsConfig, yaml.safe_load((CONF / f"{name}.yaml").read_text())["models"], "models")
     assert loaded.name == name
 
 
 def test_the_miniatures_layer_patterns_hit_what_the_method_names() -> None:
-    loaded = build(ModelsConfig, yaml.safe_load((CONF / "mini.yaml").read_text()), "models")
+    loaded = build(ModelsConfig, yaml.safe_load((CONF / "mini.yaml").read_text())["models"], "models")
     with torch.device("meta"):
         image, video = image_unet(), video_unet()
     assert len(resolve_layers(image, loaded.image.layers.attention)) == 4
@@ -281,7 +281,7 @@ def test_the_published_layer_patterns_hit_what_the_method_names() -> None:
     """On the real architectures, without their weights."""
     from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
 
-    loaded = build(ModelsConfig, yaml.safe_load((CONF / "sdxl_svd.yaml").read_text()), "models")
+    loaded = build(ModelsConfig, yaml.safe_load((CONF / "sdxl_svd.yaml").read_text())["models"], "models")
     with torch.device("meta"):
         image = UNet2DConditionModel(
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

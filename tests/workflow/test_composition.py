@@ -21,6 +21,15 @@ def test_a_word_changes_one_value_and_nothing_else() -> None:
     assert before.config == after.config
 
 
+def test_models_win_over_the_files_of_other_groups_and_words_over_models() -> None:
+    published, mini, word = (
+        compose_variants(CONF, words)[0].config["lora"]
+        for words in (["models=sdxl_svd"], ["models=mini"], ["models=mini", "lora.rank=4"])
+    )
+    assert (published["rank"], mini["rank"], word["rank"]) == (32, 8, 4)
+    assert published["mirror"] == mini["mirror"]
+
+
 def test_experiments_win_over_defaults_and_words_over_experiments() -> None:
     (variant,) = compose_variants(CONF, ["experiment=quick", "keyframes.steps=7"])
     assert (variant.config["interpolate"]["steps"], variant.config["keyframes"]["steps"]) == (3, 7)
@@ -44,6 +53,8 @@ def test_multirun_makes_one_variant_a_combination() -> None:
         ("scene=cofee", "scene=cofee does not exist; did you mean 'coffee'"),
         ("models=mimi", "models=mimi does not exist; did you mean 'mini'"),
         ("keyframes.stepz=3", "keyframes.stepz is not an option; did you mean 'steps'"),
+        ("models.vidoe.dtype=float16", "models.vidoe is not an option; did you mean 'video'"),
+        ("models.video.dtipe=float16", "models.video.dtipe is not an option; did you mean 'dtype'"),
         ("keyframe.steps=3", "keyframe"),
         ("seeds=3", "seeds is not an option; did you mean 'seed'"),
         ("keyframes.steps=", "keyframes.steps"),
