@@ -1,4 +1,4 @@
-"""What the stages of one segment read and hand on: the coarse clip, its inversion, picture conditions.
+"""What the stages of one segment read and hand on: the coarse clip, its inversion, pictures.
 
 Shapes: F frames of the segment, both of its keyframes included; S steps; C latent channels; (h, w) latent
 size; (H, W) pixels; D width of the image embedding.
@@ -21,8 +21,6 @@ from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.config.bounds import DepthRange
 from i2v3d.errors import ArtifactError
 from i2v3d.images import read_rgb
-from i2v3d.models.svd import VideoModels, conditioning_latents, embed_image
-from i2v3d.randomness import noise
 
 LATENTS_FILE = "latents.safetensors"
 
@@ -42,14 +40,6 @@ class CoarseClip:
 
 
 @dataclass(frozen=True)
-class PictureCondition:
-    """A conditioning picture as the video networks take it. embedding: (1, D); latents: (C, h, w)."""
-
-    embedding: Tensor
-    latents: Tensor
-
-
-@dataclass(frozen=True)
 class InvertedClip:
     """The EDM inversion of a coarse clip, forward and reversed, with what it was conditioned on.
 
@@ -66,12 +56,6 @@ class InvertedClip:
     reversed_embedding: Tensor
     reversed_latents: Tensor
     time_ids: Tensor
-
-    def direction(self, backwards: bool) -> tuple[PictureCondition, Tensor]:
-        """Condition and latents (S + 1, F, C, h, w) of the forward or the reversed inversion."""
-        if backwards:
-            return PictureCondition(self.reversed_embedding, self.reversed_latents), self.reversed
-        return PictureCondition(self.forward_embedding, self.forward_latents), self.forward
 
     def save(self, folder: Path) -> None:
         """Writes latents.safetensors."""
@@ -116,16 +100,3 @@ def read_picture(path: Path) -> Tensor:
 def _signed(rgb: NDArray[np.uint8]) -> Tensor:
     """Pictures (N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(rgb.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def picture_condition(
-    models: VideoModels, picture: Tensor, frame: int, noise_aug: float, seed: int
-) -> PictureCondition:
-    """Embedding and noise-augmented latents of a picture (3, H, W) in [-1, 1] that stands for `frame`.
-
-    The noise depends on seed and frame only, so a keyframe and the coarse render of its frame share it.
-    """
-    augmentation = noise(tuple(picture.shape), seed, "noise augmentation", frame)
-    return PictureCondition(
-        embed_image(models, picture), conditioning_latents(models, picture, augmentation, noise_aug)
-    )

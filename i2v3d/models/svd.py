@@ -24,6 +24,7 @@ from i2v3d.config.models import VideoModelConfig
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.models.temporal_controlnet import TemporalControlNet
 from i2v3d.models.weights import load_network, missing, resolve
+from i2v3d.randomness import noise
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,27 @@ def _plain(value: Any) -> Any:
 def added_time_ids(fps: int, motion_bucket: int, noise_aug: float) -> Tensor:
     """SVD's added time ids, (3,) float32. It was trained on fps - 1, so that is what it is told."""
     return torch.tensor([fps - 1, motion_bucket, noise_aug], dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class PictureCondition:
+    """A conditioning picture as the networks take it. embedding: (1, D); latents: (C, h, w)."""
+
+    embedding: Tensor
+    latents: Tensor
+
+
+def picture_condition(
+    models: VideoModels, picture: Tensor, frame: int, noise_aug: float, seed: int
+) -> PictureCondition:
+    """Embedding and noise-augmented latents of a picture (3, H, W) in [-1, 1] that stands for `frame`.
+
+    The noise depends on seed and frame only, so a keyframe and the coarse render of its frame share it.
+    """
+    augmentation = noise(tuple(picture.shape), seed, "noise augmentation", frame)
+    return PictureCondition(
+        embed_image(models, picture), conditioning_latents(models, picture, augmentation, noise_aug)
+    )
 
 
 @torch.no_grad()

@@ -129,6 +129,7 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
             skips = layers[i] + (0 if last else 1)
             self.controlnet_down_blocks.extend(_zero_conv(widths[i]) for _ in range(skips))
             self.residual_gains += [blocks - i if cumulative_residuals else 1] * skips
+        self.controlnet_mid_block = _zero_conv(widths[-1])
         self.mid_block = UNetMidBlockSpatioTemporal(
             widths[-1],
             temb_channels=time_channels,
@@ -136,7 +137,6 @@ class TemporalControlNet(ModelMixin, ConfigMixin):
             cross_attention_dim=context[-1],
             num_attention_heads=heads[-1],
         )
-        self.controlnet_mid_block = _zero_conv(widths[-1])
 
     @classmethod
     def from_unet(cls, unet: Any, conditioning_embedding_out_channels: tuple[int, ...]) -> TemporalControlNet:

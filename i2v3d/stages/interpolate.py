@@ -14,8 +14,6 @@ from i2v3d.artifacts.renders import frame_count
 from i2v3d.artifacts.segments import (
     CoarseClip,
     InvertedClip,
-    PictureCondition,
-    picture_condition,
     read_coarse_clip,
     read_picture,
 )
@@ -50,11 +48,13 @@ from i2v3d.guidance.video_denoiser import (
 )
 from i2v3d.images import write_rgb
 from i2v3d.models.svd import (
+    PictureCondition,
     VideoModels,
     added_time_ids,
     decode_frames,
     encode_frames,
     load_video_models,
+    picture_condition,
 )
 from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
@@ -196,7 +196,16 @@ def _directional_pass(
     control: (1, F, C_0, h, w), the clip's embedded depth in the order of the shot.
     Differs from the released code, unless compat_unflipped_masks: visibility is reversed with the frames.
     """
-    coarse, trajectory = inverted.direction(backwards)
+    if backwards:
+        coarse, trajectory = (
+            PictureCondition(inverted.reversed_embedding, inverted.reversed_latents),
+            inverted.reversed,
+        )
+    else:
+        coarse, trajectory = (
+            PictureCondition(inverted.forward_embedding, inverted.forward_latents),
+            inverted.forward,
+        )
     flip_masks = backwards and not settings.compat_unflipped_masks
     time_ids = added_time_ids(settings.fps, settings.motion_bucket, settings.noise_aug).to(control.device)
     ordered = control.flip(1) if backwards else control

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import torch
 
-from i2v3d.artifacts.segments import (
-    CoarseClip,
-    InvertedClip,
-    PictureCondition,
-    picture_condition,
-    read_coarse_clip,
-)
+from i2v3d.artifacts.segments import CoarseClip, InvertedClip, read_coarse_clip
 from i2v3d.config.bounds import Count, Index
 from i2v3d.config.interpolate import InterpolationInversionConfig
 from i2v3d.config.models import VideoModelConfig
 from i2v3d.config.sections import section
 from i2v3d.diffusion import edm
 from i2v3d.guidance.video_denoiser import ClipCondition, ClipDenoiser
-from i2v3d.models.svd import added_time_ids, encode_frames, load_video_models
+from i2v3d.models.svd import (
+    PictureCondition,
+    added_time_ids,
+    encode_frames,
+    load_video_models,
+    picture_condition,
+)
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.renders import frame_count
-from i2v3d.artifacts.segments import CoarseClip, picture_condition, read_coarse_clip, read_picture
+from i2v3d.artifacts.segments import CoarseClip, read_coarse_clip, read_picture
 from i2v3d.config.bounds import Count
 from i2v3d.config.interpolate import SDEditVideoConfig
 from i2v3d.config.models import VideoModelConfig
@@ -21,7 +21,14 @@ from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.sdedit import steps_run
 from i2v3d.guidance.video_denoiser import ClipCondition, ClipDenoiser
 from i2v3d.images import write_rgb
-from i2v3d.models.svd import VideoModels, added_time_ids, decode_frames, encode_frames, load_video_models
+from i2v3d.models.svd import (
+    VideoModels,
+    added_time_ids,
+    decode_frames,
+    encode_frames,
+    load_video_models,
+    picture_condition,
+)
 from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
 
