@@ -56,7 +56,7 @@ def _add_object(scene: bpy.types.Scene, spec: ObjectSpec, path: Path, style: str
     for item in imported.meshes:
         item.name = item.data.name = spec.name
         item[ROLE] = spec.role
-        make_coarse(item.data, style)
+        make_coarse(item.data, style, layers_colour=path.suffix.lower() != ".fbx")
 
 
 def _add_pivot(scene: bpy.types.Scene, spec: ObjectSpec) -> bpy.types.Object:

@@ -35,7 +35,7 @@ def open_scene(scene_dir: Path, *, samples: int, device: str, threads: int) -> t
     scene = bpy.context.scene
     renderer = configure(scene, spec, samples=samples, device=device, threads=threads)
     assign_indices(scene)
-    check_all_textures()
+    check_all_textures(scene)
     log.info("Blender %s renders %s on the %s", bpy.app.version_string, blend.name, renderer)
     return spec, renderer
 

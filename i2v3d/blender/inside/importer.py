@@ -78,11 +78,11 @@ def import_mesh(path: Path) -> Imported:
     """Imports a mesh file that passed `check_mesh`; the scene's frame rate and range stay as they are.
 
     Cameras, lights and the shapes that importers draw bones with are dropped. Raises InputError if the
-    importer refuses the file, nothing with faces comes out, or a texture holds no pixels.
+    importer refuses the file or nothing with faces comes out.
     """
     scene = bpy.context.scene
     timing = (scene.render.fps, scene.render.fps_base, scene.frame_start, scene.frame_end)
-    objects, actions, images = (set(kind) for kind in (bpy.data.objects, bpy.data.actions, bpy.data.images))
+    objects, actions = set(bpy.data.objects), set(bpy.data.actions)
     try:
         _IMPORTERS[path.suffix.lower()](str(path))
     except RuntimeError as error:
@@ -97,7 +97,6 @@ def import_mesh(path: Path) -> Imported:
     if not imported.meshes:
         raise InputError(f"mesh {path} has no faces; export it again with its geometry")
     _validate(path, imported.meshes)
-    _check_images(path, [image for image in bpy.data.images if image not in images])
     _stop_animations(imported.objects)
     return imported
 
@@ -133,18 +132,6 @@ def _validate(path: Path, meshes: tuple[bpy.types.Object, ...]) -> None:
             raise InputError(f"mesh {path} has vertices that are not finite; repair it and try again")
         if mesh.validate(clean_customdata=False):
             log.warning("mesh %s (%s) had invalid faces or edges, which Blender left out", path, item.name)
-
-
-def _check_images(path: Path, images: list[bpy.types.Image]) -> None:
-    """Raises InputError if a texture holds no pixels: it would render magenta."""
-    for image in images:
-        if image.source == "FILE":
-            image.update()  # images are read when they are first needed
-            if min(image.size) == 0 or not image.has_data:
-                raise InputError(
-                    f"texture {image.filepath or image.name!r} of mesh {path} holds no pixels; put it beside "
-                    "the mesh, or export with it embedded"
-                )
 
 
 def _stop_animations(objects: Iterable[bpy.types.Object]) -> None:

@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from i2v3d.blender.inside.nodes import everything
 from i2v3d.blender.inside.passes import BACKGROUND, FOREGROUND
 
 ROLE = "i2v3d_role"  # custom property of objects: foreground or background
@@ -25,7 +26,7 @@ def role(item: bpy.types.Object) -> str:
 
 def assign_indices(scene: bpy.types.Scene) -> None:
     """Gives every object the object index of its role, so that an artist's additions are seen as well."""
-    for item in scene.objects:
+    for item in everything(scene):
         item.pass_index = FOREGROUND if role(item) == "foreground" else BACKGROUND
 
 

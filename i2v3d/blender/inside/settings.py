@@ -7,12 +7,14 @@ import logging
 import bpy
 
 from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.blender.inside.opacity import THRESHOLD
+from i2v3d.blender.inside.scene_data import mark_layers, pin_scene_data
 
 log = logging.getLogger(__name__)
 
 DATA_LAYER, COLOUR_LAYER = "data", "colour"
 FILTER_WIDTH_PX = 1.0  # the pixel itself: wider ones blur the photo (35 dB against 32 at 192 x 128)
-TRANSPARENT_BOUNCES = 8
+TRANSPARENT_BOUNCES = 64  # leaves behind leaves; none are spent where everything is opaque
 _OFF = (
     "use_border",
     "use_crop_to_border",
@@ -25,6 +27,9 @@ _OFF = (
     "use_stamp",
     "use_placeholder",
     "use_persistent_data",  # saves nothing where objects move, and edits can go stale
+    "use_single_layer",  # would leave one of the two layers out
+    "use_render_cache",
+    "use_high_quality_normals",
 )
 GPU_BACKENDS = {"cuda": ("OPTIX", "CUDA"), "mps": ("METAL",), "xpu": ("ONEAPI",)}
 
@@ -46,6 +51,7 @@ def configure(scene: bpy.types.Scene, spec: SceneSpec, *, samples: int, device: 
     _configure_colour(scene)
     _configure_cycles(scene.cycles, samples)
     _configure_layers(scene, samples)
+    pin_scene_data(scene)
     return _choose_device(scene.cycles, device)
 
 
@@ -65,7 +71,8 @@ def _configure_frame(render: bpy.types.RenderSettings, width: int, height: int, 
     render.use_file_extension = True
     images = render.image_settings
     images.file_format = "OPEN_EXR_MULTILAYER"
-    images.color_depth = "32"
+    images.color_mode, images.color_depth = "RGBA", "32"
+    images.color_management = "FOLLOW_SCENE"
     images.exr_codec = "NONE"  # read back and deleted at once
 
 
@@ -75,6 +82,7 @@ def _configure_colour(scene: bpy.types.Scene) -> None:
     view = scene.view_settings
     view.view_transform, view.look = "Standard", "None"
     view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
+    view.use_white_balance = view.use_hdr_view = False
 
 
 def _configure_cycles(cycles: bpy.types.PropertyGroup, samples: int) -> None:
@@ -89,13 +97,23 @@ def _configure_cycles(cycles: bpy.types.PropertyGroup, samples: int) -> None:
     cycles.sample_offset = 0
     cycles.use_sample_subset = False
     cycles.sampling_pattern = "TABULATED_SOBOL"
+    cycles.auto_scrambling_distance, cycles.scrambling_distance = False, 1.0
+    cycles.sample_clamp_direct = cycles.sample_clamp_indirect = 0.0
+    cycles.light_sampling_threshold = 0.01
+    cycles.use_guiding = cycles.use_fast_gi = False
+    cycles.blur_glossy = 0.0
+    cycles.feature_set = "SUPPORTED"
     cycles.pixel_filter_type = "BLACKMAN_HARRIS"
     cycles.filter_width = FILTER_WIDTH_PX
     cycles.film_exposure = 1.0
+    cycles.film_transparent_glass = False
     for bounces in ("max", "diffuse", "glossy", "transmission", "volume"):
         setattr(cycles, f"{bounces}_bounces", 0)
     cycles.use_light_tree = False  # without bounces lights are never sampled, but sorting them costs seconds
-    cycles.transparent_max_bounces = TRANSPARENT_BOUNCES
+    cycles.transparent_max_bounces = cycles.min_transparent_bounces = (
+        TRANSPARENT_BOUNCES  # no ray ends by chance
+    )
+    cycles.min_light_bounces = 0
     cycles.use_auto_tile = False
     cycles.texture_limit_render = "OFF"
     cycles.use_camera_cull = cycles.use_distance_cull = False
@@ -110,7 +128,7 @@ def _configure_layers(scene: bpy.types.Scene, samples: int) -> None:
     which smears them at silhouettes: one sample makes them exact.
     """
     layers = scene.view_layers
-    data = layers.get(DATA_LAYER) or layers[0]
+    data = layers.get(DATA_LAYER) or next((layer for layer in layers if layer.use), layers[0])
     data.name = DATA_LAYER
     colour = layers.get(COLOUR_LAYER) or layers.new(COLOUR_LAYER)
     _copy_exclusions(data.layer_collection, colour.layer_collection)
@@ -121,7 +139,20 @@ def _configure_layers(scene: bpy.types.Scene, samples: int) -> None:
         layer.samples = 1 if is_data else samples
         layer.use_pass_combined = True
         layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_vector = is_data
-        layer.material_override = None
+        layer.material_override = layer.world_override = None
+        layer.pass_alpha_threshold = THRESHOLD
+        layer.use_solid = layer.use_sky = layer.use_ao = layer.use_strand = layer.use_motion_blur = True
+        layer.use_volumes = False
+        layer.cycles.use_denoising = False
+        _plain_collections(layer.layer_collection)
+    mark_layers(layers, DATA_LAYER)
+
+
+def _plain_collections(here: bpy.types.LayerCollection) -> None:
+    """Renders what a view layer holds as it is, neither as a hole nor for its light alone."""
+    here.holdout = here.indirect_only = False
+    for child in here.children:
+        _plain_collections(child)
 
 
 def _copy_exclusions(source: bpy.types.LayerCollection, target: bpy.types.LayerCollection) -> None:
