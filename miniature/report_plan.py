@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2v3d.benchmark.compositions import Compositions
 from i2v3d.benchmark.settings import MiniReportSettings
 from i2v3d.benchmark.trials import Planned, plan_trials, sweep_methods, write_once
 from i2v3d.config.sections import plain
 from i2v3d.stages.registry import PROBES
+from i2v3d.workflow.composition import Composer
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Node, plan_probe, write_node, write_plan
 
@@ -80,14 +80,14 @@ def plan_mini_report(conf: Path, cache: Path, settings: MiniReportSettings, word
 
     shots = plan(methods)
     turned = plan({settings.full: methods[settings.full]}, f"scene.view_deg={settings.view_deg}")
-    compositions = Compositions(conf, cache / "plan" / "compositions")
+    composer = Composer(conf, cache / "plan" / "compositions")
     prints = Fingerprints(cache / "plan" / "fingerprints.json")
     probes = {}
     for clip in shots.clips:
         own = ["scene=toy", f"run={RUN}", *common, f"scene.index={clip.index}"]
         # One segment that moves as far as the clips of the training.
         own += ["scene.frames=${interpolate.segment_frames}", "scene.pace=1"]
-        config = compositions.variant(RUN, own).config
+        config = composer.variant(RUN, own).config
         probes[clip.index] = [plan_probe(stage, config, prints) for stage in PROBES.values()]
     prints.save()
     return MiniPlan(shots, turned, probes)

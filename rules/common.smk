@@ -67,7 +67,13 @@ def plan_run():
     try:
         fingerprints = Fingerprints(CACHE / "plan" / "fingerprints.json")
         multirun = str(config.get("multirun", False)).lower() == "true"
-        variants = compose_variants(CONF, hydra_words(), config.get("sweep"), multirun)
+        variants = compose_variants(
+            CONF,
+            hydra_words(),
+            config.get("sweep"),
+            multirun,
+            CACHE / "plan" / "compositions",
+        )
         plan = make_plan(variants, fingerprints, PREVIEWED if PREVIEW else STAGES)
         check_plan(plan, CACHE)
         fingerprints.save()
@@ -92,10 +98,7 @@ RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
 RESULTS += [f"results/{PLAN.run}/comparison.html"] if PLAN else []
 PREVIEWS = [f"results/{PLAN.run}/{name}/preview/sheet.png" for name in VARIANTS]
 MEMORY_MB = max(
-    (
-        v.config["runtime"]["memory_mb"]
-        for v in (PLAN.variants if PLAN else [])
-    ),
+    (v.config["runtime"]["memory_mb"] for v in (PLAN.variants if PLAN else [])),
     default=5000,  # of the miniature family
 )
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from i2v3d.config.bounds import Count, Index
 from i2v3d.config.sections import build, section
 from i2v3d.errors import ConfigError, nearest
-from i2v3d.workflow.composition import group_choices
+from i2v3d.workflow.misspelt import group_choices
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts.files import write_text
-from i2v3d.benchmark.compositions import Compositions
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.toy.world.held_out import balanced_clips, held_out_caption
-from i2v3d.workflow.composition import Variant, read_sweep
+from i2v3d.workflow.composition import Composer, Variant
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan
 from i2v3d.workflow.preflight import check_plan
+from i2v3d.workflow.sweeps import read_sweep
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ def plan_trials(
     run: group name in the tracker. words: Hydra words of all trials, before each method's own. Raises
     ConfigError, InputError, WeightsError or MachineError as planning a run does.
     """
-    compositions = Compositions(conf, cache / "plan" / "compositions")
+    composer = Composer(conf, cache / "plan" / "compositions")
     common = ["scene=toy", f"run={run}", *words]
-    world = compositions.variant("world", common).config["scene"]
+    world = composer.variant("world", common).config["scene"]
     found = balanced_clips(world["seed"], world["variants"], first, scenes)
     clips = [Clip(i, m, held_out_caption(world["seed"], world["variants"], i)) for i, m in found.items()]
     named = [
-        compositions.variant(method, [*common, *own, f"scene.index={clips[0].index}"])
+        composer.variant(method, [*common, *own, f"scene.index={clips[0].index}"])
         for method, own in methods.items()
     ]
     variants = [on_clip(variant, clips[0], clip) for clip in clips for variant in named]

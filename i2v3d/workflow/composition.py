@@ -1,19 +1,26 @@
-"""Hydra words to plain configurations: one resolved dictionary per variant of a sweep."""
+"""Hydra words to plain configurations: one resolved dictionary per variant of a run."""
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from i2v3d.errors import ConfigError, I2V3DError, nearest
+from i2v3d.errors import ConfigError, I2V3DError
+from i2v3d.workflow.misspelt import explain
+from i2v3d.workflow.sweeps import expand, read_sweep, slug
 
 BASE = "base"
-GLOBAL = "# @package _global_"  # first line of a file that sets values of any group
+# Beside the files of conf/, what the resolvers below read.
+RESOLVERS = ("workflow/composition.py", "toy/world/*.py", "toy/world/*.csv", "scene/photo/framing.py")
+# Interpolations whose value is not decided by files and words.
+CHANGING = re.compile(r"\$\{(oc\.env|now|hydra)\b")
 
 
 @dataclass(frozen=True)
@@ -26,44 +33,119 @@ class Variant:
 
 
 def compose_variants(
-    conf: Path, words: Sequence[str], sweep: str | None = None, multirun: bool = False
+    conf: Path,
+    words: Sequence[str],
+    sweep: str | None = None,
+    multirun: bool = False,
+    memo: Path | None = None,
 ) -> list[Variant]:
     """Composes conf/config.yaml once per variant.
 
     words: Hydra overrides common to all variants. sweep: name of conf/sweep/<name>.yaml, a mapping from
     variant to its list of overrides (an empty list is the unchanged base). multirun: expand
-    comma-separated values and ranges in `words` by Hydra's grammar, one variant a combination.
-    Raises ConfigError for anything that Hydra or the sweep file does not allow.
+    comma-separated values and ranges in `words` by Hydra's grammar, one variant a combination. memo: as of
+    `Composer`. Raises ConfigError for anything that Hydra or the sweep file does not allow.
     """
     if sweep is not None and multirun:
         raise ConfigError("sweep=... and -m both make variants; use one of them")
+    composer = Composer(conf, memo)
     if sweep is not None:
         named = read_sweep(conf, sweep)
-        return [_compose(conf, name, (*words, *extra)) for name, extra in named.items()]
+        return [composer.variant(name, (*words, *extra)) for name, extra in named.items()]
     if multirun:
-        return [_compose(conf, _slug(changed), (*fixed, *changed)) for fixed, changed in _expand(words)]
-    return [_compose(conf, BASE, tuple(words))]
+        return [composer.variant(slug(changed), (*fixed, *changed)) for fixed, changed in expand(words)]
+    return [composer.variant(BASE, tuple(words))]
 
 
-def _compose(conf: Path, name: str, overrides: tuple[str, ...]) -> Variant:
+class Composer:
+    """Composes `conf` with Hydra words; variants that choose the same files share the reading of them.
+
+    memo: a folder that keeps what was composed, for the next process. An entry counts as long as no file of
+    conf/ has changed, and nothing that a resolver reads.
+    """
+
+    def __init__(self, conf: Path, memo: Path | None) -> None:
+        self._conf, self._memo = conf, memo
+        self._chosen: dict[tuple[str, ...], Any] = {}
+        if memo is not None:
+            self._state, lasting = _state(conf)
+            self._memo = memo if lasting else None
+
+    def variant(self, name: str, words: Sequence[str]) -> Variant:
+        """The configuration of these words. Raises ConfigError as `compose_variants`."""
+        if self._memo is None or any(CHANGING.search(word) for word in words):
+            return Variant(name, tuple(words), self._compose(tuple(words)))
+        asked = json.dumps([self._state, list(words)])
+        path = self._memo / f"{hashlib.sha256(asked.encode()).hexdigest()[:24]}.json"
+        try:
+            return Variant(name, tuple(words), json.loads(path.read_text()))
+        except (OSError, ValueError):
+            pass  # not composed before, or not to be read: composed anew
+        config = self._compose(tuple(words))
+        _keep(path, json.dumps(config))
+        return Variant(name, tuple(words), config)
+
+    def _compose(self, words: tuple[str, ...]) -> dict[str, Any]:
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.errors import HydraException
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            parsed = OverridesParser.create().parse_overrides(list(words))
+            values = [word for word in parsed if _sets_value(self._conf, word)]
+            files = tuple(str(word.input_line) for word in parsed if word not in values)
+            if files not in self._chosen:
+                self._chosen[files] = _composed(self._conf, files)
+            composed = copy.deepcopy(self._chosen[files])
+            # As Hydra itself goes on once it has read the files.
+            ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+            config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            if (reason := _own(error)) is not None:
+                raise reason from None
+            raise ConfigError(explain(self._conf, words, error)) from error
+        assert isinstance(config, dict)
+        return {str(key): value for key, value in config.items()}
+
+
+def _sets_value(conf: Path, word: Any) -> bool:
+    """Whether a parsed override sets a value in what the files gave, rather than choosing a file."""
+    key = word.key_or_group
+    chooses = word.is_sweep_override() or word.package is not None or "/" in key
+    return not (chooses or key.split(".")[0] == "hydra" or (conf / key).is_dir())
+
+
+def _composed(conf: Path, words: tuple[str, ...]) -> Any:
+    """What Hydra composes, its interpolations not resolved yet."""
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     OmegaConf.register_new_resolver("toy_caption", _toy_caption, replace=True)
     OmegaConf.register_new_resolver("fitted_width", lambda *words: _fitted(*words)[0], replace=True)
     OmegaConf.register_new_resolver("fitted_height", lambda *words: _fitted(*words)[1], replace=True)
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
-            composed = compose("config", overrides=list(overrides))
-            config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        if (reason := _own(error)) is not None:
-            raise reason from None
-        raise ConfigError(_explain(conf, overrides, error)) from error
-    assert isinstance(config, dict)
-    return Variant(name, overrides, {str(key): value for key, value in config.items()})
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
+        return compose("config", overrides=list(words))
+
+
+def _state(conf: Path) -> tuple[str, bool]:
+    """A hash of all files that decide what words become, and whether nothing else does."""
+    package, yaml = Path(__file__).parents[1], sorted(conf.rglob("*.yaml"))
+    digest, lasting = hashlib.sha256(), True
+    for file in [*yaml, *(file for glob in RESOLVERS for file in sorted(package.glob(glob)))]:
+        text = file.read_bytes()
+        digest.update(f"{file}\n".encode() + text)
+        lasting &= file.suffix != ".yaml" or not CHANGING.search(text.decode())
+    return digest.hexdigest(), lasting
+
+
+def _keep(path: Path, text: str) -> None:
+    """Writes a memo by rename, without waiting for the disk: what a power failure leaves is composed anew."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def _own(error: BaseException | None) -> I2V3DError | None:
@@ -87,88 +169,9 @@ def _fitted(width: Any, height: Any, aspect: Any) -> tuple[int, int]:
 
 def _toy_caption(seed: Any, variants: Any, index: Any) -> str:
     """Resolves ${toy_caption:SEED,VARIANTS,INDEX}: what a held-out clip of the toy world shows."""
-    from i2v3d.toy.world.held_out import held_out_caption  # torch, which other scenes need not wait for
+    from i2v3d.toy.world.held_out import held_out_caption
 
     for key, value in {"seed": seed, "variants": variants, "index": index}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ConfigError(f"scene.{key} is {value!r}; expected a whole number, 0 or more")
     return held_out_caption(seed, variants, index)
-
-
-def _explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
-    """One line for Hydra's many: the offending word and the nearest valid name."""
-    text = " ".join(f"{error} {error.__cause__ or ''}".split())
-    if match := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", text):
-        group, choice = match.groups()
-        return f"{group}={choice} does not exist; {nearest(choice, group_choices(conf, group))}"
-    if match := re.search(r"Key '([^']+)' is not in struct full_key: (\S+)", text):
-        key, full_key = match.groups()
-        return f"{full_key} is not an option; {nearest(key, _sibling_keys(conf, full_key))}"
-    if match := re.search(r"Could not override '([^']+)'.*?No match in the defaults list", text):
-        return f"{match[1]} is not a configuration group; {nearest(match[1], _groups(conf))}"
-    return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}"
-
-
-def group_choices(conf: Path, group: str) -> list[str]:
-    """The names that `group=NAME` accepts."""
-    return sorted(p.stem for p in (conf / group).glob("*.yaml"))
-
-
-def _groups(conf: Path) -> list[str]:
-    return sorted(p.name for p in conf.iterdir() if p.is_dir())
-
-
-def _sibling_keys(conf: Path, full_key: str) -> set[str]:
-    """Keys that stand where `full_key` does, in any file of its group (or in config.yaml)."""
-    group, *rest = full_key.split(".")
-    files = sorted((conf / group).glob("*.yaml")) if rest else [conf / "config.yaml"]
-    found: set[str] = set() if rest else set(_groups(conf))
-    for file in files:
-        text = file.read_text()
-        node: Any = yaml.safe_load(text)
-        for part in full_key.split(".")[:-1] if text.startswith(GLOBAL) else rest[:-1]:
-            node = node.get(part) if isinstance(node, dict) else None
-        found |= set(node) if isinstance(node, dict) else set()
-    return found - {"defaults"}
-
-
-def read_sweep(conf: Path, sweep: str) -> dict[str, list[str]]:
-    """The variants of conf/sweep/<sweep>.yaml and their overrides. Raises ConfigError if it is not such a file."""
-    path = conf / "sweep" / f"{sweep}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"sweep={sweep} does not exist; {nearest(sweep, group_choices(conf, 'sweep'))}")
-    data = yaml.safe_load(path.read_text())
-    if not isinstance(data, dict) or not data:
-        raise ConfigError(f"{path} must map variant names to lists of overrides")
-    for name, extra in data.items():
-        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(name)):
-            raise ConfigError(f"{path}: variant {name!r} must be a file name of letters, digits, . _ + -")
-        if not isinstance(extra, list) or not all(isinstance(word, str) for word in extra):
-            raise ConfigError(
-                f"{path}: variant {name} must hold a list of overrides such as [keyframes.steps=8]"
-            )
-    return {str(name): extra for name, extra in data.items()}
-
-
-def _expand(words: Sequence[str]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Expands sweeps in Hydra's grammar: [(words equal in all variants, words of this variant), ...]."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(words))
-        jobs = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-    except HydraException as error:
-        raise ConfigError(f"cannot expand {' '.join(words)}: {' '.join(str(error).split())}") from error
-    swept = {i for i, override in enumerate(parsed) if override.is_sweep_override()}
-    split = []
-    for job in jobs:
-        fixed = tuple(word for i, word in enumerate(job) if i not in swept)
-        split.append((fixed, tuple(word for i, word in enumerate(job) if i in swept)))
-    return split
-
-
-def _slug(changed: Sequence[str]) -> str:
-    """A folder name for a variant: 'keyframes.guidance=5' -> 'keyframes.guidance=5'."""
-    return re.sub(r"[^\w.=+-]+", "_", ",".join(changed)) or BASE

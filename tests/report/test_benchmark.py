@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytest
 
-from i2v3d.benchmark import compositions
 from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, plan_benchmark
 from i2v3d.benchmark.settings import BenchmarkSettings, MiniReportSettings, load_settings
 from i2v3d.benchmark.trials import Trial, clips_of, read_plan_file
@@ -142,7 +142,7 @@ def test_what_was_composed_once_is_not_composed_again(run: Run, monkeypatch: pyt
         raise AssertionError("composed again")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(compositions, "compose_variants", refuse)
+    monkeypatch.setattr(hydra, "compose", refuse)
     assert make_plan(run.cache, run.estimator).planned.trials == run.plan.planned.trials
 
 

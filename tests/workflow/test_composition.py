@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import hydra
 import pytest
+from omegaconf import OmegaConf
 
 from i2v3d.errors import ConfigError
-from i2v3d.workflow.composition import compose_variants, read_sweep
+from i2v3d.workflow.composition import Composer, compose_variants
+from i2v3d.workflow.sweeps import read_sweep
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -69,6 +72,60 @@ def test_wrong_words_are_refused_with_the_nearest_name(word: str, message: str) 
         make_plan(compose_variants(CONF, [word]), Fingerprints(Path("absent")))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+KINDS = (
+    ["keyframes.guidance=5", "seed=3"],
+    ["interpolate.fusion.method=sequential", "interpolate.anchor=none", "run=other"],
+    ["scene.camera.moves=[{kind: zoom, amount: 0.5, start_frame: 1, end_frame: 15, interpolation: LINEAR}]"],
+    ["scene.camera.moves.0.amount=3", "models.image.layers.conv=[a, b]", "scene.mask=null"],
+    [
+        "scene=coffee_figure",
+        "scene.objects.0.place={position_m: [0, 0, 0], rotation_deg: [0, 0, 0], scale: 1}",
+    ],
+    ["experiment=demo", "scene.index=7", "keyframes.prompt='a ${scene.caption}, twice'"],
+    ["keyframes.steps=9", "models=sdxl_svd", "experiment=quick", "interpolate.steps=7"],
+    ["+scene.more=1", "~lora.mirror", "++scene.frames=8"],
+    ["~tracking", "+tracking@extra=default"],
+    ["models.width=96"],
+)
+
+
+def test_variants_that_share_their_files_are_what_hydra_makes_of_each_alone(tmp_path: Path) -> None:
+    memo = tmp_path / "memo"
+    composer = Composer(CONF, memo)
+    made = [composer.variant("x", words).config for words in KINDS]
+    remembered = [Composer(CONF, memo).variant("x", words).config for words in KINDS]
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        alone = [hydra.compose("config", overrides=words) for words in KINDS]
+    assert made == [OmegaConf.to_container(config, resolve=True) for config in alone]
+    assert remembered == made
+
+
+def test_what_is_remembered_is_not_composed_again_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, memo = tmp_path / "conf", tmp_path / "memo"
+    conf.mkdir()
+    (conf / "config.yaml").write_text("seed: 1")
+    (first,) = compose_variants(conf, ["seed=2"], memo=memo)
+    with monkeypatch.context() as patch:
+        patch.setattr(hydra, "compose", lambda *_, **__: pytest.fail("composed again"))
+        assert compose_variants(conf, ["seed=2"], memo=memo) == [first]
+    (conf / "config.yaml").write_text("{seed: 1, run: x}")
+    assert compose_variants(conf, ["seed=2"], memo=memo)[0].config == {"seed": 2, "run": "x"}
+    next(memo.iterdir()).write_text("{half")
+    assert compose_variants(conf, ["seed=2"], memo=memo)[0].config == {"seed": 2, "run": "x"}
+
+
+def test_what_the_environment_decides_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("run: x")
+    for name in ("one", "two"):
+        monkeypatch.setenv("RUN", name)
+        (variant,) = compose_variants(tmp_path, ["run=${oc.env:RUN}"], memo=tmp_path / "memo")
+        assert variant.config["run"] == name
 
 
 def test_sweep_files_name_their_variants(tmp_path: Path) -> None:

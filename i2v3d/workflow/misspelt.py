@@ -1,0 +1,51 @@
+"""What a user meant: one line for a word that Hydra refuses, with the nearest right one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i2v3d.errors import nearest
+
+GLOBAL = "# @package _global_"  # first line of a file that sets values of any group
+
+
+def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
+    """One line for Hydra's many: the offending word and the nearest valid name."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if match := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", text):
+        group, choice = match.groups()
+        return f"{group}={choice} does not exist; {nearest(choice, group_choices(conf, group))}"
+    if match := re.search(r"Key '([^']+)' is not in struct full_key: (\S+)", text):
+        key, full_key = match.groups()
+        return f"{full_key} is not an option; {nearest(key, _sibling_keys(conf, full_key))}"
+    if match := re.search(r"Could not override '([^']+)'.*?No match in the defaults list", text):
+        return f"{match[1]} is not a configuration group; {nearest(match[1], _groups(conf))}"
+    return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}"
+
+
+def group_choices(conf: Path, group: str) -> list[str]:
+    """The names that `group=NAME` accepts."""
+    return sorted(p.stem for p in (conf / group).glob("*.yaml"))
+
+
+def _groups(conf: Path) -> list[str]:
+    return sorted(p.name for p in conf.iterdir() if p.is_dir())
+
+
+def _sibling_keys(conf: Path, full_key: str) -> set[str]:
+    """Keys that stand where `full_key` does, in any file of its group (or in config.yaml)."""
+    group, *rest = full_key.split(".")
+    files = sorted((conf / group).glob("*.yaml")) if rest else [conf / "config.yaml"]
+    found: set[str] = set() if rest else set(_groups(conf))
+    for file in files:
+        text = file.read_text()
+        node: Any = yaml.safe_load(text)
+        for part in full_key.split(".")[:-1] if text.startswith(GLOBAL) else rest[:-1]:
+            node = node.get(part) if isinstance(node, dict) else None
+        found |= set(node) if isinstance(node, dict) else set()
+    return found - {"defaults"}
