@@ -57,14 +57,14 @@ def benchmark_plan_file():
 
 def benchmark_command(log, plan):
     return (
-        f"{PYTHON} -m i2v3d.benchmark benchmark --cache {CACHE} --out {BENCHMARK} --log {log}"
+        f"{PYTHON} -m i2v3d report benchmark --cache {CACHE} --out {BENCHMARK} --log {log}"
         f" --settings {SETTINGS} --plan {plan}"
     )
 
 
 def comparison_command(folder, plan):
     return (
-        f"{PYTHON} -m i2v3d.benchmark run --cache {CACHE} --log {CACHE}/log/comparison.log"
+        f"{PYTHON} -m i2v3d report run --cache {CACHE} --log {CACHE}/log/comparison.log"
         f" --out {folder} --plan {plan}"
     )
 

@@ -38,7 +38,7 @@ rule mini_report_pages:
     params:
         folder=lambda wildcards, output: str(Path(output.metrics).parent),
     shell:
-        f"{PYTHON} -m i2v3d.benchmark mini_report --plan {{input.plan}} --cache {CACHE} --out {{params.folder}} --log {{log}}"
+        f"{PYTHON} -m miniature.write_report --plan {{input.plan}} --cache {CACHE} --out {{params.folder}} --log {{log}}"
 
 
 rule probe_image:

@@ -91,5 +91,5 @@ rule preview_variant:
     params:
         folder="results/{run}/{variant}/preview",
     shell:
-        f"{PYTHON} -m i2v3d preview --variant {{input.variant}} --cache {CACHE} --out {{params.folder}}"
+        f"{PYTHON} -m i2v3d preview-sheet --variant {{input.variant}} --cache {CACHE} --out {{params.folder}}"
         " --log {log}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.errors import ArtifactError
 from i2v3d.figures.labelled import Panel, labelled_rows
 from i2v3d.images import read_video
 
@@ -18,26 +16,19 @@ PANEL_PX = 192  # longest side of a frame
 JPEG_QUALITY = 88
 
 
-def main(words: Sequence[str]) -> int:
-    """Shows the previews of a run's variants below each other, a row of frames each."""
-    parser = argparse.ArgumentParser(prog="i2v3d strips", description=main.__doc__)
-    parser.add_argument("run", type=Path, help="results/RUN, after i2v3d preview")
-    parser.add_argument("out", type=Path, help="picture to write, .png or .jpg")
-    parser.add_argument("--variants", nargs="*", help="their names, in order (default: all, by name)")
-    parser.add_argument("--frames", type=int, default=5, help="frames of each (default: 5)")
-    options = parser.parse_args(words)
-    names = options.variants or sorted(
-        path.parent.parent.name for path in options.run.glob("*/preview/coarse.mp4")
-    )
+def write_strips(run: Path, variants: Sequence[str] | None, frames: int, out: Path) -> int:
+    """Shows the previews of a run's variants below each other, `frames` of each; returns how many variants.
+
+    run: results/RUN. variants: their names, in order (None: all, by name). Raises ArtifactError for previews that are
+    not there.
+    """
+    names = variants or sorted(path.parent.parent.name for path in run.glob("*/preview/coarse.mp4"))
     if not names:
-        raise ArtifactError(f"{options.run} holds no previews; run i2v3d preview with run={options.run.name}")
-    if options.frames < 1:
-        raise ConfigError(f"--frames is {options.frames}; expected at least 1")
-    rows = [(name, _row(options.run / name / "preview" / "coarse.mp4", options.frames)) for name in names]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(labelled_rows(rows, PANEL_PX)).save(options.out, quality=JPEG_QUALITY)  # PNG has none
-    sys.stdout.write(f"{options.out}: {len(rows)} variants\n")
-    return 0
+        raise ArtifactError(f"{run} holds no previews; run i2v3d preview with run={run.name}")
+    rows = [(name, _row(run / name / "preview" / "coarse.mp4", frames)) for name in names]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labelled_rows(rows, PANEL_PX)).save(out, quality=JPEG_QUALITY)  # PNG has none
+    return len(rows)
 
 
 def _row(video: Path, count: int) -> list[Panel]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from pathlib import Path
 from statistics import fmean
 
@@ -36,6 +38,14 @@ def write_benchmark(plan_file: Path, cache: Path, out: Path) -> None:
     log.info(
         "%d of %d trials finished: %s", len(found.outcomes) - failed, len(found.outcomes), _headline(found)
     )
+
+
+def write_run(plan_file: Path, cache: Path, out: Path) -> None:
+    """Writes comparison.html and comparison.csv, of variants on one shot. Raises ArtifactError if none was finished."""
+    with tempfile.TemporaryDirectory(prefix="i2v3d-") as temporary:
+        write_benchmark(plan_file, cache, Path(temporary))
+        shutil.copyfile(Path(temporary) / "report.html", out / "comparison.html")
+        shutil.copyfile(Path(temporary) / "summary.csv", out / "comparison.csv")
 
 
 def write_tables(found: Comparison, out: Path) -> None:

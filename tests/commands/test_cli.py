@@ -1,15 +1,21 @@
 """The command line: help that helps, one line for a mistake, the whole story in the log."""
 
+import argparse
 import json
-import logging
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
 
-from i2v3d import cli
+from i2v3d import __version__, cli
+from i2v3d.commands import run
+from i2v3d.commands.completion import SHELLS
+from i2v3d.commands.parsers import pixels
+from i2v3d.commands.tree import build_tree
 from i2v3d.errors import ArtifactError, InputError
 from i2v3d.stages.registry import JOBS
 from i2v3d.workflow import runner
@@ -17,29 +23,98 @@ from i2v3d.workflow.plan import Node
 from tests.support.checkout import make_checkout
 
 
-@pytest.fixture(autouse=True)
-def _restore_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:], root.level = handlers, level
+def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a help prints."""
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, "--help"])
+    assert left.value.code == 0
+    return capsys.readouterr().out
 
 
-def test_help_names_every_stage_and_the_launcher(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--help"]) == 0
-    shown = capsys.readouterr().out
+def test_help_lists_every_command_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = helped(capsys)
     assert all(stage.name in shown and stage.help in shown for stage in JOBS.values())
     assert "snakemake --cores all --config overrides=" in shown
+    order = [shown.index(word) for word in ("\ncommands:", "  new ", "\ntools:", "  mesh ", "  lora ")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("command", build_tree().commands)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = helped(capsys, command)
+    assert shown.startswith(f"usage: i2v3d {command} ")
+    calling = next(group for group in build_tree().groups if command in group.known)
+    assert ("examples:" in shown) == calling.told
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--version"])
+    assert left.value.code == 0 and capsys.readouterr().out == f"i2v3d {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["rendr"],
+            "rendr is no command of i2v3d, and no Hydra word such as scene=coffee; did you mean 'render'",
+        ),
+        (["new", "mug"], "the following arguments are required: --image; see i2v3d new --help"),
+        (["--dry-run"], "--dry-run is unknown; options of snakemake come after --, see i2v3d run --help"),
+        (["mesh", "a.fbx", "--faces", "3"], "--faces is unknown; see i2v3d mesh --help"),
+        (["mesh", "a.fbx", "--", "-n"], "i2v3d mesh hands nothing on, but -n stands after --"),
+        (["mesh", "a.fbx", "--max-faces", "0"], "'0' is no count; expected a whole number of at least 1"),
+        (["time-render", "--size", "big"], "'big' is no size; expected WIDTHxHEIGHT in pixels"),
+        (["time-stages", "--until", "lorra"], "invalid choice: 'lorra' (choose from"),
+    ],
+)
+def test_a_mistake_in_the_words_is_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("i2v3d: error: ") and message in line
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1024x576", (1024, 576)),
+        (" 64X48 ", (64, 48)),
+        ("big", None),
+        ("1x", None),
+        ("0x4", None),
+        ("9x9x9", None),
+    ],
+)
+def test_sizes_are_width_x_height(text: str, size: tuple[int, int] | None) -> None:
+    if size is None:
+        with pytest.raises(argparse.ArgumentTypeError, match="expected WIDTHxHEIGHT"):
+            pixels(text)
+    else:
+        assert pixels(text) == size
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_shells_complete_what_users_call(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("time-render", "class-name", "nerfstudio"))
+    assert "cross_fade" not in script and "preview-sheet" not in script
+
+
+def test_bash_completes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", "bash"]) == 0
+    ask = "COMP_WORDS=(i2v3d cam); COMP_CWORD=1; _shtab_i2v3d; echo ${COMPREPLY[@]}"
+    script = capsys.readouterr().out + "\n" + ask
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["cameras"], done.stderr
 
 
 @pytest.mark.parametrize("stage", list(JOBS))
-def test_every_stage_explains_itself(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        cli.main([stage, "--help"])
-    shown = capsys.readouterr().out
-    assert left.value.code == 0
+def test_every_stage_takes_what_the_rules_give(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = helped(capsys, stage)
     assert all(option in shown for option in ("--node", "--cache", "--out", "--settings", "--log"))
     assert ("--segment" in shown) == JOBS[stage].per_segment
 
@@ -109,6 +184,7 @@ def test_missing_upstream_and_old_nodes_are_named(tmp_path: Path) -> None:
         runner.Settings.load(tmp_path / "none.json")
 
 
+@pytest.mark.slow
 def test_words_with_lists_and_mappings_reach_the_plan(tmp_path: Path) -> None:
     """Through snakemake's own reading of --config, wherever such a word stands."""
     moves = (
@@ -125,17 +201,78 @@ def test_words_with_lists_and_mappings_reach_the_plan(tmp_path: Path) -> None:
     assert sorted(len(plan["config"]["keys"]) for plan in plans) == [0, 2]
 
 
-def test_the_launcher_hands_on_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[list[str]] = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The snakemake words of every start, none of which happens."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(run, "wait_for", lambda command: found.append(command[3:]) or 0)
+    return found
 
-    class Done:
-        returncode = 0
 
-    monkeypatch.setattr(cli.subprocess, "run", lambda words: called.append(words) or Done())
-    assert cli.main(["-m", "scene=coffee", "keyframes.guidance=5,7", "--", "-n"]) == 0
-    assert called[0][3:] == [
-        "--cores", "all", "-n", "--config", "overrides=scene=coffee keyframes.guidance=5,7", "multirun=true",
-    ]  # fmt: skip
-    assert cli.main(["--", "--profile", "profiles/slurm"]) == 0
-    assert called[1][3:] == ["--profile", "profiles/slurm"]
-    assert cli.main(["--dry-run"]) == 2
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["--cores", "all"]),
+        (
+            ["-m", "scene=coffee", "keyframes.guidance=5,7", "--", "-n"],
+            [
+                "--cores",
+                "all",
+                "-n",
+                "--config",
+                "overrides=scene=coffee keyframes.guidance=5,7",
+                "multirun=true",
+            ],
+        ),
+        (["a=1", "-m", "b=2"], ["--cores", "all", "--config", "overrides=a=1 b=2", "multirun=true"]),
+        (["run", "a=1"], ["--cores", "all", "--config", "overrides=a=1"]),
+        (["~scene.keys", "+b=2"], ["--cores", "all", "--config", 'overrides=["~scene.keys", "+b=2"]']),
+        (["--", "--profile", "profiles/slurm"], ["--profile", "profiles/slurm"]),
+        (["preview", "a=1", "--", "-n"], ["--cores", "all", "preview", "-n", "--config", "overrides=a=1"]),
+    ],
+)
+def test_the_launcher_hands_on_words(words: list[str], expected: list[str], started: list[list[str]]) -> None:
+    assert cli.main(words) == 0
+    assert started == [expected]
+
+
+def test_ctrl_c_waits_for_snakemake_and_is_one_line(tmp_path: Path) -> None:
+    """As in a terminal: both processes get the signal; the child tidies up before the parent ends."""
+    child = (
+        "import pathlib, time\n"
+        "pathlib.Path('ready').touch()\n"
+        "try:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('tidy').touch()\n"
+    )
+    parent = (
+        "import sys; from i2v3d import cli; from i2v3d.commands import run\n"
+        f"launch = run.wait_for; run.wait_for = lambda _: launch([sys.executable, '-c', {child!r}])\n"
+        "sys.exit(cli.main([]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as started:
+        while not (tmp_path / "ready").exists():
+            assert started.poll() is None
+            time.sleep(0.05)
+        os.killpg(started.pid, signal.SIGINT)
+        said = started.communicate(timeout=30)[1]
+    assert said.splitlines() == ["i2v3d: interrupted; run the same command again to go on"]
+    assert started.returncode == 130 and (tmp_path / "tidy").exists()
+
+
+def test_a_defect_is_one_line_too_and_its_traceback_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entry(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
+    assert cli.main(_words(tmp_path, "render")) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("i2v3d: defect: ZeroDivisionError: division by zero; the log ")
+    assert "Traceback" not in said and "Traceback" in (tmp_path / "job.log").read_text()

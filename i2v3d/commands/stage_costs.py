@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,52 +12,14 @@ from typing import Any
 import torch
 
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
-from i2v3d.commands.interchange import size_of
 from i2v3d.config.sections import build
-from i2v3d.errors import ConfigError, nearest
 from i2v3d.models.published import FOLDERS, write_random
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES, Stage
 from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import stage_config
-from i2v3d.workflow.runner import load_entry, resolve_device
-
-TIMED = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
-
-
-def main(words: Sequence[str]) -> int:
-    """Prints a row a stage as soon as it is done and, with --json, one JSON object at the end."""
-    parser = argparse.ArgumentParser(
-        prog="i2v3d stage-benchmark",
-        description=f"{__doc__} Needs 15 GB of disk below --folder while it runs.",
-    )
-    parser.add_argument("--size", default="1024x576", help="pixels, WIDTHxHEIGHT (default: 1024x576)")
-    parser.add_argument("--segments", type=int, default=1, help="segments of the shot (default: 1)")
-    parser.add_argument("--views", type=int, default=16, help="multi-view renders of the LoRA (default: 16)")
-    parser.add_argument("--until", default=TIMED[-1], help=f"last stage: {', '.join(TIMED)} (default: all)")
-    parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
-    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("words", nargs="*", metavar="HYDRA_WORD", help="such as lora.steps=20")
-    options = parser.parse_intermixed_args(words)
-    if options.segments < 1 or options.views < 1:
-        raise ConfigError("--segments and --views have to be at least 1")
-    if options.until not in TIMED:
-        raise ConfigError(f"--until is {options.until}; {nearest(options.until, TIMED)}")
-    with tempfile.TemporaryDirectory(prefix="i2v3d-benchmark-", dir=options.folder) as folder:
-        result = measure(
-            Path(folder),
-            size_of(options.size),
-            options.segments,
-            options.views,
-            TIMED[: TIMED.index(options.until) + 1],
-            resolve_device(options.device),
-            options.words,
-        )
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    return 0
+from i2v3d.workflow.runner import load_entry
 
 
 def measure(

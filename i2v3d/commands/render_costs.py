@@ -1,64 +1,45 @@
-"""What the coarse renders cost: a photo's scene at full size, timed on a given number of cores."""
+"""What the coarse renders cost: a photo's scene, timed on a given number of cores."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from i2v3d.blender.crew import usable_cores
-from i2v3d.commands.interchange import size_of
 from i2v3d.config.render import RenderConfig
 from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build
-from i2v3d.errors import ConfigError, MachineError
+from i2v3d.errors import MachineError
 from i2v3d.stages.context import StageContext
+from i2v3d.stages.render import render_passes
+from i2v3d.stages.scene import build_scene
 from i2v3d.workflow.composition import compose_variants
 
 
-def main(words: Sequence[str]) -> int:
-    """Prints time and memory of scene and render, as a table and, with --json, as one JSON object."""
-    parser = argparse.ArgumentParser(prog="i2v3d render-benchmark", description=__doc__)
-    parser.add_argument("--scene", default="coffee", help="name of conf/scene/NAME.yaml (default: coffee)")
-    parser.add_argument("--size", default="1024x576", help="pixels, WIDTHxHEIGHT (default: 1024x576)")
-    parser.add_argument("--frames", type=int, default=24, help="frames of the shot (default: 24)")
-    parser.add_argument("--samples", type=int, help="Cycles samples a pixel (default: conf/render)")
-    parser.add_argument("--cores", type=int, default=2, help="CPU cores to use (default: 2)")
-    parser.add_argument("--device", default="cpu", help="torch device string (default: cpu)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(words)
-    width, height = size_of(options.size)
-    overrides = [f"scene={options.scene}", f"scene.frames={options.frames}"]
-    overrides += [f"scene.width={width}", f"scene.height={height}"]
-    overrides += [f"render.samples={options.samples}"] if options.samples else []
-    (variant,) = compose_variants(Path("conf"), overrides)
-    result = measure(variant.config, options.cores, options.device)
-    lines = [f"{name:<26} {_shown(value)}" for name, value in result.items()]
-    sys.stdout.write(json.dumps(result) + "\n" if options.json else "\n".join(lines) + "\n")
-    return 0
+def composed(scene: str, size: tuple[int, int], frames: int, samples: int | None) -> dict[str, Any]:
+    """The configuration of `frames` frames of a shipped scene. size: width and height in pixels; samples: of Cycles, a
+    pixel; None: conf/render's. Raises ConfigError for words that do not compose."""
+    words = [f"scene={scene}", f"scene.frames={frames}", f"scene.width={size[0]}", f"scene.height={size[1]}"]
+    words += [f"render.samples={samples}"] if samples else []
+    (variant,) = compose_variants(Path("conf"), words)
+    return variant.config
 
 
 def measure(config: dict[str, Any], cores: int, device: str) -> dict[str, Any]:
     """Builds and renders the scene of a composed configuration on `cores` cores of this machine.
 
     Returns seconds of both stages (wall and CPU), peak memory of all Blender processes in MiB, and how
-    well the first frame shows the photo. Raises MachineError if there are fewer cores, ConfigError for
-    less than one.
+    well the first frame shows the photo. Raises MachineError if there are fewer cores.
     """
-    from i2v3d.stages.render import render_passes
-    from i2v3d.stages.scene import build_scene
-
     _restrict(cores)
     scene = build(SceneConfig, config["scene"], "scene")
     render = build(RenderConfig, config["render"], "render")
-    with tempfile.TemporaryDirectory(prefix="i2v3d-benchmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="i2v3d-times-") as folder:
         paths = {name: Path(folder) / name for name in ("scene", "render", "work")}
         for path in paths.values():
             path.mkdir()
@@ -90,8 +71,6 @@ def measure(config: dict[str, Any], cores: int, device: str) -> dict[str, Any]:
 
 def _restrict(cores: int) -> None:
     """Keeps this process and its children on the first `cores` cores that it may use."""
-    if cores < 1:
-        raise ConfigError(f"--cores is {cores}; expected at least 1")
     if cores > usable_cores():
         raise MachineError(f"--cores is {cores} but this process may use {usable_cores()}; ask for fewer")
     if hasattr(os, "sched_setaffinity"):
@@ -105,5 +84,6 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of `measure` as text."""
     return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,49 @@
+"""`i2v3d cameras`: cameras of a render to or from other programs' files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from i2v3d.commands.parsers import Group, Options, pixels
+
+RENDERED = "rendered"  # our own cameras.json
+KINDS = ("nerfstudio", "colmap", "look_at")
+
+
+def add_parser(group: Group) -> None:
+    """A file in, a file out."""
+    parser = group.add(
+        "cameras",
+        run,
+        what="cameras of a render to or from other programs' files",
+        examples=(
+            "i2v3d cameras results/mug/base/stages/render/cameras.json transforms.json --to nerfstudio",
+            "i2v3d cameras sparse/0 path.json --from colmap --to look_at",
+        ),
+    )
+    parser.add_argument("source", type=Path, help="cameras.json of a render, or a file (folder) of --from")
+    parser.add_argument("out", type=Path, help="file to write; a folder for colmap")
+    parser.add_argument("--from", dest="given", default=RENDERED, choices=(RENDERED, *KINDS))
+    parser.add_argument("--to", dest="wanted", required=True, choices=KINDS)
+    parser.add_argument(
+        "--size",
+        metavar="WxH",
+        type=pixels,
+        default="1024x576",
+        help="pixels of look_at's pictures, which it does not state (default: 1024x576)",
+    )
+
+
+def run(options: Options) -> int:
+    """Reads the one format and writes the other."""
+    from i2v3d.geometry.camera_track import read_rendered
+    from i2v3d.scene.motion.camera_files import read_track, write_track
+
+    if options.given == RENDERED:
+        track = read_rendered(options.source)
+    else:
+        track = read_track(options.source, options.given, options.size)
+    write_track(options.out, options.wanted, track)
+    sys.stdout.write(f"{options.out}: {track.frames} cameras of {track.width}x{track.height}\n")
+    return 0

@@ -1,0 +1,85 @@
+"""`i2v3d [run]`: the whole workflow."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
+
+CHOOSES_CORES = ("-c", "--cores", "--profile", "--executor", "-e")
+
+
+def add_parser(group: Group) -> None:
+    """`run` needs not be said."""
+    parser = group.add(
+        "run",
+        run,
+        what="the whole workflow; what i2v3d does without a command",
+        more="Takes Hydra words as configuration and hands everything after -- to snakemake. After Ctrl-C, or a "
+        "failure that is mended, the same command goes on from what is finished.",
+        examples=(
+            "i2v3d scene=coffee keyframes.guidance=5",
+            "i2v3d -m keyframes.guidance=5,7.5",
+            "i2v3d scene=coffee -- -n",
+            "i2v3d -- --profile profiles/slurm",
+        ),
+    )
+    add_launch_words(parser)
+
+
+def add_launch_words(parser: Parser) -> None:
+    """What `launch` takes."""
+    parser.add_argument(
+        "-m", dest="multirun", action="store_true", help="one variant a value of keyframes.guidance=5,7.5"
+    )
+    add_hydra_words(parser, snakemake=True)
+
+
+def run(options: Options) -> int:
+    """Makes all results."""
+    return launch(options)
+
+
+def launch(options: Options, target: Sequence[str] = ()) -> int:
+    """Runs snakemake with Hydra words as configuration; returns its exit code.
+
+    target: what to make instead of all results.
+    """
+    settings = [f"overrides={overrides_value(options.words)}"] if options.words else []
+    settings += ["multirun=true"] if options.multirun else []
+    command = [sys.executable, "-m", "snakemake"]
+    if not any(word.split("=")[0] in CHOOSES_CORES for word in options.snakemake):
+        command += ["--cores", "all"]
+    command += [*target, *options.snakemake, *(["--config", *settings] if settings else [])]
+    return wait_for(command)
+
+
+def wait_for(command: Sequence[str]) -> int:
+    """Runs a command to its end; returns its exit code.
+
+    Ctrl-C reaches the child as well, which then stops its jobs and unlocks the folder: it is waited for, and
+    KeyboardInterrupt raised afterwards.
+    """
+    interrupted = False
+    with subprocess.Popen(command) as child:
+        while child.poll() is None:
+            try:
+                child.wait()
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return child.returncode
+
+
+def overrides_value(words: Sequence[str]) -> str:
+    """Hydra words as one value of snakemake's --config: a line where that is enough, else a JSON list.
+
+    Snakemake reads the value as YAML without its outer quotes, which a quoted word does not survive.
+    """
+    plain = all(shlex.quote(word) == word for word in words)
+    return " ".join(words) if plain else json.dumps(list(words))

@@ -1,0 +1,55 @@
+"""`i2v3d STAGE`: one planned node of the graph, for the rules; a command a stage."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+
+from i2v3d.commands.parsers import Group, Options, add_job_options
+from i2v3d.errors import MachineError
+from i2v3d.stages.registry import JOBS
+
+log = logging.getLogger(__name__)
+# Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
+PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def add_parser(group: Group) -> None:
+    """A command for every stage that the registry declares."""
+    for name, stage in JOBS.items():
+        parser = group.add(name, partial(run, name), what=stage.help)
+        add_job_options(
+            parser, "node", "frozen node file that the plan wrote", "folder to publish the result as"
+        )
+        if stage.per_segment:
+            parser.add_argument("--segment", type=int, required=True, help="0-based segment of the shot")
+        parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
+        parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+
+
+def run(name: str, options: Options) -> int:
+    """Runs the node of stage `name` and publishes its folder. Raises MachineError for a disk that refuses."""
+    for variable, value in PROCESS_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+
+    from i2v3d.workflow.plan import Node
+    from i2v3d.workflow.runner import Job, Settings, run_job
+
+    try:
+        job = Job(
+            node=Node.load(options.node),
+            cache=options.cache,
+            out=options.out,
+            segment=getattr(options, "segment", None),
+            settings=Settings.load(options.settings),
+            threads=options.threads,
+        )
+        run_job(job)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise MachineError(
+            f"{name}: {error.strerror or error}{where}; the log {options.log} says more"
+        ) from error
+    return 0

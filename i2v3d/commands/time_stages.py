@@ -1,0 +1,58 @@
+"""`i2v3d time-stages`: what the stages with networks cost on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from i2v3d.commands.parsers import Group, Options, add_hydra_words, count, pixels
+
+STAGES = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
+
+
+def add_parser(group: Group) -> None:
+    """Hydra words in, a table on standard output."""
+    parser = group.add(
+        "time-stages",
+        run,
+        what="time and GPU memory of the stages with networks at full size, with random weights",
+        more="Nothing is downloaded. Needs 15 GB of disk below --folder while it runs.",
+        examples=("i2v3d time-stages --segments 2 lora.steps=250", "i2v3d time-stages --size 768x448"),
+    )
+    parser.add_argument(
+        "--size", metavar="WxH", type=pixels, default="1024x576", help="pixels (default: 1024x576)"
+    )
+    parser.add_argument("--segments", type=count, default=1, help="segments of the shot (default: 1)")
+    parser.add_argument(
+        "--views", type=count, default=16, help="multi-view renders of the LoRA (default: 16)"
+    )
+    parser.add_argument(
+        "--until", choices=STAGES, default=STAGES[-1], help=f"last stage (default: {STAGES[-1]})"
+    )
+    parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
+    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    add_hydra_words(parser)
+
+
+def run(options: Options) -> int:
+    """Prints a row a stage as soon as it is done and, with --json, one JSON object at the end."""
+    import tempfile
+
+    from i2v3d.commands.stage_costs import measure
+    from i2v3d.workflow.runner import resolve_device
+
+    with tempfile.TemporaryDirectory(prefix="i2v3d-times-", dir=options.folder) as folder:
+        result = measure(
+            Path(folder),
+            options.size,
+            options.segments,
+            options.views,
+            STAGES[: STAGES.index(options.until) + 1],
+            resolve_device(options.device),
+            options.words,
+        )
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return 0
