@@ -157,7 +157,7 @@ def _sink(arguments: argparse.Namespace, settings: Any, processes: Processes) ->
     if arguments.wandb == "disabled" or processes.rank != 0:
         return nullcontext(nowhere)
     from i2v3d.config.runtime import TrackingConfig
-    from i2v3d.workflow.tracking import stage_run
+    from i2v3d.workflow.tracking.wandb import stage_run
 
     return stage_run(
         TrackingConfig(mode=arguments.wandb, project="i2v3d-mini", entity=None),

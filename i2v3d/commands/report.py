@@ -30,11 +30,11 @@ def run(options: Options) -> int:
     with replacing(options.out) as made:
         write(options.plan, options.cache, made)
     if options.settings is not None:
-        from i2v3d.workflow import tracking
         from i2v3d.workflow.runner import Settings
+        from i2v3d.workflow.tracking.comparison import comparison_runs
 
         directory = options.cache / "tracking"
         directory.mkdir(parents=True, exist_ok=True)
         wanted = Settings.load(options.settings).tracking
-        tracking.comparison_runs(wanted, group=options.out.name, results=options.out, directory=directory)
+        comparison_runs(wanted, group=options.out.name, results=options.out, directory=directory)
     return 0

@@ -20,6 +20,7 @@ class Fingerprints:
         self._memo = memo
         self._known: dict[str, str] = {}
         self._dirty = False
+        self._folders: dict[Path, str] = {}  # asked for again and again while one plan is made
         if memo.is_file():
             try:
                 self._known = dict(json.loads(memo.read_text()))
@@ -38,10 +39,13 @@ class Fingerprints:
             return self._file(target, what)
         if not target.is_dir():
             raise InputError(f"{what} names {path}, which does not exist; correct the path")
+        if target in self._folders:
+            return self._folders[target]
         digest = hashlib.sha256()
         for file in sorted(p for p in target.rglob("*") if p.is_file() and not p.name.startswith(".")):
             digest.update(f"{file.relative_to(target)}={self._file(file, what)}\n".encode())
-        return digest.hexdigest()
+        self._folders[target] = digest.hexdigest()
+        return self._folders[target]
 
     def save(self) -> None:
         """Writes the memo if anything was added. Raises ArtifactError if it cannot be written."""

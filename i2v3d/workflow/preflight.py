@@ -13,38 +13,63 @@ from typing import Any
 from i2v3d.blender.machine import check_machine
 from i2v3d.config.models import ModelsConfig
 from i2v3d.config.render import RenderConfig
-from i2v3d.config.scene import SceneConfig
+from i2v3d.config.scene import SceneConfig, ToySceneConfig
 from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.weights import resolve
-from i2v3d.scene.artist_renders import check_render_folder
-from i2v3d.stages.scene import check_scene
-from i2v3d.workflow.plan import PREVIEWED, Plan
+from i2v3d.toy.world.held_out import held_out_caption
+from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
 
+WITH_BLENDER = ("scene", "render", "views")
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
 
 
 def check_plan(plan: Plan, cache: Path) -> None:
     """Checks what a plan needs from its inputs and from the machine.
 
-    A plan of the preview alone needs no weights. Raises MachineError (libraries, disk, permissions),
-    InputError (photo, mask), WeightsError (missing weights) or ConfigError (frames, sizes) at the first
-    thing that would stop a stage later.
+    A plan of the preview alone needs no weights; what is finished needs no check. Raises MachineError
+    (libraries, disk, permissions), InputError (photo, mask), WeightsError (missing weights) or ConfigError
+    (frames, sizes) at the first thing that would stop a stage later.
     """
-    check_machine()
+    with_blender = [node for node in plan.nodes if node.stage in WITH_BLENDER]
+    if not all((cache / node.stage / node.key).is_dir() for node in with_blender):
+        check_machine()
     pixels = 0
+    checked = set()
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
-        check_scene(scene)
-        renders = build(RenderConfig, variant.config["render"], "render").folder
-        if renders is not None:
-            check_render_folder(Path(renders), scene.frames, (scene.width, scene.height))
+        for stage, check in {"scene": check_scene, "render": check_renders}.items():
+            key = variant.keys[stage]
+            if key not in checked and not (cache / stage / key).is_dir():
+                check(variant, scene)
+            checked.add(key)
         if set(variant.keys) - set(PREVIEWED):
             check_sizes(scene, build(ModelsConfig, variant.config["models"], "models"))
         pixels += scene.width * scene.height * scene.frames
     for folder in (cache, Path("results")):
         check_writable(folder, BYTES_A_PIXEL * pixels)
+
+
+def check_scene(_: PlannedVariant, scene: SceneConfig) -> None:
+    """Raises what `i2v3d.stages.scene.check_scene` raises; a toy clip whose words are known needs no torch."""
+    if isinstance(scene, ToySceneConfig):
+        held_out_caption(scene.seed, scene.variants, scene.index)
+    else:
+        from i2v3d.stages import (
+            scene as stage,  # OpenCV and SciPy, which finished scenes and toys need not wait for
+        )
+
+        stage.check_scene(scene)
+
+
+def check_renders(variant: PlannedVariant, scene: SceneConfig) -> None:
+    """Raises InputError unless an artist's own renders, if there are any, fit the scene."""
+    renders = build(RenderConfig, variant.config["render"], "render").folder
+    if renders is not None:
+        from i2v3d.scene.artist_renders import check_render_folder
+
+        check_render_folder(Path(renders), scene.frames, (scene.width, scene.height))
 
 
 def check_sizes(scene: SceneConfig, models: ModelsConfig) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from i2v3d.errors import ArtifactError
-from i2v3d.workflow import tracking
 from i2v3d.workflow.plan import stage_dirs
 from i2v3d.workflow.provenance import code_versions, machine
 from i2v3d.workflow.runner import RECORD, Settings
+from i2v3d.workflow.tracking.variant import variant_run
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
 LINKS = {
@@ -42,7 +42,7 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
     (out / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
     run = Settings.load(settings)
     (cache / "tracking").mkdir(exist_ok=True)
-    tracking.variant_run(
+    variant_run(
         run.tracking,
         group=run.run,
         name=variant["name"],

@@ -16,9 +16,9 @@ from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import JOBS, Stage
-from i2v3d.workflow import lineage, tracking
 from i2v3d.workflow.plan import Node
 from i2v3d.workflow.provenance import Meter, code_versions, machine
+from i2v3d.workflow.tracking.wandb import stage_name, stage_run
 
 log = logging.getLogger(__name__)
 RECORD = "stage.json"
@@ -79,7 +79,7 @@ def run_job(job: Job) -> None:
     with publish(job.out) as folder, ExitStack() as stack:
         work.mkdir(parents=True, exist_ok=True)
         sink = stack.enter_context(
-            tracking.stage_run(
+            stage_run(
                 job.settings.tracking,
                 group=job.settings.run,
                 job_type=stage.name,
@@ -164,7 +164,7 @@ def load_entry(name: str) -> Any:
 
 
 def _title(job: Job) -> str:
-    return lineage.stage_name(job.node.stage, job.node.key, job.segment)
+    return stage_name(job.node.stage, job.node.key, job.segment)
 
 
 def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:

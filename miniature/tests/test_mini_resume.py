@@ -163,7 +163,7 @@ def test_scalars_go_to_the_tracker_if_asked_for(monkeypatch: pytest.MonkeyPatch,
         assert cfg.mode == "offline" and wanted["config"]["loop"]["max_steps"] == STEPS
         yield lambda kind, row: rows.append(dict(row))
 
-    monkeypatch.setattr("i2v3d.workflow.tracking.stage_run", stage_run)
+    monkeypatch.setattr("i2v3d.workflow.tracking.wandb.stage_run", stage_run)
     config, folder = _tiny("clip", tmp_path / "tiny.yaml"), _weights(tmp_path)
     _train(monkeypatch, "clip", config, folder)
     assert rows == []

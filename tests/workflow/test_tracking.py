@@ -17,7 +17,9 @@ from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import write_rgb, write_video
 from i2v3d.stages.context import StageContext
-from i2v3d.workflow import lineage, tracking
+from i2v3d.workflow.tracking import wandb as tracker
+from i2v3d.workflow.tracking.comparison import comparison_runs
+from i2v3d.workflow.tracking.variant import keyframe_table, last_scalars, variant_run
 
 OFFLINE = TrackingConfig(mode="offline", project="i2v3d-test", entity=None)
 ONLINE = TrackingConfig(mode="online", project="i2v3d-test", entity=None)
@@ -84,10 +86,8 @@ def run_config(records: list[Any]) -> dict[str, Any]:
 
 
 def stage_run(directory: Path, cfg: TrackingConfig = OFFLINE) -> Any:
-    name = lineage.stage_name("lora", "0123456789ab", None)
-    return tracking.stage_run(
-        cfg, group="sweep", job_type="lora", name=name, config=NODE, directory=directory
-    )
+    name = tracker.stage_name("lora", "0123456789ab", None)
+    return tracker.stage_run(cfg, group="sweep", job_type="lora", name=name, config=NODE, directory=directory)
 
 
 def media(tmp_path: Path) -> tuple[Path, Path]:
@@ -120,7 +120,7 @@ def test_offline_run_holds_losses_config_picture_and_video(tmp_path: Path) -> No
 
 
 def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
-    with tracking.stage_run(
+    with tracker.stage_run(
         OFFLINE,
         group="g",
         job_type="lora",
@@ -143,7 +143,7 @@ def test_variant_run_links_its_stages(tmp_path: Path) -> None:
     picture, _ = media(results)
     (results / "keyframes").mkdir()
     picture.rename(results / "keyframes" / "0001.png")
-    tracking.variant_run(
+    variant_run(
         OFFLINE,
         group="demo",
         name="base",
@@ -186,10 +186,10 @@ def test_online_without_a_network_goes_on_offline_with_one_warning(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracking, "INIT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(tracker, "INIT_TIMEOUT_S", 1.0)
     with caplog.at_level(logging.WARNING), stage_run(tmp_path, ONLINE) as sink:
         sink("metrics", {"loss": 0.25})
-    (warning,) = [record.message for record in caplog.records if record.name == tracking.__name__]
+    (warning,) = [record.message for record in caplog.records if record.name == tracker.__name__]
     assert "kept offline" in warning
     assert history(records_of(tmp_path))[0]["loss"] == 0.25
 
@@ -235,7 +235,7 @@ def test_two_processes_of_one_stage_share_a_run_id(tmp_path: Path) -> None:
 def test_metrics_that_are_not_json_lines_are_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("loss 1.0\n")
     with pytest.raises(ArtifactError, match=r"metrics\.jsonl is not a file of JSON lines"):
-        lineage.last_scalars(tmp_path / "metrics.jsonl")
+        last_scalars(tmp_path / "metrics.jsonl")
 
 
 def evaluated_results(folder: Path) -> list[dict[str, Any]]:
@@ -259,7 +259,7 @@ def evaluated_results(folder: Path) -> list[dict[str, Any]]:
 def test_variant_run_has_frames_pictures_and_lineage(tmp_path: Path) -> None:
     results = tmp_path / "results"
     records = evaluated_results(results)
-    tracking.variant_run(
+    variant_run(
         OFFLINE,
         group="demo",
         name="base",
@@ -298,7 +298,7 @@ def test_every_method_of_a_benchmark_has_its_run(tmp_path: Path) -> None:
     )
     (results / "report.html").write_text("<p>report</p>")
     write_video(results / "videos" / "scene_000_base.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2, 8, 18)
-    tracking.comparison_runs(OFFLINE, group="benchmark", results=results, directory=tmp_path / "logs")
+    comparison_runs(OFFLINE, group="benchmark", results=results, directory=tmp_path / "logs")
     stores = sorted((tmp_path / "logs").glob("wandb/offline-run-*/run-benchmark-*.wandb"))
     assert len(stores) == 2
     rows = [row for store in stores for row in history(list(read_records(store)))]
@@ -308,12 +308,12 @@ def test_every_method_of_a_benchmark_has_its_run(tmp_path: Path) -> None:
     shown = {key for row in rows for key in row}
     assert {"clips._type", "scene_000_base._type", "report._type"} <= shown
     with pytest.raises(ArtifactError, match=r"summary\.csv cannot be read"):
-        tracking.comparison_runs(OFFLINE, group="b", results=tmp_path, directory=tmp_path / "logs")
+        comparison_runs(OFFLINE, group="b", results=tmp_path, directory=tmp_path / "logs")
 
 
 def test_a_table_of_keyframes_shows_what_is_known(tmp_path: Path) -> None:
     evaluated_results(tmp_path)
-    columns, rows = lineage.keyframe_table(tmp_path)
+    columns, rows = keyframe_table(tmp_path)
     assert columns == ["frame", "coarse", "generated", "truth", "psnr", "flicker"]
     assert [row[0] for row in rows] == [1, 3] and rows[0][-2:] == [21.0, None]
-    assert lineage.keyframe_table(tmp_path / "none") == (["frame"], [])
+    assert keyframe_table(tmp_path / "none") == (["frame"], [])

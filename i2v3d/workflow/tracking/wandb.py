@@ -1,4 +1,4 @@
-"""Weights & Biases, offline first: one run for every executed stage and one for every variant.
+"""Weights & Biases, offline first: runs that are opened, written to and closed, and never stop the work they watch.
 
 A tracker watches work, it never stops or delays it: without a key, without a network or after any error of
 the tracker itself there is one warning and the work goes on. The metrics of record are the stages' own files.
@@ -13,21 +13,20 @@ run of a variant can name the runs of its stages without asking a server.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import netrc
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from i2v3d.artifacts.folders import segment_name
 from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.stages.context import Sink
-from i2v3d.workflow import lineage
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,11 @@ _MODES: dict[str, _Mode] = {
 }
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
 _VIDEOS = {".mp4", ".webm"}
+
+
+def stage_name(stage: str, key: str, segment: int | None) -> str:
+    """The name, and so the id, of the run of a stage: its content key makes it unique."""
+    return f"{stage}-{key}" + ("" if segment is None else f"-{segment_name(segment)}")
 
 
 @contextmanager
@@ -63,8 +67,8 @@ def stage_run(
     picture or a video), and never raises. The run ends as failed if the body raises. With mode 'disabled'
     nothing is written. Raises ConfigError if the environment's WANDB_MODE, which wins, is not a mode.
     """
-    wanted = {"id": _identifier(name), "group": group, "job_type": job_type, "name": name}
-    recorder = _Recorder(_start(cfg, directory, {**wanted, "config": dict(config)}))
+    wanted = {"id": identifier(name), "group": group, "job_type": job_type, "name": name}
+    recorder = Recorder(start(cfg, directory, {**wanted, "config": dict(config)}))
     failed = True
     try:
         yield recorder
@@ -73,82 +77,7 @@ def stage_run(
         recorder.finish(exit_code=int(failed))
 
 
-def variant_run(
-    cfg: TrackingConfig,
-    *,
-    group: str,
-    name: str,
-    config: Mapping[str, Any],
-    stages: Sequence[Mapping[str, Any]],
-    results: Path,
-    directory: Path,
-) -> None:
-    """Writes the run of one variant from the files of its finished stages.
-
-    group: the run's name. name: the variant's. config: the resolved configuration. stages: the records of
-    all its stages (stage, key, segment or None, and numbers such as wall_s). results: the variant's folder,
-    with stages/<stage>/[segment_000/]metrics.jsonl, video.mp4 and keyframes/. directory: as in `stage_run`.
-    Each stage's numbers and the last value of each of its scalars are logged as 'stage/scalar'; its run
-    and folder are linked in `config['stages']` and in the notes. The scores of metrics.csv are logged frame by
-    frame, those of keyframes with their pictures as a table, and every stage's result as an artefact that says
-    what it was made from (by reference: the files stay where they are).
-    Raises ArtifactError for an unreadable metrics file, and ConfigError as `stage_run` does.
-    """
-    scalars, links = lineage.stage_scalars(stages, results)
-    keys = hashlib.sha256("".join(link["run"] for link in links.values()).encode()).hexdigest()[:12]
-    wanted = {
-        "id": _identifier(f"variant-{group}-{name}-{keys}"),
-        "group": group,
-        "job_type": "variant",
-        "name": name,
-        "config": {**config, "stages": links},
-        "notes": "\n".join(
-            f"{label}: run {link['run']}, {link['directory']}" for label, link in links.items()
-        ),
-    }
-    recorder = _Recorder(_start(cfg, directory, wanted))
-    for row in lineage.frame_rows(results):
-        recorder("metrics", row)
-    recorder("metrics", scalars)
-    columns, rows = lineage.keyframe_table(results)
-    if rows:
-        recorder("table", {"name": "keyframe_scores", "columns": columns, "rows": rows})
-    for artefact in lineage.stage_artifacts(stages, results):
-        recorder("artifact", artefact)
-    for path in (*sorted(results.glob("*.mp4")), *sorted(results.glob("*.png"))):
-        recorder("media", {"name": path.stem, "path": str(path)})
-    for path in sorted((results / "keyframes").glob("*.png")):
-        recorder("media", {"name": f"keyframes/{path.stem}", "path": str(path)})
-    recorder.finish(exit_code=0)
-
-
-def comparison_runs(cfg: TrackingConfig, *, group: str, results: Path, directory: Path) -> None:
-    """Writes a run for every method of a benchmark, from the files of its report.
-
-    group: the benchmark's name. results: the report's folder, with summary.csv, scenes.csv, videos/ and
-    report.html. directory: as in `stage_run`. Every score's mean, interval and number of clips are logged as
-    'score', 'score/low', 'score/high' and 'score/n', the scores of the clips as a table, the method's videos,
-    and the report. Raises ConfigError as `stage_run` does.
-    """
-    for method in lineage.compared_methods(results):
-        name = f"{group}-{method.name}"
-        wanted = {
-            "id": _identifier(f"{name}-{method.digest}"),
-            "group": group,
-            "job_type": "benchmark",
-            "name": name,
-        }
-        recorder = _Recorder(
-            _start(cfg, directory, {**wanted, "config": {"method": method.name, "code": method.code}})
-        )
-        recorder("metrics", method.scalars)
-        recorder("table", {"name": "clips", "columns": method.columns, "rows": method.rows})
-        for path in method.files:
-            recorder("media", {"name": path.stem, "path": str(path)})
-        recorder.finish(exit_code=0)
-
-
-class _Recorder:
+class Recorder:
     """A `Sink` that writes to a run, or nowhere once the run failed or was never opened."""
 
     def __init__(self, run: Any | None) -> None:
@@ -177,7 +106,7 @@ class _Recorder:
             log.warning("W&B run was not closed: %s", _brief(error))
 
 
-def _start(cfg: TrackingConfig, directory: Path, wanted: Mapping[str, Any]) -> Any | None:
+def start(cfg: TrackingConfig, directory: Path, wanted: Mapping[str, Any]) -> Any | None:
     """Opens a run, online if asked for and possible, else offline; None if disabled or even that fails.
 
     wanted: arguments of `wandb.init` that say what the run is.
@@ -310,13 +239,13 @@ def _artifact(row: Mapping[str, Any]) -> Any:
     """A stage's result as a W&B artefact that refers to its files."""
     import wandb
 
-    made = wandb.Artifact(_identifier(row["name"]), type=row["type"], metadata=row["metadata"])
+    made = wandb.Artifact(identifier(row["name"]), type=row["type"], metadata=row["metadata"])
     for name, path in row["files"].items():
         made.add_reference(Path(path).as_uri(), name=name)
     return made
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """`name` with what a run id may not hold replaced; at most 128 characters, W&B's limit."""
     return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)[-128:]
 

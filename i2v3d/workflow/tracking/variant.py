@@ -1,4 +1,4 @@
-"""What the run of a variant tells beside its scalars: a row a frame, a table of pictures, and what came from what."""
+"""The run of a variant: its scores and pictures, the scalars of its stages, and what came from what."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts.folders import frame_name, segment_name
+from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import ArtifactError
-from i2v3d.workflow.provenance import code_versions
+from i2v3d.workflow.tracking.wandb import Recorder, identifier, stage_name, start
 
 VIDEO = "video"
 METRICS = "metrics.jsonl"
@@ -30,9 +30,53 @@ RESULTS = {
 }
 
 
-def stage_name(stage: str, key: str, segment: int | None) -> str:
-    """The name, and so the id, of the run of a stage: its content key makes it unique."""
-    return f"{stage}-{key}" + ("" if segment is None else f"-{segment_name(segment)}")
+def variant_run(
+    cfg: TrackingConfig,
+    *,
+    group: str,
+    name: str,
+    config: Mapping[str, Any],
+    stages: Sequence[Mapping[str, Any]],
+    results: Path,
+    directory: Path,
+) -> None:
+    """Writes the run of one variant from the files of its finished stages.
+
+    group: the run's name. name: the variant's. config: the resolved configuration. stages: the records of
+    all its stages (stage, key, segment or None, and numbers such as wall_s). results: the variant's folder,
+    with stages/<stage>/[segment_000/]metrics.jsonl, video.mp4 and keyframes/. directory: as in `stage_run`.
+    Each stage's numbers and the last value of each of its scalars are logged as 'stage/scalar'; its run
+    and folder are linked in `config['stages']` and in the notes. The scores of metrics.csv are logged frame by
+    frame, those of keyframes with their pictures as a table, and every stage's result as an artefact that says
+    what it was made from (by reference: the files stay where they are).
+    Raises ArtifactError for an unreadable metrics file, and ConfigError as `stage_run` does.
+    """
+    scalars, links = stage_scalars(stages, results)
+    keys = hashlib.sha256("".join(link["run"] for link in links.values()).encode()).hexdigest()[:12]
+    wanted = {
+        "id": identifier(f"variant-{group}-{name}-{keys}"),
+        "group": group,
+        "job_type": "variant",
+        "name": name,
+        "config": {**config, "stages": links},
+        "notes": "\n".join(
+            f"{label}: run {link['run']}, {link['directory']}" for label, link in links.items()
+        ),
+    }
+    recorder = Recorder(start(cfg, directory, wanted))
+    for row in frame_rows(results):
+        recorder("metrics", row)
+    recorder("metrics", scalars)
+    columns, rows = keyframe_table(results)
+    if rows:
+        recorder("table", {"name": "keyframe_scores", "columns": columns, "rows": rows})
+    for artefact in stage_artifacts(stages, results):
+        recorder("artifact", artefact)
+    for path in (*sorted(results.glob("*.mp4")), *sorted(results.glob("*.png"))):
+        recorder("media", {"name": path.stem, "path": str(path)})
+    for path in sorted((results / "keyframes").glob("*.png")):
+        recorder("media", {"name": f"keyframes/{path.stem}", "path": str(path)})
+    recorder.finish(exit_code=0)
 
 
 def stage_scalars(
@@ -52,46 +96,6 @@ def stage_scalars(
         run = stage_name(record["stage"], record["key"], record["segment"])
         links[label] = {"run": run, "directory": str(folder)}
     return scalars, links
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of a benchmark. scalars: score -> number; columns, rows: its clips' scores; files: its videos, and
-    the report. digest: of its numbers. code: versions."""
-
-    name: str
-    scalars: dict[str, float]
-    columns: list[str]
-    rows: list[list[Any]]
-    files: list[Path]
-    digest: str
-    code: dict[str, Any]
-
-
-def compared_methods(results: Path) -> list[Method]:
-    """Every method of a benchmark's report. Raises ArtifactError if the report's tables are missing."""
-    summary, scenes = (_table(results / name) for name in ("summary.csv", "scenes.csv"))
-    found = []
-    for name in dict.fromkeys(row["method"] for row in summary):
-        scalars: dict[str, float] = {}
-        for row in summary:
-            if row["method"] == name:
-                ends = {f"{row['metric']}/{end}": row[end] for end in ("low", "high", "n")}
-                named = {row["metric"]: row["mean"], **ends}
-                scalars |= {key: float(value) for key, value in named.items() if value}
-        own = [row for row in scenes if row["method"] == name]
-        rows = [[_number(value) for value in row.values()] for row in own]
-        files = [*sorted((results / "videos").glob(f"*_{name}.mp4")), results / "report.html"]
-        digest = hashlib.sha256(json.dumps(scalars, sort_keys=True).encode()).hexdigest()[:12]
-        found.append(Method(name, scalars, list(scenes[0]), rows, files, digest, code_versions()))
-    return found
-
-
-def _number(text: str) -> float | str | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text  # a word, such as what moves
 
 
 def stage_artifacts(records: Sequence[Mapping[str, Any]], results: Path) -> list[dict[str, Any]]:
@@ -185,10 +189,10 @@ def last_scalars(metrics_file: Path) -> dict[str, float]:
 
 def _rows(results: Path) -> list[dict[str, str]]:
     path = results / "metrics.csv"
-    return _table(path) if path.is_file() else []
+    return read_table(path) if path.is_file() else []
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
