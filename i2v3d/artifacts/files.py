@@ -8,9 +8,13 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from i2v3d.errors import ArtifactError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -59,6 +63,26 @@ def read_json(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{path} cannot be read ({error}); delete {path.parent} and re-run its stage"
+        ) from error
+
+
+def read_as(path: Path, kind: type[T], what: str) -> T:
+    """A JSON file as the dataclass `kind`, every field of its type, lists as tuples. what: names it in errors.
+
+    Raises ArtifactError naming the first field that is missing or wrong.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}); delete {path.parent} and re-run its stage"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise ArtifactError(
+            f"{path} is not {what} ({reason}); delete {path.parent} and re-run its stage"
         ) from error
 
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender.checks import check_scene
 from i2v3d.blender.crew import STALL_S, RenderReport, run_jobs, split_frames
 from i2v3d.blender.jobs import AdoptJob, BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
@@ -163,9 +165,9 @@ def render_frames(
     log_dir: Path | None = None,
     stall_s: float = STALL_S,
 ) -> RenderReport:
-    """Renders `frames` (1-based) of scene_dir/scene.blend into out/{rgb,depth,fg_mask,mask,flow}/.
+    """Renders `frames` (1-based) of scene_dir/scene.blend into the render folder `out`, with their cameras.
 
-    Also writes out/cameras.json with the cameras of these frames. device: a torch device string; a GPU is
+    device: a torch device string; a GPU is
     used where Cycles has one active, else the CPU, where several processes share the frames (see
     `split_frames`). Raises ArtifactError, InputError, MachineError or RenderError (with the log's path).
     """
@@ -197,7 +199,7 @@ def render_frames(
             jobs, what=what, total=len(frames), on_frame=on_frame, log_dir=log_dir, stall_s=stall_s
         )
     report.wall_s = time.monotonic() - start
-    _write_cameras(out / "cameras.json", report, spec.width, spec.height, spec.fps)
+    RenderFolder(out).write_cameras(report.cameras(spec.width, spec.height, spec.fps))
     return report
 
 
@@ -211,10 +213,9 @@ def render_view_set(
     log_dir: Path | None = None,
     stall_s: float = STALL_S,
 ) -> RenderReport:
-    """Renders the foreground alone on white from every azimuth at every elevation into out/{rgb,mask}/.
+    """Renders the foreground alone on white from every azimuth at every elevation into the views folder `out`.
 
-    Files are numbered from 1, azimuths running fastest; out/cameras.json also lists each view's angles.
-    Raises what `render_frames` raises.
+    Pictures are numbered from 1, azimuths running fastest. Raises what `render_frames` raises.
     """
     spec = SceneSpec.load(scene_dir / "scene.json")
     require(scene_dir, "scene.blend")
@@ -238,34 +239,10 @@ def render_view_set(
             [job], what=what, total=len(angles), on_frame=on_frame, log_dir=log_dir, stall_s=stall_s
         )
     report.wall_s = time.monotonic() - start
-    more = {"azimuths_deg": list(azimuths), "elevations_deg": list(elevations)}
-    _write_cameras(out / "cameras.json", report, config.size, config.size, spec.fps, more)
+    ViewsFolder(out).write_cameras(report.cameras(config.size, config.size, spec.fps, angles))
     return report
 
 
 def _run(job: Job, *, what: str, log_dir: Path | None, stall_s: float) -> None:
     """Runs a job that renders nothing."""
     run_jobs([job], what=what, total=0, on_frame=ignore_step, log_dir=log_dir, stall_s=stall_s)
-
-
-def _write_cameras(
-    path: Path,
-    report: RenderReport,
-    width: int,
-    height: int,
-    fps: int,
-    more: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes cameras.json: size, K and w2c per frame (OpenCV axes, pixels, metres), depth range, rate."""
-    rows = [report.frames[frame] for frame in sorted(report.frames)]
-    data = {
-        "width": width,
-        "height": height,
-        "fps": fps,
-        "frames": [row["frame"] for row in rows],
-        "K": [row["K"] for row in rows],
-        "w2c": [row["w2c"] for row in rows],
-        "depth_range_m": report.depth_range_m(),
-        **(more or {}),
-    }
-    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")

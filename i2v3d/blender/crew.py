@@ -14,8 +14,11 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+import numpy as np
 import psutil
 
+from i2v3d.artifacts.render_folder import joined_range_m
+from i2v3d.artifacts.rendered_cameras import Range, RenderedCameras
 from i2v3d.blender.jobs import Job, save_job
 from i2v3d.blender.process import StoppedError, run_child
 from i2v3d.errors import RenderError
@@ -57,10 +60,25 @@ class RenderReport:
             "depth_range_m": self.depth_range_m(),
         }
 
-    def depth_range_m(self) -> list[float] | None:
-        """[nearest, farthest] planar depth over all frames; None if nothing is seen in any."""
-        ranges = [row["depth_range_m"] for row in self.frames.values() if row["depth_range_m"] is not None]
-        return [min(near for near, _ in ranges), max(far for _, far in ranges)] if ranges else None
+    def depth_range_m(self) -> Range | None:
+        """(nearest, farthest) planar depth over all frames; None if nothing is seen in any."""
+        return joined_range_m(row["depth_range_m"] for row in self.frames.values())
+
+    def cameras(
+        self, width: int, height: int, fps: int, angles_deg: Sequence[Range] | None = None
+    ) -> RenderedCameras:
+        """The cameras of the pictures of width x height pixels. angles_deg: as `RenderedCameras` means them."""
+        rows = [self.frames[frame] for frame in sorted(self.frames)]
+        return RenderedCameras(
+            width=width,
+            height=height,
+            frames=tuple(row["frame"] for row in rows),
+            K=np.array([row["K"] for row in rows]),
+            w2c=np.array([row["w2c"] for row in rows]),
+            depth_range_m=self.depth_range_m(),
+            fps=fps,
+            angles_deg=None if angles_deg is None else tuple(angles_deg),
+        )
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,11 @@ def add_parser(group: Group) -> None:
 
 def run(options: Options) -> int:
     """Reads the one format and writes the other."""
-    from i2v3d.geometry.camera_track import read_rendered
+    from i2v3d.artifacts.rendered_cameras import RenderedCameras
     from i2v3d.scene.motion.camera_files import read_track, write_track
 
     if options.given == RENDERED:
-        track = read_rendered(options.source)
+        track = RenderedCameras.load(options.source).track(options.source)
     else:
         track = read_track(options.source, options.given, options.size)
     write_track(options.out, options.wanted, track)

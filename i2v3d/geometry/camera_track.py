@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from i2v3d.errors import ArtifactError, InputError
+from i2v3d.errors import InputError
 from i2v3d.geometry.cameras import Array, invert_pose
 
 RIGID_TOLERANCE = 1e-3  # files round their numbers; such a rotation is made exact
@@ -65,13 +64,3 @@ def checked_track(path: Path, width: int, height: int, K: Array, c2w: Array) -> 
             raise InputError(f"{where} is no rotation and translation; export it without scale or mirroring")
         poses[number - 1, :3, :3], poses[number - 1, :3, 3] = u @ v, pose[:3, 3]
     return CameraTrack(width, height, np.asarray(K, dtype=np.float64), poses)
-
-
-def read_rendered(path: Path) -> CameraTrack:
-    """The cameras.json that a render wrote. Raises ArtifactError if it is not one."""
-    try:
-        data = json.loads(path.read_text())
-        K, w2c = np.array(data["K"], dtype=np.float64), np.array(data["w2c"], dtype=np.float64)
-        return checked_track(path, int(data["width"]), int(data["height"]), K, invert_pose(w2c))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ArtifactError(f"{path} holds no rendered cameras ({error}); re-run the render") from error

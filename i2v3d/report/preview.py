@@ -12,9 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from i2v3d.artifacts.folders import frame_name, require
+from i2v3d.artifacts.files import read_json
+from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.figures.labelled import Panel, labelled_rows
-from i2v3d.images import Mask, Rgb, read_depth, read_mask, read_rgb, write_rgb, write_video
+from i2v3d.images import Mask, Rgb, read_mask, read_rgb, write_rgb, write_video
 from i2v3d.workflow.plan import stage_dirs
 
 log = logging.getLogger(__name__)
@@ -24,28 +27,24 @@ DIFFERENCE_GAIN = 4  # so that errors of a few grey levels can be seen
 
 
 @dataclass(frozen=True)
-class Shot:
+class Coarse:
     """Finished scene and render folders of a variant, and what the two stages measured."""
 
     scene: Path
-    render: Path
+    render: RenderFolder
     frames: int
     fps: int
     metrics: dict[str, Any]
     scene_metrics: dict[str, Any]
 
     @staticmethod
-    def load(scene: Path, render: Path) -> Shot:
+    def load(scene: Path, render: Path) -> Coarse:
         """Reads what the two stages wrote. Raises ArtifactError if a file of theirs is missing."""
         require(scene, "scene.json", "photo.png", "mask.png", "sheet.png", "metrics.json")
-        require(render, "rgb", "depth", "fg_mask", "mask", "metrics.json", "cameras.json")
-        spec = json.loads((scene / "scene.json").read_text())
-        metrics, scene_metrics = (json.loads((f / "metrics.json").read_text()) for f in (render, scene))
-        return Shot(scene, render, spec["frames"], spec["fps"], metrics, scene_metrics)
-
-    def rgb(self, frame: int) -> Rgb:
-        """The coarse picture (H, W, 3) of a 1-based frame."""
-        return read_rgb(self.render / "rgb" / frame_name(frame))
+        folder, spec = RenderFolder(render), SceneSpec.load(scene / "scene.json")
+        folder.check(spec.frames, flow=folder.has_flow)
+        metrics, scene_metrics = (read_json(f / "metrics.json") for f in (render, scene))
+        return Coarse(scene, folder, spec.frames, spec.fps, metrics, scene_metrics)
 
 
 def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
@@ -55,13 +54,13 @@ def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
     """
     variant = json.loads(variant_file.read_text())
     (scene,), (render,) = (stage_dirs(cache, s, variant["keys"][s], 0, None) for s in ("scene", "render"))
-    shot = Shot.load(scene, render)
+    coarse = Coarse.load(scene, render)
     options = variant["config"]["assemble"]
     out.mkdir(parents=True, exist_ok=True)
-    frames = (shot.rgb(frame) for frame in range(1, shot.frames + 1))
-    write_video(out / "coarse.mp4", frames, shot.fps, options["crf"])
-    write_rgb(out / "sheet.png", preview_sheet(shot, options["sheet_columns"]))
-    log.info("%s", first_frame_words(shot.metrics))
+    frames = (coarse.render.rgb(frame) for frame in range(1, coarse.frames + 1))
+    write_video(out / "coarse.mp4", frames, coarse.fps, options["crf"])
+    write_rgb(out / "sheet.png", preview_sheet(coarse, options["sheet_columns"]))
+    log.info("%s", first_frame_words(coarse.metrics))
 
 
 def first_frame_words(metrics: dict[str, Any]) -> str:
@@ -72,34 +71,32 @@ def first_frame_words(metrics: dict[str, Any]) -> str:
     return f"frame 1 against the photo: {inside:.1f} dB in the foreground, {whole:.1f} dB over the frame"
 
 
-def preview_sheet(shot: Shot, columns: int) -> Rgb:
+def preview_sheet(coarse: Coarse, columns: int) -> Rgb:
     """Photo against first frame on top; below, `columns` frames with colour, depth and both masks."""
-    chosen = np.unique(np.linspace(1, shot.frames, min(columns, shot.frames)).round().astype(int)).tolist()
-    near, far = shot.metrics["depth_range_m"]
-    rgb = {frame: shot.rgb(frame) for frame in chosen}
-    depth = {f: read_depth(shot.render / "depth" / frame_name(f, "exr")) for f in chosen}
-    masks = {
-        folder: [read_mask(shot.render / folder / frame_name(f)) for f in chosen]
-        for folder in ("fg_mask", "mask")
-    }
+    chosen = np.unique(
+        np.linspace(1, coarse.frames, min(columns, coarse.frames)).round().astype(int)
+    ).tolist()
+    near, far = coarse.metrics["depth_range_m"]
+    passes = coarse.render.passes(chosen)
     rows: list[tuple[str, Sequence[Panel]]] = [
-        ("photo", _comparison(shot)),
-        ("coarse", [Panel(f"frame {f}", rgb[f]) for f in chosen]),
+        ("photo", _comparison(coarse)),
+        ("coarse", [Panel(f"frame {f}", rgb) for f, rgb in zip(chosen, passes.rgb, strict=True)]),
         (
             f"depth, {near:.2g} to {far:.2g} m",
-            [Panel("", depth_picture(depth[f], near, far)) for f in chosen],
+            [Panel("", depth_picture(depth_m, near, far)) for depth_m in passes.depth_m],
         ),
-        ("foreground mask", [Panel("", _grey(m)) for m in masks["fg_mask"]]),
-        ("visible (black: hole)", [Panel("", _grey(m)) for m in masks["mask"]]),
+        ("foreground mask", [Panel("", _grey(m)) for m in passes.foreground]),
+        ("visible (black: hole)", [Panel("", _grey(m)) for m in passes.visible]),
     ]
     return labelled_rows(rows, PANEL_PX)
 
 
-def _comparison(shot: Shot) -> list[Panel]:
+def _comparison(coarse: Coarse) -> list[Panel]:
     """Photo, foreground, plate, first frame and their difference."""
-    photo, mask, first = read_rgb(shot.scene / "photo.png"), read_mask(shot.scene / "mask.png"), shot.rgb(1)
-    source, share = shot.scene_metrics["mask_source"], 100 * shot.scene_metrics["mask_coverage"]
-    sheet = read_rgb(shot.scene / "sheet.png")
+    photo, mask = read_rgb(coarse.scene / "photo.png"), read_mask(coarse.scene / "mask.png")
+    first = coarse.render.rgb(1)
+    source, share = coarse.scene_metrics["mask_source"], 100 * coarse.scene_metrics["mask_coverage"]
+    sheet = read_rgb(coarse.scene / "sheet.png")
     plate = sheet[: photo.shape[0], -photo.shape[1] :]
     difference = np.abs(photo.astype(np.int16) - first) if photo.shape == first.shape else first * 0
     return [
@@ -108,7 +105,7 @@ def _comparison(shot: Shot) -> list[Panel]:
         Panel("background", plate),
         Panel("frame 1", first),
         Panel(
-            f"difference x{DIFFERENCE_GAIN}: {_decibels(shot.metrics)}",
+            f"difference x{DIFFERENCE_GAIN}: {_decibels(coarse.metrics)}",
             np.clip(DIFFERENCE_GAIN * difference, 0, 255).astype(np.uint8),
         ),
     ]

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from statistics import fmean
 
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.errors import ArtifactError
 from i2v3d.figures.scores import CURVES, draw_curves, draw_intervals
 from i2v3d.metrics.catalogue import SCORES
@@ -164,7 +165,7 @@ def _references(cache: Path, outcome: Outcome) -> dict[str, Path]:
     truth = folder(cache, outcome.trial, "scene") / "truth" / "photo"
     if truth.is_dir():
         return {TRUTH: truth}
-    return {"coarse render": folder(cache, outcome.trial, "render") / "rgb"}
+    return {"coarse render": RenderFolder(folder(cache, outcome.trial, "render")).folder("rgb")}
 
 
 def _keyframes(found: Comparison) -> list[int]:

@@ -6,7 +6,6 @@ is seen. mask: white where anything is seen.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -16,24 +15,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.render_folder import CoarseFrame, RenderFolder, joined_range_m, seen_range_m
+from i2v3d.artifacts.rendered_cameras import Range, RenderedCameras
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.errors import ArtifactError, InputError
-from i2v3d.images import (
-    FloatMap,
-    Mask,
-    Rgb,
-    read_depth,
-    read_mask,
-    read_rgb,
-    write_depth,
-    write_mask,
-    write_rgb,
-)
+from i2v3d.geometry.cameras import intrinsics
+from i2v3d.images import FloatMap, Mask, read_depth, read_mask, read_rgb
 
 log = logging.getLogger(__name__)
 
-FOLDERS = {"ani": "rgb", "depth": "depth", "fg_mask": "fg_mask", "mask": "mask"}  # theirs -> ours
+FOLDERS = ("ani", "depth", "fg_mask", "mask")
 PICTURES = (".png", ".jpg", ".jpeg", ".exr")
 # What white and black of a depth picture without a scale stand for: conditioning undoes it exactly.
 NEAR_M, FAR_M = 1.0, 1000.0
@@ -64,55 +55,49 @@ def check_render_folder(folder: Path, frames: int, size: tuple[int, int]) -> dic
 
 
 def import_renders(folder: Path, spec: SceneSpec, out: Path) -> dict[str, Any]:
-    """Writes an artist's renders into out/{rgb,depth,fg_mask,mask}/ and out/cameras.json; returns metrics.
+    """Writes an artist's renders as the render folder `out`; returns metrics.
 
     There is no optical flow, and the cameras are the scene's own, which need not be the artist's. Raises
     InputError as `check_render_folder`, or for a picture that cannot be read.
     """
     files = check_render_folder(folder, spec.frames, (spec.width, spec.height))
-    for name in FOLDERS.values():
-        (out / name).mkdir(parents=True, exist_ok=True)
-    rows = [_import_frame(out, n, {k: v[n - 1] for k, v in files.items()}) for n in range(1, spec.frames + 1)]
-    ranges = [row["depth_range_m"] for row in rows if row["depth_range_m"] is not None]
-    depth_range_m = [min(near for near, _ in ranges), max(far for _, far in ranges)] if ranges else None
+    render, foreground, visible, ranges = RenderFolder(out), [], [], []
+    for number in range(1, spec.frames + 1):
+        passes = _read_frame({name: found[number - 1] for name, found in files.items()})
+        render.write(number, passes)
+        foreground.append(float(passes.foreground.mean()))
+        visible.append(float(passes.visible.mean()))
+        ranges.append(seen_range_m(passes.depth_m))
+    depth_range_m = joined_range_m(ranges)
     if files["depth"][0].suffix.lower() != ".exr":
-        depth_range_m = [NEAR_M, FAR_M]
-    _write_cameras(out / "cameras.json", spec, depth_range_m)
-    foreground = [row["foreground"] for row in rows]
+        depth_range_m = (NEAR_M, FAR_M)
+    render.write_cameras(_assumed_cameras(spec, depth_range_m))
+    log.warning("the cameras of these renders are taken from the scene; scores of the camera may not hold")
     return {
         "frames": spec.frames,
         "renderer": f"folder {folder}",
         "foreground_min": min(foreground),
         "foreground_max": max(foreground),
-        "visible_min": min(row["visible"] for row in rows),
+        "visible_min": min(visible),
         "depth_range_m": depth_range_m,
     }
 
 
-def _import_frame(out: Path, number: int, files: Mapping[str, Path]) -> dict[str, Any]:
-    """Writes one frame; returns what it shows."""
+def _read_frame(files: Mapping[str, Path]) -> CoarseFrame:
+    """One frame. What is foreground is visible, whatever the artist's mask says."""
     try:
-        rgb: Rgb = read_rgb(files["ani"])
+        rgb = read_rgb(files["ani"])
         foreground, visible = read_mask(files["fg_mask"]), read_mask(files["mask"])
-        depth_m = _depth(files["depth"], visible | foreground)
+        visible = visible | foreground
+        depth_m = _depth(files["depth"], visible)
     except ArtifactError as error:
         raise InputError(f"{error.args[0].split('; ')[0]}; render that frame again") from error
-    visible = visible | foreground
     if depth_m.shape != visible.shape:
         height, width = visible.shape
         raise InputError(
             f"renders {files['depth']} is not {width}x{height} as the other passes; render it again"
         )
-    write_rgb(out / "rgb" / frame_name(number), rgb)
-    write_depth(out / "depth" / frame_name(number, "exr"), depth_m)
-    write_mask(out / "fg_mask" / frame_name(number), foreground)
-    write_mask(out / "mask" / frame_name(number), visible)
-    seen = depth_m[np.isfinite(depth_m)]
-    return {
-        "foreground": float(foreground.mean()),
-        "visible": float(visible.mean()),
-        "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size else None,
-    }
+    return CoarseFrame(rgb, depth_m, foreground, visible)
 
 
 def _depth(path: Path, visible: Mask) -> FloatMap:
@@ -132,24 +117,22 @@ def _depth(path: Path, visible: Mask) -> FloatMap:
     return np.where(visible, 1 / disparity, np.inf).astype(np.float32)
 
 
-def _write_cameras(path: Path, spec: SceneSpec, depth_range_m: list[float] | None) -> None:
-    """The scene's cameras, said to be assumed: K and w2c of each frame."""
+def _assumed_cameras(spec: SceneSpec, depth_range_m: Range | None) -> RenderedCameras:
+    """The scene's camera at each frame: the last key's up to there."""
     keys = {key.frame: key for key in spec.camera}
     shown = []
     for frame in range(spec.start_frame, spec.last_frame + 1):
         shown.append(keys[max((known for known in keys if known <= frame), default=min(keys))])
-    log.warning("the cameras of these renders are taken from the scene; scores of the camera may not hold")
-    data = {
-        "width": spec.width,
-        "height": spec.height,
-        "fps": spec.fps,
-        "frames": list(range(1, spec.frames + 1)),
-        "K": [[[k.focal_px, 0, spec.cx_px], [0, k.focal_px, spec.cy_px], [0, 0, 1]] for k in shown],
-        "w2c": [np.linalg.inv(np.array(k.world_from_camera)).tolist() for k in shown],
-        "depth_range_m": depth_range_m,
-        "assumed": True,
-    }
-    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    return RenderedCameras(
+        width=spec.width,
+        height=spec.height,
+        frames=tuple(range(1, spec.frames + 1)),
+        K=np.array([intrinsics(key.focal_px, spec.cx_px, spec.cy_px) for key in shown]),
+        w2c=np.array([np.linalg.inv(np.array(key.world_from_camera)) for key in shown]),
+        depth_range_m=depth_range_m,
+        fps=spec.fps,
+        assumed=True,
+    )
 
 
 def _check_size(file: Path, size: tuple[int, int]) -> None:

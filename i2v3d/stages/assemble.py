@@ -10,6 +10,7 @@ import numpy as np
 
 from i2v3d import images
 from i2v3d.artifacts.folders import frame_name, list_frames, require
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.config.interpolate import AssembleConfig
 from i2v3d.errors import ArtifactError
@@ -30,7 +31,7 @@ def assemble_video(cfg: AssembleConfig, inputs: Mapping[str, Path], out: Path, c
     (out / "frames").mkdir()
     for number, path in shown.items():
         shutil.copyfile(path, out / "frames" / frame_name(number))
-    coarse = {number: inputs["render"] / "rgb" / frame_name(number) for number in shown}
+    coarse = {number: RenderFolder(inputs["render"]).file("rgb", number) for number in shown}
     write_videos(coarse, shown, out, scene.fps, cfg.crf, ctx)
     numbers = _spread(list(shown), cfg.sheet_columns)
     rows = [[images.read_rgb(paths[number]) for number in numbers] for paths in (coarse, shown)]

@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from i2v3d.artifacts.folders import frame_name, list_frames, require
+from i2v3d.artifacts.folders import frame_name, require
+from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.config.sections import section
@@ -32,7 +33,7 @@ from i2v3d.customise.training import LoraTrainer, Losses, Pool
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.images import read_mask, read_rgb, write_rgb
+from i2v3d.images import read_rgb, write_rgb
 from i2v3d.models.sdxl import (
     LORA_FILE,
     ImageCondition,
@@ -179,16 +180,10 @@ def view_pool(models: ImageModels, views: Path, resolution: int) -> Pool:
 
     Raises ArtifactError if pictures and masks do not match or no mask covers a single latent.
     """
-    require(views, "rgb", "mask")
+    folder = ViewsFolder(views)
     latents, masks, time_ids = [], [], []
-    for number in list_frames(views / "rgb"):
-        picture = read_rgb(views / "rgb" / frame_name(number))
-        mask = read_mask(views / "mask" / frame_name(number))
-        if mask.shape != picture.shape[:2]:
-            raise ArtifactError(
-                f"{views}/mask/{frame_name(number)} is {mask.shape[1]}x{mask.shape[0]} but its picture "
-                f"{picture.shape[1]}x{picture.shape[0]}; delete {views} and re-run the views"
-            )
+    for number in folder.numbers():
+        picture, mask = folder.read(number)
         square = resize_rgb(picture, resolution, resolution)
         latents.append(encode_images(models, np.array(square[None]), max_batch=1).cpu())
         masks.append(torch.tensor(mask, dtype=torch.float32)[None, None])

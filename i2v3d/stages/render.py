@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from i2v3d.artifacts.folders import frame_name, list_frames, require
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender import api
 from i2v3d.config.render import RenderConfig
@@ -27,41 +27,40 @@ log = logging.getLogger(__name__)
 def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Renders rgb, depth, fg_mask, mask, flow and cameras.json of all frames; writes metrics.json.
 
-    With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. Raises
-    RenderError if the foreground is in no frame, nothing is seen at all, or frames are missing. An artist's
-    renders are taken as they are and have no flow; InputError if they do not fit the shot.
+    With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. An artist's
+    renders are taken as they are and have no flow. Raises RenderError if the foreground is in no frame or
+    nothing is seen at all, ArtifactError if frames are missing, InputError if the artist's do not fit the shot.
     """
     scene_dir = inputs["scene"]
     spec = SceneSpec.load(scene_dir / "scene.json")
-    frames = list(range(1, spec.frames + 1))
+    render = RenderFolder(out)
     if cfg.folder is not None:
         metrics = import_renders(Path(cfg.folder), spec, out)
-        _check_frames(out, frames, spec.name, flow=False)
     else:
-        metrics = _render(cfg, scene_dir, spec, frames, out, ctx)
-        _check_frames(out, frames, spec.name, flow=True)
+        metrics = _render(cfg, scene_dir, spec, out, ctx)
+    render.check(spec.frames, flow=cfg.folder is None)
     if metrics["depth_range_m"] is None:
         raise RenderError(f"no frame of scene {spec.name!r} shows anything; check the camera and its path")
     if spec.foreground() and metrics["foreground_max"] == 0:
         raise RenderError(
             f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
         )
-    metrics |= _against_photo(scene_dir, spec, out / "rgb" / frame_name(1))
+    metrics |= _against_photo(scene_dir, spec, render.file("rgb", 1))
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
-    ctx.log_media("render/first_frame", out / "rgb" / frame_name(1))
-    log.info("%d coarse frames by %s", len(frames), metrics["renderer"])
+    ctx.log_media("render/first_frame", render.file("rgb", 1))
+    log.info("%d coarse frames by %s", spec.frames, metrics["renderer"])
 
 
 def _render(
-    cfg: RenderConfig, scene_dir: Path, spec: SceneSpec, frames: list[int], out: Path, ctx: StageContext
+    cfg: RenderConfig, scene_dir: Path, spec: SceneSpec, out: Path, ctx: StageContext
 ) -> dict[str, Any]:
     """Renders the scene; returns the numbers of metrics.json."""
     with ctx.bar(f"render {spec.name}", "frame") as bar:
         report = api.render_frames(
             _with_background(cfg, scene_dir, ctx.work),
             out,
-            frames=frames,
+            frames=range(1, spec.frames + 1),
             samples=cfg.samples,
             device=ctx.device,
             on_frame=bar,
@@ -78,19 +77,6 @@ def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:
     write_plane_scene(scene_dir, plane, cfg.plane_depth)
     api.save_blend(plane, max_faces=cfg.max_faces, log_dir=work)
     return plane
-
-
-def _check_frames(out: Path, frames: list[int], name: str, flow: bool) -> None:
-    """Raises RenderError or ArtifactError unless every pass has every frame."""
-    require(out, "cameras.json")
-    expected = {"rgb": frames, "depth": frames, "fg_mask": frames, "mask": frames}
-    expected |= {"flow": frames[:-1]} if flow else {}
-    for folder, numbers in expected.items():
-        suffix = "exr" if folder in ("depth", "flow") else "png"
-        found = list_frames(out / folder, suffix) if numbers else []
-        if found != numbers:
-            missing = sorted(set(numbers) - set(found))
-            raise RenderError(f"scene {name!r}: pass {folder} lacks frames {missing}; re-run the render")
 
 
 def _against_photo(scene_dir: Path, spec: SceneSpec, first: Path) -> dict[str, float | None]:

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.scene import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
-from i2v3d.images import read_mask
 from i2v3d.progress import ignore_step
 from i2v3d.scene.from_blend import blend_spec, check_blend, framed_photo
 from i2v3d.scene.from_photo import build_photo, check_photo, mask_metrics, write_pictures
@@ -82,7 +81,7 @@ def _build_blend(cfg: BlendSceneConfig, out: Path, work: Path) -> dict[str, Any]
     blend_spec(cfg, contents).save(out / "scene.json")
     first = work / "first"
     api.render_frames(out, first, frames=[1], samples=1, device="cpu", on_frame=ignore_step, log_dir=work)
-    photo, mask = framed_photo(cfg), read_mask(first / "fg_mask" / frame_name(1))
+    photo, mask = framed_photo(cfg), RenderFolder(first).foreground(1)
     write_pictures(out, photo, mask, photo, photo)
     return {**mask_metrics("render", mask), "faces": contents["faces"], "objects": len(contents["objects"])}
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from i2v3d.artifacts.folders import frame_name, list_frames
+from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender import api
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import RenderError
@@ -26,15 +26,14 @@ def render_views(cfg: ViewsConfig, inputs: Mapping[str, Path], out: Path, ctx: S
             inputs["scene"], out, config=cfg, device=ctx.device, on_frame=bar, log_dir=ctx.work
         )
     count = len(cfg.azimuths_deg) * len(cfg.elevations_deg)
-    for folder in ("rgb", "mask"):
-        found = len(list_frames(out / folder))
-        if found != count:
-            raise RenderError(f"{found} of {count} views are in {folder}; re-run the stage")
+    views = ViewsFolder(out)
+    if len(views.numbers()) != count:
+        raise RenderError(f"{len(views.numbers())} of {count} views are in {out}; re-run the stage")
     empty = [number for number, row in report.frames.items() if row["foreground"] == 0]
     if empty:
         raise RenderError(f"view {empty[0]} does not show the foreground; raise views.size or check its mesh")
     metrics = report.metrics()
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
-    ctx.log_media("views/front", out / "rgb" / frame_name(1))
+    ctx.log_media("views/front", views.rgb_file(1))
     log.info("rendered %d views at %.2f s each", count, metrics["seconds_per_frame"])

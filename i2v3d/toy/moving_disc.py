@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from i2v3d.artifacts.folders import frame_name
-from i2v3d.images import write_depth, write_flow, write_mask, write_rgb
+from i2v3d.artifacts.render_folder import CoarseFrame, RenderFolder
+from i2v3d.artifacts.rendered_cameras import RenderedCameras
+from i2v3d.geometry.cameras import intrinsics
 
 
 def write_moving_disc(folder: Path, frames: int, height: int, width: int) -> None:
-    """Writes rgb, depth, mask, fg_mask, flow and cameras.json as the render stage does.
+    """Writes a render folder: a disc moves over a ramp, with a strip at the left where nothing is seen.
 
-    A disc moves over a ramp, with a strip at the left where nothing is seen, before a still camera.
+    The camera stands still.
     """
-    for name in ("rgb", "depth", "mask", "fg_mask", "flow"):
-        (folder / name).mkdir(parents=True)
+    render = RenderFolder(folder)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     for frame in range(1, frames + 1):
         centre = width * (0.3 + 0.4 * frame / frames)
@@ -25,16 +24,26 @@ def write_moving_disc(folder: Path, frames: int, height: int, width: int) -> Non
         seen = (columns >= width / 8) | disc
         depth = np.where(disc, 1.0, 2.0 + rows / height).astype(np.float32)
         rgb = np.stack([columns / width, rows / height, disc.astype(np.float32)], axis=-1)
-        name = frame_name(frame)
-        write_rgb(folder / "rgb" / name, np.round(rgb * 255).astype(np.uint8))
-        write_depth(
-            folder / "depth" / frame_name(frame, "exr"), np.where(seen, depth, np.inf).astype(np.float32)
-        )
-        write_mask(folder / "mask" / name, seen)
-        write_mask(folder / "fg_mask" / name, disc)
+        flow = None
         if frame < frames:
-            flow = np.stack([disc * np.float32(0.4 * width / frames), 0 * rows], axis=-1)
-            write_flow(folder / "flow" / frame_name(frame, "exr"), flow.astype(np.float32))
-    lens = [[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]
-    cameras = {"K": [lens] * frames, "w2c": [np.eye(4).tolist()] * frames, "depth_range_m": [1.0, 3.0]}
-    (folder / "cameras.json").write_text(json.dumps(cameras))
+            flow = np.stack([disc * np.float32(0.4 * width / frames), 0 * rows], axis=-1).astype(np.float32)
+        render.write(
+            frame,
+            CoarseFrame(
+                rgb=np.round(rgb * 255).astype(np.uint8),
+                depth_m=np.where(seen, depth, np.inf).astype(np.float32),
+                foreground=disc,
+                visible=seen,
+                flow_px=flow,
+            ),
+        )
+    render.write_cameras(
+        RenderedCameras(
+            width=width,
+            height=height,
+            frames=tuple(range(1, frames + 1)),
+            K=np.tile(intrinsics(width, width / 2, height / 2), (frames, 1, 1)),
+            w2c=np.tile(np.eye(4), (frames, 1, 1)),
+            depth_range_m=(1.0, 3.0),
+        )
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from i2v3d.artifacts.renders import frame_count, read_renders, shot_depth_range_m
+from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.errors import ArtifactError
 from i2v3d.images import write_mask
 from i2v3d.toy.moving_disc import write_moving_disc
@@ -43,9 +42,3 @@ def test_a_pass_of_another_size_is_named(folder: Path) -> None:
     write_mask(folder / "fg_mask" / "0003.png", np.zeros((8, 24), dtype=bool))
     with pytest.raises(ArtifactError, match=r"fg_mask/0003\.png is 24x8 but the first frame is 24x16"):
         read_renders(folder, [1, 3], "shot")
-
-
-def test_a_shot_without_a_depth_range_is_refused(folder: Path) -> None:
-    (folder / "cameras.json").write_text(json.dumps({"frames": []}))
-    with pytest.raises(ArtifactError, match="holds no depth_range_m"):
-        shot_depth_range_m(folder)

@@ -13,7 +13,8 @@ import pytest
 import trimesh
 from PIL import Image
 
-from i2v3d.artifacts.renders import read_renders, shot_depth_range_m
+from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.renders import read_renders
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender import api
 from i2v3d.config.render import RenderConfig
@@ -252,7 +253,9 @@ def test_an_artists_renders_enter_as_they_are(
     assert not (out / "flow").exists() and json.loads((out / "cameras.json").read_text())["assumed"] is True
     if depth != "exr":  # scaled over the shot, a picture's values come back as they are
         grey = np.asarray(Image.open(tmp_path / "mine/depth/shot_8.png"), dtype=np.float64)
-        back = disparity_conditioning(torch_depth(out, 1), "shot", shot_depth_range_m(out))[0].numpy()
+        back = disparity_conditioning(torch_depth(out, 1), "shot", RenderFolder(out).depth_range_m())[
+            0
+        ].numpy()
         np.testing.assert_allclose(back, grey / (255 if depth == "png8" else 65535), atol=1e-4)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from i2v3d.artifacts.rendered_cameras import RenderedCameras
 from i2v3d.artifacts.scene_spec import ObjectSpec, TransformKey
 from i2v3d.blender import api
 from i2v3d.cli import main
 from i2v3d.errors import InputError
-from i2v3d.geometry.camera_track import read_rendered
 from i2v3d.scene.motion.camera_files import read_track
 from tests.blender.test_blender import moving_pose
 from tests.support.blender_scenes import box, camera_key, still_scene
@@ -50,7 +50,7 @@ def test_rendered_cameras_go_out_and_come_back(kind: str, scene: Path, tmp_path:
     source = scene / "out" / "cameras.json"
     assert main(["cameras", str(source), str(tmp_path / "c"), "--to", kind]) == 0
     assert f"{FRAMES} cameras of 64x48" in capsys.readouterr().out
-    rendered, read = read_rendered(source), read_track(tmp_path / "c", kind, (64, 48))
+    rendered, read = RenderedCameras.load(source).track(source), read_track(tmp_path / "c", kind, (64, 48))
     assert np.abs(rendered.c2w - read.c2w).max() < 1e-4
     assert np.abs(rendered.K - read.K).max() < 0.05
     for frame in range(FRAMES):
@@ -87,7 +87,7 @@ def test_other_suffixes_and_unfinished_scenes_are_refused(scene: Path, tmp_path:
     assert main(["export", str(tmp_path), str(tmp_path / "s.glb")]) == 2
     assert "lacks scene.json" in capsys.readouterr().err
     assert main(["cameras", str(tmp_path / "no.json"), "x", "--to", "colmap"]) == 2
-    assert "holds no rendered cameras" in capsys.readouterr().err
+    assert "no.json cannot be read" in capsys.readouterr().err
 
 
 def test_a_mesh_is_described(scene: Path, tmp_path: Path, capsys) -> None:

@@ -13,7 +13,7 @@ import pytest
 from i2v3d.errors import ArtifactError
 from i2v3d.figures.labelled import Panel, labelled_rows
 from i2v3d.images import read_rgb, read_video
-from i2v3d.report.preview import Shot, depth_picture, first_frame_words
+from i2v3d.report.preview import Coarse, depth_picture, first_frame_words
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
 
 WORDS = ("scene=coffee", "scene.width=128", "scene.height=64", "scene.frames=8", "render.samples=2")
@@ -72,7 +72,7 @@ def test_a_folder_that_lacks_a_pass_is_named(previewed: Path, tmp_path: Path) ->
     shutil.copytree(render, tmp_path / "render")
     shutil.rmtree(tmp_path / "render" / "depth")
     with pytest.raises(ArtifactError, match="render lacks depth"):
-        Shot.load(scene, tmp_path / "render")
+        Coarse.load(scene, tmp_path / "render")
 
 
 def test_near_is_bright_and_nothing_is_black() -> None:

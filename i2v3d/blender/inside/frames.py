@@ -9,10 +9,11 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from i2v3d.artifacts.render_folder import RenderFolder, seen_range_m
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender.inside.camera import Array, read_cameras
 from i2v3d.blender.inside.materials import check_all_textures
-from i2v3d.blender.inside.passes import Float, Passes, read_passes, write_frame
+from i2v3d.blender.inside.passes import Float, Passes, coarse_frame, read_passes
 from i2v3d.blender.inside.report import Reporter
 from i2v3d.blender.inside.roles import assign_indices
 from i2v3d.blender.inside.settings import configure, reset
@@ -74,7 +75,7 @@ def render_still(scene: bpy.types.Scene, work: Path) -> Passes:
 
 def render_frames(job: FramesJob, reporter: Reporter) -> None:
     """Renders the frames of a job; sends one "frame" event each, with its camera and statistics."""
-    out, work = Path(job.out), Path(job.work)
+    render, work = RenderFolder(Path(job.out)), Path(job.work)
     spec, renderer = open_scene(
         Path(job.scene_dir), samples=job.samples, device=job.device, threads=job.threads
     )
@@ -91,7 +92,7 @@ def render_frames(job: FramesJob, reporter: Reporter) -> None:
         flow = None
         if frame < spec.frames:
             flow = _follow_lens_shift(passes, K, cameras[frame + 1][0])
-        write_frame(out, frame, passes, flow)
+        render.write(frame, coarse_frame(passes, flow))
         seconds = time.perf_counter() - start
         reporter.send("frame", frame=frame, seconds=seconds, **camera_event(K, w2c), **statistics(passes))
 
@@ -109,11 +110,10 @@ def camera_event(K: Array, w2c: Array) -> dict[str, list[list[float]]]:
 
 def statistics(passes: Passes) -> dict[str, object]:
     """What a frame shows: fractions of its pixels and the range of its depth (None: nothing is seen)."""
-    seen = passes.depth_m[passes.visible]
     return {
         "foreground": float(passes.foreground.mean()),
         "visible": float(passes.visible.mean()),
-        "depth_range_m": [float(seen.min()), float(seen.max())] if seen.size else None,
+        "depth_range_m": seen_range_m(passes.depth_m),
     }
 
 

@@ -1,4 +1,4 @@
-"""One multilayer EXR of Blender to the files of one frame: colour, depth, masks, flow."""
+"""One multilayer EXR of Blender as the passes of one frame: colour, depth, masks, flow."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from i2v3d.artifacts.folders import frame_name
-from i2v3d.blender.inside.settings import COLOUR_LAYER, DATA_LAYER
-from i2v3d.images import read_exr_channels, write_depth, write_flow, write_mask, write_rgb
+from i2v3d.artifacts.render_folder import CoarseFrame
+from i2v3d.images import read_exr_channels
 
+DATA_LAYER, COLOUR_LAYER = "data", "colour"  # of the multilayer file
 FOREGROUND, BACKGROUND = 1, 2  # object index
 NOTHING_M = 1e9  # Blender writes 1e10 where no surface is hit
-FOLDERS = ("rgb", "depth", "fg_mask", "mask", "flow")
 
 Float = NDArray[np.float32]
 
@@ -62,16 +61,15 @@ def read_passes(path: Path) -> Passes:
     )
 
 
-def write_frame(out: Path, frame: int, passes: Passes, flow_px: Float | None) -> None:
-    """Writes one frame into the folders of `out`; flow_px None: the last frame has no flow."""
-    for folder in FOLDERS:
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    write_rgb(out / "rgb" / frame_name(frame), srgb(unpremultiply(passes.colour)))
-    write_depth(out / "depth" / frame_name(frame, "exr"), passes.depth_m)
-    write_mask(out / "fg_mask" / frame_name(frame), passes.foreground)
-    write_mask(out / "mask" / frame_name(frame), passes.visible)
-    if flow_px is not None:
-        write_flow(out / "flow" / frame_name(frame, "exr"), flow_px)
+def coarse_frame(passes: Passes, flow_px: Float | None) -> CoarseFrame:
+    """The passes as the render folder keeps them; flow_px None: the last frame has no flow."""
+    return CoarseFrame(
+        rgb=srgb(unpremultiply(passes.colour)),
+        depth_m=passes.depth_m,
+        foreground=passes.foreground,
+        visible=passes.visible,
+        flow_px=flow_px,
+    )
 
 
 def unpremultiply(colour: Float) -> Float:

@@ -8,11 +8,11 @@ import bpy
 
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender.inside.opacity import THRESHOLD
+from i2v3d.blender.inside.passes import COLOUR_LAYER, DATA_LAYER
 from i2v3d.blender.inside.scene_data import mark_layers, pin_scene_data
 
 log = logging.getLogger(__name__)
 
-DATA_LAYER, COLOUR_LAYER = "data", "colour"
 FILTER_WIDTH_PX = 1.0  # the pixel itself: wider ones blur the photo (35 dB against 32 at 192 x 128)
 TRANSPARENT_BOUNCES = 64  # leaves behind leaves; none are spent where everything is opaque
 _OFF = (

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender.inside.camera import add_camera, place, read_camera, set_intrinsics
 from i2v3d.blender.inside.frames import camera_event, open_scene, render_still, statistics
 from i2v3d.blender.inside.passes import over_white, srgb
@@ -18,7 +18,6 @@ from i2v3d.blender.inside.roles import foreground_meshes, hide_all_but, world_ve
 from i2v3d.blender.jobs import ViewsJob
 from i2v3d.errors import RenderError
 from i2v3d.geometry.cameras import look_at
-from i2v3d.images import write_mask, write_rgb
 
 Array = NDArray[np.float64]
 MAX_ELEVATION_DEG = 85.0  # straight up or down, a view has no up
@@ -27,7 +26,7 @@ NEAREST_RADII = 2.0  # the camera keeps this many object radii away
 
 def render_views(job: ViewsJob, reporter: Reporter) -> None:
     """Renders every view of a job; sends one "frame" event each, numbered from 1."""
-    out = Path(job.out)
+    views = ViewsFolder(Path(job.out))
     spec, renderer = open_scene(
         Path(job.scene_dir), samples=job.samples, device=job.device, threads=job.threads
     )
@@ -45,15 +44,12 @@ def render_views(job: ViewsJob, reporter: Reporter) -> None:
     scene.render.resolution_x = scene.render.resolution_y = job.size
     camera = add_camera(scene, "view")
     set_intrinsics(camera.data, K, job.size, job.size)
-    for folder in ("rgb", "mask"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     for number, pose in enumerate(poses, start=1):
         start = time.perf_counter()
         place(camera, pose)
         bpy.context.view_layer.update()
         passes = render_still(scene, Path(job.work))
-        write_rgb(out / "rgb" / frame_name(number), srgb(over_white(passes.colour)))
-        write_mask(out / "mask" / frame_name(number), passes.foreground)
+        views.write(number, srgb(over_white(passes.colour)), passes.foreground)
         K, w2c = read_camera(scene)
         seconds = time.perf_counter() - start
         seen = {**camera_event(K, w2c), **statistics(passes)}
