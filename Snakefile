@@ -13,10 +13,9 @@ include: "rules/lora.smk"
 include: "rules/keyframes.smk"
 include: "rules/interpolate.smk"
 include: "rules/baselines.smk"
+include: "rules/assemble.smk"
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
-include: "rules/mini.smk"
-include: "rules/mini_report.smk"
 include: "rules/benchmark.smk"
 
 

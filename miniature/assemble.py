@@ -1,8 +1,7 @@
-"""Trained parts to one family: `python -m miniature.assemble --weights FOLDER... --out weights/mini`."""
+"""Trained parts to one family: `python -m miniature assemble --weights FOLDER... --out weights/mini`."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from i2v3d.errors import WeightsError
-from i2v3d.toy.family import COMPONENTS, TEMPORAL_DECODER, copy_image_decoder, write_family
+from i2v3d.toy.family import COMPONENTS, TEMPORAL_DECODER, copy_image_decoder
 from miniature.loop import load_half
 
 PARTS: dict[str, str] = {
@@ -73,23 +72,3 @@ def write_checksums(family: Path) -> None:
     files = sorted(p for p in family.rglob("*") if p.is_file() and p.name not in (SUMS, "README.md"))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(family)}" for path in files]
     (family / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def main() -> None:
-    """Parses the command line and writes the family."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="folders of trained fp16 weights; of files of one name the last folder's counts",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the family")
-    arguments = parser.parse_args()
-    write_family(arguments.out, trained_networks(arguments.weights))
-    write_checksums(arguments.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,13 +14,15 @@ import torch
 
 from i2v3d.artifacts.folders import frame_name, list_frames
 from i2v3d.artifacts.shot import read_pictures
-from i2v3d.benchmark.settings import MiniReportSettings
 from i2v3d.benchmark.trials import Clip, Trial, clips_of, read_plan_file, trials_of
 from i2v3d.config.sections import build
+from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ArtifactError
 from i2v3d.metrics.identity import top1
+from i2v3d.models.weights import resolve
 from i2v3d.report.outcomes import Outcome, folder, read_outcome
 from i2v3d.toy.estimator import ToyEstimator
+from miniature.report_plan import ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class Findings:
     metrics: the numbers of record. scenes: a row a clip with its own numbers. outcomes: method -> clip -> outcome.
     """
 
-    settings: MiniReportSettings
+    settings: ReportSettings
     clips: list[Clip]
     metrics: dict[str, Any]
     scenes: list[dict[str, Any]]
@@ -41,10 +43,15 @@ class Findings:
     probes: dict[int, dict[str, Path]]
 
 
-def collect(plan_file: Path, cache: Path, estimator: ToyEstimator) -> Findings:
-    """Reads the results of all jobs of a plan. Raises ArtifactError if one of them is not there."""
+def collect(plan_file: Path, cache: Path) -> Findings:
+    """Reads the results of all jobs of a plan.
+
+    Raises ArtifactError if one of them is not there, WeightsError if the plan's estimator is not.
+    """
     data = read_plan_file(plan_file)
-    settings = build(MiniReportSettings, data["settings"], "mini_report")
+    reference = build(WeightsRef, data["estimator"], "evaluate.estimators.toy")
+    estimator = ToyEstimator.load(resolve(reference))
+    settings = build(ReportSettings, data["settings"], "report")
     clips = clips_of(data)
     outcomes: dict[str, dict[int, Outcome]] = {method: {} for method in data["methods"]}
     for trial in trials_of(data):
@@ -67,7 +74,7 @@ def collect(plan_file: Path, cache: Path, estimator: ToyEstimator) -> Findings:
 
 def _scene_row(
     clip: Clip,
-    settings: MiniReportSettings,
+    settings: ReportSettings,
     outcomes: Mapping[str, Mapping[int, Outcome]],
     probes: Mapping[str, Path],
 ) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def _embeddings(estimator: ToyEstimator, paths: Sequence[Path]) -> dict[int, tor
 
 
 def _metrics(
-    settings: MiniReportSettings,
+    settings: ReportSettings,
     scenes: Sequence[Mapping[str, Any]],
     outcomes: Mapping[str, Mapping[int, Outcome]],
     identity: Sequence[tuple[bool, bool]],

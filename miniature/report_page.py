@@ -73,7 +73,7 @@ def write_report(found: Findings, cache: Path, out: Path) -> None:
         pictures=[Picture(data_address(path), caption) for path, caption in pictures],
         scores=score_notes(["psnr"], {}),
         made=[f"{code_version()}."],
-        commands=["snakemake --cores all mini_report"],
+        commands=["snakemake -s miniature/Snakefile --cores all mini_report"],
     )
     page.write(out / "report.html")
     (out / "report.md").write_text(

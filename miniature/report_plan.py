@@ -1,25 +1,45 @@
-"""What `snakemake mini_report` runs: shots by the method and its rivals, shots that turn the object, and probes."""
+"""What the report runs: shots by the method and its rivals, shots that turn the object, and probes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from i2v3d.benchmark.settings import MiniReportSettings
+from pydantic import Field
+
 from i2v3d.benchmark.trials import Planned, plan_trials, sweep_methods, write_once
-from i2v3d.config.sections import plain
-from i2v3d.stages.registry import PROBES
+from i2v3d.config.bounds import Count, Index
+from i2v3d.config.sections import plain, section
 from i2v3d.workflow.composition import Composer
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Node, plan_probe, write_node, write_plan
+from miniature.probes import PROBES
 
 RUN = "mini_report"
 
 
+@section
+class ReportSettings:
+    """What the miniature family is measured on (conf/report). full, rivals: variants of `sweep`. view_deg: turn of the
+    object in the shots that identity is judged by; gallery: objects among which the right one is to be found, itself
+    included. aims: metric -> the least it should reach. shown: clips with pictures and videos."""
+
+    scenes: Count
+    first: Index
+    sweep: str
+    full: str
+    rivals: Annotated[tuple[str, ...], Field(min_length=1)]
+    view_deg: float
+    gallery: Annotated[int, Field(ge=2)]
+    aims: dict[str, float]
+    shown: Count
+    overrides: tuple[str, ...]
+
+
 @dataclass(frozen=True)
-class MiniPlan:
+class ReportPlan:
     """shots: the method and its rivals on every clip. turned: the method on clips whose object turns further.
     probes: clip number -> its jobs, one of each kind."""
 
@@ -58,7 +78,7 @@ class MiniPlan:
         }
 
 
-def plan_mini_report(conf: Path, cache: Path, settings: MiniReportSettings, words: Sequence[str]) -> MiniPlan:
+def plan_report(conf: Path, cache: Path, settings: ReportSettings, words: Sequence[str]) -> ReportPlan:
     """Composes, validates and checks everything. words: the user's own Hydra words, after those of the settings.
 
     Raises what `plan_trials` raises.
@@ -90,4 +110,4 @@ def plan_mini_report(conf: Path, cache: Path, settings: MiniReportSettings, word
         config = composer.variant(RUN, own).config
         probes[clip.index] = [plan_probe(stage, config, prints) for stage in PROBES.values()]
     prints.save()
-    return MiniPlan(shots, turned, probes)
+    return ReportPlan(shots, turned, probes)

@@ -1,4 +1,4 @@
-"""Types of conf/mini/*.yaml. Nothing here has a default; unknown and missing keys are refused.
+"""Types of conf/training/*.yaml. Nothing here has a default; unknown and missing keys are refused.
 
 Plain dataclasses rather than i2v3d.config, so that training runs where only PyTorch and diffusers are
 installed.

@@ -1,11 +1,10 @@
-"""A family to its trained parts, to go on from: `python -m miniature.take_apart weights/mini --out FOLDER`.
+"""A family to its trained parts, to go on from: `python -m miniature take_apart weights/mini --out FOLDER`.
 
-The reverse of miniature.assemble. FOLDER can then be named as `--weights` of miniature.train.
+The reverse of assembling. FOLDER can then be named as `--weights` of a training.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 from pathlib import Path
 from typing import Any
@@ -42,18 +41,5 @@ def _read(family: Path, name: str) -> Any:
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{family / name} does not hold the family's network ({error}); name a folder that "
-            "miniature.assemble wrote, such as weights/mini"
+            "miniature/assemble.py wrote, such as weights/mini"
         ) from error
-
-
-def main() -> None:
-    """Parses the command line and writes the parts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", type=Path, help="folder of a family")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the parts")
-    arguments = parser.parse_args()
-    take_apart(arguments.family, arguments.out)
-
-
-if __name__ == "__main__":
-    main()

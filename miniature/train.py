@@ -1,6 +1,6 @@
-"""One training run: `python -m miniature.train vae --config conf/mini/vae.yaml --weights DIR --out DIR`.
+"""One training run: `python -m miniature train vae --config miniature/conf/training/vae.yaml --weights DIR --out DIR`.
 
-The same command again continues a run that was interrupted. `accelerate launch -m miniature.train ...` spreads
+The same command again continues a run that was interrupted. `accelerate launch -m miniature train ...` spreads
 it over several GPUs, each with batches of the size in the settings.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from i2v3d.artifacts.files import write_text
-from i2v3d.errors import WeightsError
+from i2v3d.errors import ConfigError, WeightsError, nearest
 from miniature.checkpoint import SUFFIX, Checkpoint, identify
 from miniature.clip import train_clip
 from miniature.estimator import train_estimator
@@ -55,11 +55,16 @@ RUNS: dict[str, tuple[type[Any], Callable[..., dict[str, float]]]] = {
 }
 
 
-def main() -> None:
-    """Parses the command line and runs one training."""
-    arguments = _arguments()
+def train(arguments: argparse.Namespace) -> None:
+    """Runs one training; arguments: see `miniature.__main__`.
+
+    Raises ConfigError for settings or a part that cannot be, WeightsError for missing weights, those of another
+    architecture, and a loss that is not finite.
+    """
     begun = time.monotonic()
-    kind, train = RUNS[arguments.model]
+    if arguments.part not in RUNS:
+        raise ConfigError(f"there is no training of {arguments.part}; {nearest(arguments.part, RUNS)}")
+    kind, train_part = RUNS[arguments.part]
     settings = load(arguments.config, kind)
     processes = Processes.join()
     level = logging.INFO if processes.rank == 0 else logging.WARNING
@@ -79,41 +84,13 @@ def main() -> None:
         stream = processes.stream(arguments.stream)
         torch.manual_seed(stream)
         run = Run(weights, out, device, stream, begun, checkpoint, processes, sink)
-        scores = train(settings, run)
-        write_text(out / f"{arguments.model}.json", json.dumps(scores, indent=2) + "\n")
+        scores = train_part(settings, run)
+        write_text(out / f"{arguments.part}.json", json.dumps(scores, indent=2) + "\n")
         sink("metrics", {f"final/{name}": value for name, value in scores.items()})
     processes.wait()
     if processes.rank == 0:
         checkpoint.remove()
-    log.info("%s: %s", arguments.model, scores)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=sorted(RUNS))
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        nargs="*",
-        required=True,
-        help="folders of fp16 weights to start from; of files of one name the last folder's counts",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights, pictures and metrics")
-    parser.add_argument("--device", help="of PyTorch; without it the GPU if there is one")
-    parser.add_argument(
-        "--stream", type=int, default=0, help="separates the data of runs that continue each other"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, help="file of the state; default: MODEL.checkpoint.safetensors in --out"
-    )
-    parser.add_argument(
-        "--checkpoint-every", type=int, default=1000, help="steps between writing the state; 0: never"
-    )
-    parser.add_argument(
-        "--wandb", choices=("disabled", "offline", "online"), default="disabled", help="Weights & Biases"
-    )
-    return parser.parse_args()
+    log.info("%s: %s", arguments.part, scores)
 
 
 def merge(folders: Sequence[Path], into: Path) -> Path:
@@ -137,10 +114,10 @@ def _checkpoint(
     arguments: argparse.Namespace, settings: Any, processes: Processes, weights: Path
 ) -> Checkpoint:
     """Where the state is kept, with the size of this process's pool if there is a state already."""
-    path = arguments.checkpoint or arguments.out / f"{arguments.model}{SUFFIX}"
+    path = arguments.checkpoint or arguments.out / f"{arguments.part}{SUFFIX}"
     identity = identify(
         weights,
-        model=arguments.model,
+        model=arguments.part,
         settings=dataclasses.asdict(settings),
         stream=arguments.stream,
         processes=processes.size,
@@ -162,12 +139,8 @@ def _sink(arguments: argparse.Namespace, settings: Any, processes: Processes) ->
     return stage_run(
         TrackingConfig(mode=arguments.wandb, project="i2v3d-mini", entity=None),
         group="mini_weights",
-        job_type=arguments.model,
+        job_type=arguments.part,
         name=f"{arguments.config.stem}-{arguments.stream}",
         config=dataclasses.asdict(settings),
         directory=arguments.out,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -117,7 +117,7 @@ def train_vae_decoder(settings: VaeDecoderSettings, run: Run) -> dict[str, float
 
     run.weights must hold vae.safetensors. Returns the held-out scores, those before it as `before_*`, and
     the largest `unevenness` before and after. A temporal decoder has to be copied from the new one again
-    (miniature.assemble does).
+    (`miniature assemble` does).
     """
     vae = image_vae()
     load_half(vae, run.weights / "vae.safetensors")

@@ -23,16 +23,17 @@ from i2v3d.workflow.plan import (
     write_plan,
 )
 from i2v3d.workflow.preflight import check_plan
-from i2v3d.stages.registry import JOBS, STAGES
+from i2v3d.stages.registry import STAGES
 
-CONF = Path(workflow.basedir) / "conf"
+ROOT = Path(str(workflow.current_basedir)).parent
+CONF = ROOT / "conf"
 CACHE = Path(config.get("cache", "results/.cache"))
-ENVIRONMENT = f"{workflow.basedir}/rules/environment.yaml"
+ENVIRONMENT = f"{ROOT}/rules/environment.yaml"
 DEPLOYED = "conda" in {
     str(method) for method in workflow.deployment_settings.deployment_method
 }
 PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
-OPTIONS = {"overrides", "sweep", "multirun", "cache", "benchmark", "mini_report"}
+OPTIONS = {"overrides", "sweep", "multirun", "cache", "benchmark"}
 
 
 wildcard_constraints:
@@ -91,7 +92,8 @@ for word in set(config) - OPTIONS:
 # Jobs parse this file again, on clusters in processes of their own: they read their node and SETTINGS only.
 PREVIEW = workflow.is_main_process and only_asked("preview")
 SETTINGS = settings_path(CACHE, config)
-COMPARING = only_asked("mini_report", "benchmark")  # plan shots of their own instead
+# Comparisons, and workflows of other folders that use these rules, plan shots of their own instead.
+COMPARING = only_asked("benchmark") or Path(workflow.basedir) != ROOT
 PLAN = plan_run() if workflow.is_main_process and not COMPARING else None
 VARIANTS = {variant.name: variant for variant in PLAN.variants} if PLAN else {}
 RESULTS = [f"results/{PLAN.run}/{name}/video.mp4" for name in VARIANTS]
@@ -121,19 +123,19 @@ def upstream(stage):
 
 def stage_folder(stage):
     """Output path of a stage: one folder, or one a segment."""
-    parts = ["segment_{segment}"] if JOBS[stage].per_segment else []
+    parts = ["segment_{segment}"] if STAGES[stage].per_segment else []
     return str(Path(CACHE, stage, "{key}", *parts))
 
 
 def record(kind, stage):
     """Path of a job's log or benchmark."""
-    suffix = "-{segment}" if JOBS[stage].per_segment else ""
+    suffix = "-{segment}" if STAGES[stage].per_segment else ""
     return f"{CACHE}/{kind}/{stage}/{{key}}{suffix}.{'log' if kind == 'log' else 'tsv'}"
 
 
 def command(stage):
     """The one-line shell command of a stage's rule."""
-    segment = " --segment {wildcards.segment}" if JOBS[stage].per_segment else ""
+    segment = " --segment {wildcards.segment}" if STAGES[stage].per_segment else ""
     return (
         f"{PYTHON} -m i2v3d {stage} --node {{input.node}} --cache {CACHE} --out {{output}} "
         f"--settings {SETTINGS} --threads {{threads}} --log {{log}}{segment}"

@@ -4,35 +4,10 @@ import functools
 
 from i2v3d.benchmark.plan_benchmark import plan_benchmark
 from i2v3d.benchmark.plan_run import run_folders, write_run
-from i2v3d.benchmark.settings import (
-    BenchmarkSettings,
-    MiniReportSettings,
-    load_settings,
-)
-from miniature.report_plan import plan_mini_report
+from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
 
-
-def report_folder(kind, default):
-    """results/<kind>, or results/<kind>_<name> for settings of another name than the default."""
-    name = config.get(kind, default)
-    return f"results/{kind}" if name == default else f"results/{kind}_{name}"
-
-
-MINI_REPORT = report_folder("mini_report", "default")
-
-
-@functools.cache
-def mini_report_plan():
-    """Plans when the target is asked for, in the main process only."""
-    try:
-        name = config.get("mini_report", "default")
-        settings = load_settings(CONF, "mini_report", name, MiniReportSettings)
-        return plan_mini_report(CONF, CACHE, settings, hydra_words())
-    except I2V3DError as error:
-        refuse(error)
-
-
-BENCHMARK = report_folder("benchmark", "benchmark")
+NAME = config.get("benchmark", "benchmark")
+BENCHMARK = "results/benchmark" + ("" if NAME == "benchmark" else f"_{NAME}")
 if config.get("sweep"):
     BENCHMARK += f"_{config['sweep']}"
 

@@ -1,25 +1,4 @@
-"""Videos of a shot, and the folder of a variant with links, records and captions for the report."""
-
-
-rule assemble:
-    input:
-        node=node_file("assemble"),
-        upstream=upstream("assemble"),
-    output:
-        directory(stage_folder("assemble")),
-    log:
-        record("log", "assemble"),
-    benchmark:
-        record("benchmark", "assemble")
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=2000,
-        runtime=30,
-    shell:
-        command("assemble")
+"""The folder of a variant with links, records and captions for the report."""
 
 
 localrules:

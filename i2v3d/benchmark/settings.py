@@ -1,4 +1,4 @@
-"""Which clips and variants a benchmark compares: conf/benchmark and conf/mini_report."""
+"""Which clips and variants a benchmark compares: conf/benchmark."""
 
 from __future__ import annotations
 
@@ -31,24 +31,6 @@ class BenchmarkSettings:
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     resamples: Annotated[int, Field(ge=100)]
     seed: Index
-
-
-@section
-class MiniReportSettings:
-    """What the miniature family is measured on. full, rivals: variants of `sweep`. view_deg: turn of the object in
-    the shots that identity is judged by; gallery: objects among which the right one is to be found, itself included.
-    aims: metric -> the least it should reach. shown: clips with pictures and videos."""
-
-    scenes: Count
-    first: Index
-    sweep: str
-    full: str
-    rivals: Annotated[tuple[str, ...], Field(min_length=1)]
-    view_deg: float
-    gallery: Annotated[int, Field(ge=2)]
-    aims: dict[str, float]
-    shown: Count
-    overrides: tuple[str, ...]
 
 
 def load_settings(conf: Path, group: str, name: str, cls: type[T]) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, add_job_options
 from i2v3d.errors import MachineError
-from i2v3d.stages.registry import JOBS
+from i2v3d.stages.registry import STAGES, Stage
 
 log = logging.getLogger(__name__)
 # Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
@@ -18,19 +18,22 @@ PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1
 
 def add_parser(group: Group) -> None:
     """A command for every stage that the registry declares."""
-    for name, stage in JOBS.items():
-        parser = group.add(name, partial(run, name), what=stage.help)
-        add_job_options(
-            parser, "node", "frozen node file that the plan wrote", "folder to publish the result as"
-        )
-        if stage.per_segment:
-            parser.add_argument("--segment", type=int, required=True, help="0-based segment of the shot")
-        parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
-        parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    for stage in STAGES.values():
+        add_stage(group, stage)
 
 
-def run(name: str, options: Options) -> int:
-    """Runs the node of stage `name` and publishes its folder. Raises MachineError for a disk that refuses."""
+def add_stage(group: Group, stage: Stage) -> None:
+    """The command of one stage."""
+    parser = group.add(stage.name, partial(run, stage), what=stage.help)
+    add_job_options(parser, "node", "frozen node file that the plan wrote", "folder to publish the result as")
+    if stage.per_segment:
+        parser.add_argument("--segment", type=int, required=True, help="0-based segment of the shot")
+    parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+
+
+def run(stage: Stage, options: Options) -> int:
+    """Runs a node of `stage` and publishes its folder. Raises MachineError for a disk that refuses."""
     for variable, value in PROCESS_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
 
@@ -46,10 +49,10 @@ def run(name: str, options: Options) -> int:
             settings=Settings.load(options.settings),
             threads=options.threads,
         )
-        run_job(job)
+        run_job(job, stage)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise MachineError(
-            f"{name}: {error.strerror or error}{where}; the log {options.log} says more"
+            f"{stage.name}: {error.strerror or error}{where}; the log {options.log} says more"
         ) from error
     return 0

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
-from i2v3d.config.evaluate import EstimatorsConfig, EvaluateConfig
+from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.interpolate import (
     AssembleConfig,
     FramesOf,
@@ -24,7 +24,7 @@ from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig, SDE
 from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig, VideoModelConfig
 from i2v3d.config.render import RenderConfig, ViewsConfig
-from i2v3d.config.scene import SceneConfig, ToySceneConfig
+from i2v3d.config.scene import SceneConfig
 
 
 @dataclass(frozen=True)
@@ -318,38 +318,3 @@ _ALL = (
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
-
-# Jobs beside the graph of a variant, for `snakemake mini_report`: what the networks reach alone.
-_PROBES = (
-    Stage(
-        "probe_image",
-        version=1,
-        help="a held-out toy clip -> what the image networks reach on it without the rest of the method",
-        entry="miniature.probe_image:probe_image",
-        config_type="miniature.probe_image:ImageProbe",
-        sections={
-            "scene": Source("scene", ToySceneConfig),
-            "models": _IMAGE,
-            "keyframes": Source("keyframes", KeyframesConfig, without=("inversion",)),
-            "estimators": Source("evaluate.estimators", EstimatorsConfig),
-        },
-        weights=("models", "estimators"),
-    ),
-    Stage(
-        "probe_video",
-        version=3,
-        help="a held-out toy clip -> its middle frames from its true end frames, by the video networks",
-        entry="miniature.probe_video:probe_video",
-        config_type="miniature.probe_video:VideoProbe",
-        sections={
-            "scene": Source("scene", ToySceneConfig),
-            "models": _VIDEO,
-            "interpolate": Source("interpolate", InterpolateConfig, without=("inversion",)),
-            "inversion": Source("interpolate.inversion", InterpolationInversionConfig),
-        },
-        weights=("models",),
-    ),
-)
-
-PROBES: dict[str, Stage] = {stage.name: stage for stage in _PROBES}
-JOBS: dict[str, Stage] = STAGES | PROBES

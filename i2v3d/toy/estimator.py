@@ -1,7 +1,7 @@
 """Estimates from one picture of the toy world: planar depth, the object's mask, and who the object is.
 
 They judge generated pictures, of which no depth, mask or identity is known otherwise. The networks are small
-and know the toy world alone; miniature.estimator trains them.
+and know the toy world alone.
 """
 
 from __future__ import annotations
@@ -178,8 +178,7 @@ class ToyEstimator:
         """
         if not (folder / "config.json").is_file():
             raise WeightsError(
-                f"{folder} holds no estimator (config.json is missing); restore it, or train it with "
-                "python -m miniature.train estimator"
+                f"{folder} holds no estimator (config.json is missing); restore it or train it again"
             )
         try:
             network, report = EstimatorNetwork.from_pretrained(

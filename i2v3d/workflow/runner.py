@@ -15,7 +15,7 @@ from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.registry import JOBS, Stage
+from i2v3d.stages.registry import STAGES, Stage
 from i2v3d.workflow.plan import Node
 from i2v3d.workflow.provenance import Meter, code_versions, machine
 from i2v3d.workflow.tracking.wandb import stage_name, stage_run
@@ -61,15 +61,14 @@ class Job:
     threads: int
 
 
-def run_job(job: Job) -> None:
-    """Runs the stage of a node and publishes its folder.
+def run_job(job: Job, stage: Stage) -> None:
+    """Runs `stage`, that of the job's node, and publishes its folder.
 
     Raises what the stage raises, ArtifactError if a folder that it reads is missing.
     """
-    stage = JOBS[job.node.stage]
     _check_version(stage, job.node)
     meter = Meter()
-    inputs = _inputs(job)
+    inputs = _inputs(job, stage)
     config = stage_object(stage, job.node, job.segment)
     device = resolve_device(job.settings.runtime.device)
     _limit_threads(job.settings.runtime.threads or job.threads)
@@ -124,7 +123,7 @@ def resolve_device(wanted: str) -> str:
     return wanted
 
 
-def _inputs(job: Job) -> dict[str, Path]:
+def _inputs(job: Job, stage: Stage) -> dict[str, Path]:
     """Stage name -> finished folder; of a per-segment stage, this segment's or the parent of all.
 
     'previous': the segment before this one, for a chained stage.
@@ -132,9 +131,9 @@ def _inputs(job: Job) -> dict[str, Path]:
     node, found = job.node, {}
     for name, key in node.upstream.items():
         found[name] = job.cache / name / key
-        if JOBS[name].per_segment and job.segment is not None:
+        if STAGES[name].per_segment and job.segment is not None:
             found[name] /= segment_name(job.segment)
-    if job.segment and JOBS[node.stage].is_chained(node.config):
+    if job.segment and stage.is_chained(node.config):
         found["previous"] = job.cache / node.stage / node.key / segment_name(job.segment - 1)
     for path in found.values():
         if not path.is_dir():

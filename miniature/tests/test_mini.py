@@ -69,7 +69,7 @@ def _run(tmp_path: Path) -> Run:
 
 
 def _settings(kind: type[Any], name: str) -> Any:
-    return load(ROOT / "conf" / "mini" / f"{name}.yaml", kind)
+    return load(ROOT / "miniature" / "conf" / "training" / f"{name}.yaml", kind)
 
 
 # ---------------------------------------------------------------- family on disk
@@ -161,7 +161,7 @@ def test_checksums_find_a_changed_file(tmp_path: Path) -> None:
 def test_shipped_settings_load_and_strange_ones_are_refused(
     name: str, kind: type[Any], tmp_path: Path
 ) -> None:
-    shipped = yaml.safe_load((ROOT / "conf" / "mini" / f"{name}.yaml").read_text())
+    shipped = yaml.safe_load((ROOT / "miniature" / "conf" / "training" / f"{name}.yaml").read_text())
     assert _settings(kind, name).loop.batch == shipped["loop"]["batch"]
     for change, message in (
         ({"wrold": 1}, "world"),

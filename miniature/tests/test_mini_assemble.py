@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,17 @@ from i2v3d.errors import WeightsError
 from i2v3d.toy import family as mini
 from miniature import assemble, take_apart
 from miniature.loop import save_half
+from miniature.tests.support import command
 
 SHIPPED = Path(__file__).parents[2] / "weights" / "mini"
 
 
-def test_the_shipped_family_taken_apart_and_assembled_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shipped_family_taken_apart_and_assembled_is_the_same(tmp_path: Path) -> None:
     """By the two commands: every file that the checksums list, byte for byte."""
     parts, family = tmp_path / "parts", tmp_path / "family"
-    monkeypatch.setattr(sys, "argv", ["take_apart", str(SHIPPED), "--out", str(parts)])
-    take_apart.main()
+    command("take_apart", SHIPPED, "--out", parts)
     assert {path.stem for path in parts.iterdir()} == {*assemble.PARTS.values(), mini.TEMPORAL_DECODER}
-    monkeypatch.setattr(sys, "argv", ["assemble", "--weights", str(parts), "--out", str(family)])
-    assemble.main()
+    command("assemble", "--weights", parts, "--out", family)
     assert (family / assemble.SUMS).read_text() == (SHIPPED / assemble.SUMS).read_text()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from i2v3d.toy.estimator import (
 )
 from i2v3d.toy.world.clips import held_out_clip, turned
 from i2v3d.toy.world.render import Renderer, coverage
-from miniature import train
 from miniature.assemble import PARTS
 from miniature.data import World
 from miniature.estimator import (
@@ -38,9 +36,10 @@ from miniature.estimator import (
 )
 from miniature.loop import load_half, save_half
 from miniature.settings import EstimatorSettings, load
+from miniature.tests.support import command
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "conf" / "mini" / "estimator.yaml"
+SHIPPED = ROOT / "miniature" / "conf" / "training" / "estimator.yaml"
 
 
 def _settings(**world: Any) -> dict[str, Any]:
@@ -147,13 +146,11 @@ def test_scores_of_the_truth_are_perfect_and_a_factor_is_told_apart() -> None:
 
 
 # ---------------------------------------------------------------- training
-def test_a_training_writes_what_the_family_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_training_writes_what_the_family_takes(tmp_path: Path) -> None:
     weights, out, config = tmp_path / "weights", tmp_path / "out", tmp_path / "estimator.yaml"
     save_half(mini.random_family(5)["image/vae"], weights / "vae.safetensors")
     config.write_text(yaml.safe_dump(_settings()))
-    words = ["estimator", "--config", config, "--weights", weights, "--out", out, "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["train", *map(str, words)])
-    train.main()
+    command("train", "estimator", "--config", config, "--weights", weights, "--out", out, "--device", "cpu")
     scores = json.loads((out / "estimator.json").read_text())
     assert scores["steps"] == 2 and all(math.isfinite(value) for value in scores.values())
     assert {"mask_iou", "spoilt_mask_iou", "top1", "depth_si_log"} <= set(scores)

@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 
 from i2v3d.errors import WeightsError
 from i2v3d.toy import family as mini
-from miniature import loop, train
+from miniature import loop
 from miniature.checkpoint import Checkpoint, identify, write_tensors
 from miniature.loop import save_half
+from miniature.tests.support import command
 from miniature.train import merge
 
-CONF = Path(__file__).parents[2] / "conf" / "mini"
+CONF = Path(__file__).parents[1] / "conf" / "training"
 STEPS = 6
 
 
@@ -41,10 +42,9 @@ def _tiny(name: str, path: Path, **loop_changes: Any) -> Path:
     return path
 
 
-def _train(monkeypatch: pytest.MonkeyPatch, model: str, config: Path, folder: Path, *words: str) -> None:
-    command = [model, "--config", config, "--weights", folder / "weights", "--out", folder / "out", *words]
-    monkeypatch.setattr(sys, "argv", ["train", "--device", "cpu", *map(str, command)])
-    train.main()
+def _train(model: str, config: Path, folder: Path, *words: str) -> None:
+    places = ["--config", config, "--weights", folder / "weights", "--out", folder / "out"]
+    command("train", model, "--device", "cpu", *places, *words)
 
 
 def _interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
@@ -70,16 +70,16 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 ) -> None:
     config = _tiny(model, tmp_path / "tiny.yaml")
     whole, broken = _weights(tmp_path / "whole"), _weights(tmp_path / "broken")
-    _train(monkeypatch, model, config, whole, "--checkpoint-every", "2")
+    _train(model, config, whole, "--checkpoint-every", "2")
     with monkeypatch.context() as during:
         _interrupt(during, after=5)
         with pytest.raises(KeyboardInterrupt):
-            _train(during, model, config, broken, "--checkpoint-every", "3")
+            _train(model, config, broken, "--checkpoint-every", "3")
     state = broken / "out" / f"{model}.checkpoint.safetensors"
     assert state.is_file() and not list((broken / "out").glob("vae.safetensors"))
     # A pool that time cut short is rendered again as it was: these settings would render only one batch.
     monkeypatch.setattr("miniature.data.time.monotonic", _Leaps())
-    _train(monkeypatch, model, config, broken, "--checkpoint-every", "3")
+    _train(model, config, broken, "--checkpoint-every", "3")
     assert not state.exists() and not (whole / "out" / state.name).exists()
     for path in sorted((whole / "out").glob("*.safetensors")):
         assert path.read_bytes() == (broken / "out" / path.name).read_bytes(), path.name
@@ -105,15 +105,15 @@ def test_states_of_other_trainings_and_broken_files_are_refused(
     with monkeypatch.context() as during:
         _interrupt(during, after=2)
         with pytest.raises(KeyboardInterrupt):
-            _train(during, "clip", config, folder, "--checkpoint-every", "1")
+            _train("clip", config, folder, "--checkpoint-every", "1")
     state = folder / "out" / "clip.checkpoint.safetensors"
     whole = state.read_bytes()
     for words in ([config, folder, "--stream", "1"], [_tiny("clip", tmp_path / "b.yaml", rate=1.0), folder]):
         with pytest.raises(WeightsError, match="belongs to a training with other settings"):
-            _train(monkeypatch, "clip", *words)
+            _train("clip", *words)
     state.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match=r"is not a training's state .*; delete it"):
-        _train(monkeypatch, "clip", config, folder)
+        _train("clip", config, folder)
 
 
 def test_identity_follows_settings_and_weights_but_not_states(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_of_weights_of_one_name_the_last_folder_counts(tmp_path: Path) -> None:
         merge([one, tmp_path / "absent"], tmp_path / "more")
 
 
-def test_training_needs_neither_tracking_nor_configuration_packages() -> None:
-    blocked = ["wandb", "omegaconf", "hydra", "snakemake", "i2v3d.config", "i2v3d.workflow.tracking"]
+def test_training_needs_no_tracker_and_no_workflow() -> None:
+    blocked = ["wandb", "omegaconf", "hydra", "snakemake", "i2v3d.workflow.tracking"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import miniature.train"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -165,9 +165,9 @@ def test_scalars_go_to_the_tracker_if_asked_for(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr("i2v3d.workflow.tracking.wandb.stage_run", stage_run)
     config, folder = _tiny("clip", tmp_path / "tiny.yaml"), _weights(tmp_path)
-    _train(monkeypatch, "clip", config, folder)
+    _train("clip", config, folder)
     assert rows == []
-    _train(monkeypatch, "clip", config, folder, "--wandb", "offline")
+    _train("clip", config, folder, "--wandb", "offline")
     assert [row["step"] for row in rows[:-1]] == [4, STEPS] and "final/top1" in rows[-1]
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
-import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from i2v3d.toy import family as mini
-from miniature import train
 from miniature.loop import save_half
 from miniature.temporal_decoder import decode_clips
+from miniature.tests.support import command
 
-SHIPPED = Path(__file__).parents[2] / "conf" / "mini" / "temporal_decoder.yaml"
+SHIPPED = Path(__file__).parents[1] / "conf" / "training" / "temporal_decoder.yaml"
 
 
-def _train(monkeypatch: pytest.MonkeyPatch, folder: Path, steps: int, weights: str) -> dict[str, float]:
+def _train(folder: Path, steps: int, weights: str) -> dict[str, float]:
     """A few small steps on the CPU, from folder/weights into folder/out."""
     content = yaml.safe_load(SHIPPED.read_text())
     content["world"] |= {"variants": 40, "pool": 6, "chunk": 2, "samples": 1, "held_out": 4}
@@ -30,18 +28,15 @@ def _train(monkeypatch: pytest.MonkeyPatch, folder: Path, steps: int, weights: s
     config = folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(content))
     words = ["--config", config, "--weights", folder / weights, "--out", folder / "out", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["train", "temporal_decoder", *map(str, words)])
-    train.main()
+    command("train", "temporal_decoder", *words)
     scores: dict[str, float] = json.loads((folder / "out" / "temporal_decoder.json").read_text())
     return scores
 
 
-def test_it_starts_as_the_image_decoder_and_only_the_decoder_changes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_it_starts_as_the_image_decoder_and_only_the_decoder_changes(tmp_path: Path) -> None:
     image = mini.random_family(5)["image/vae"]
     save_half(image, tmp_path / "weights" / "vae.safetensors")
-    scores = _train(monkeypatch, tmp_path, 3, "weights")
+    scores = _train(tmp_path, 3, "weights")
     assert scores["steps"] == 3 and all(math.isfinite(value) for value in scores.values())
     for name in ("psnr", "psnr_fg", "change", "psnr_noisy", "psnr_fg_noisy", "change_noisy"):
         assert scores[name] != scores[f"copy_{name}"], name
@@ -55,13 +50,13 @@ def test_it_starts_as_the_image_decoder_and_only_the_decoder_changes(
     assert any(".temporal_res_block.conv2." in name for name in changed), "the layers over time learn"
 
 
-def test_training_goes_on_from_a_trained_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_training_goes_on_from_a_trained_decoder(tmp_path: Path) -> None:
     save_half(mini.random_family(5)["image/vae"], tmp_path / "weights" / "vae.safetensors")
-    once = _train(monkeypatch, tmp_path, 3, "weights")
+    once = _train(tmp_path, 3, "weights")
     (tmp_path / "out" / f"{mini.TEMPORAL_DECODER}.safetensors").rename(
         tmp_path / "weights" / f"{mini.TEMPORAL_DECODER}.safetensors"
     )
-    twice = _train(monkeypatch, tmp_path, 1, "weights")
+    twice = _train(tmp_path, 1, "weights")
     assert twice["copy_psnr"] == once["copy_psnr"] != twice["psnr"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from safetensors.torch import load_file
 
 from i2v3d.errors import ConfigError, WeightsError
 from i2v3d.toy import family as mini
-from miniature import train
 from miniature.assemble import PARTS
 from miniature.loop import save_half
 from miniature.settings import VaeDecoderSettings, load
+from miniature.tests.support import command
 from miniature.vae_decoder import QUIET, log_error, unevenness
 
-SHIPPED = Path(__file__).parents[2] / "conf" / "mini" / "vae_decoder.yaml"
+SHIPPED = Path(__file__).parents[1] / "conf" / "training" / "vae_decoder.yaml"
 
 
 def _tiny(path: Path, **changes: Any) -> Path:
@@ -34,18 +33,16 @@ def _tiny(path: Path, **changes: Any) -> Path:
     return path
 
 
-def _train(monkeypatch: pytest.MonkeyPatch, config: Path, weights: Path, out: Path) -> dict[str, float]:
-    words = ["vae_decoder", "--config", config, "--weights", weights, "--out", out, "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["train", *map(str, words)])
-    train.main()
+def _train(config: Path, weights: Path, out: Path) -> dict[str, float]:
+    command("train", "vae_decoder", "--config", config, "--weights", weights, "--out", out, "--device", "cpu")
     scores: dict[str, float] = json.loads((out / "vae_decoder.json").read_text())
     return scores
 
 
-def test_only_the_decoder_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_the_decoder_changes(tmp_path: Path) -> None:
     weights, out = tmp_path / "weights", tmp_path / "out"
     save_half(mini.random_family(5)["image/vae"], weights / "vae.safetensors")
-    scores = _train(monkeypatch, _tiny(tmp_path / "tiny.yaml"), weights, out)
+    scores = _train(_tiny(tmp_path / "tiny.yaml"), weights, out)
     before, after = load_file(weights / "vae.safetensors"), load_file(out / "vae.safetensors")
     assert PARTS["image/vae"] == "vae" and before.keys() == after.keys()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
@@ -56,12 +53,10 @@ def test_only_the_decoder_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert (out / "vae.png").is_file()
 
 
-def test_missing_weights_and_even_windows_are_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_weights_and_even_windows_are_refused(tmp_path: Path) -> None:
     config = _tiny(tmp_path / "tiny.yaml")
     with pytest.raises(WeightsError, match=r"vae\.safetensors is missing"):
-        _train(monkeypatch, config, tmp_path, tmp_path / "out")
+        _train(config, tmp_path, tmp_path / "out")
     with pytest.raises(ConfigError, match="take 5"):
         load(_tiny(config, window=4), VaeDecoderSettings)
 

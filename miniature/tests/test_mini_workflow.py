@@ -1,4 +1,4 @@
-"""The target that trains the miniature family, as users run it."""
+"""The targets that train and measure the miniature family, as users run them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from miniature.assemble import trained_networks
 from miniature.loop import save_half
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
 
-CONF = Path(__file__).parents[2] / "conf" / "mini"
+ROOT = Path(__file__).parents[2]
+CONF = Path(__file__).parents[1] / "conf" / "training"
+OWN = ("-s", "miniature/Snakefile")
 
 
 @pytest.fixture
@@ -24,11 +26,22 @@ def checkout(tmp_path: Path) -> Path:
     return make_checkout(tmp_path / "checkout")
 
 
+def test_the_product_names_nothing_of_this_project() -> None:
+    places = ("i2v3d", "rules", "conf", "profiles")
+    files = [ROOT / "Snakefile", *(path for place in places for path in (ROOT / place).rglob("*"))]
+    for path in files:
+        if path.suffix in {"", ".py", ".smk", ".yaml", ".rst"} and path.is_file():
+            assert not re.search(r"miniature[./:]|-m miniature|mini_report|mini_weights", path.read_text()), (
+                path
+            )
+
+
+@pytest.mark.slow
 def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
-    plan = snakemake(checkout, "-n", "-p", "mini_weights")
+    plan = snakemake(checkout, *OWN, "-n", "-p", "mini_weights")
     assert plan.returncode == 0, plan.stdout
     assert planned_jobs(plan.stdout) == {"mini_training": 9, "mini_weights": 1}
-    order = re.findall(r"i2v3d\.mini\.train (\w+) --config \S+/(\w+)\.yaml .*--stream (\d)", plan.stdout)
+    order = re.findall(r"miniature train (\w+) --config \S+/(\w+)\.yaml .*--stream (\d)", plan.stdout)
     assert {(name, part) for part, name, _ in order} == {
         (name, name.removesuffix("_more"))
         for name in (
@@ -50,24 +63,31 @@ def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
     assert names.index("clip") < names.index("video") < names.index("video_more")
 
 
-def test_the_default_target_trains_nothing(checkout: Path) -> None:
-    plan = snakemake(checkout, "-n", overrides=("experiment=quick",))
-    assert plan.returncode == 0 and "mini_training" not in planned_jobs(plan.stdout), plan.stdout
+@pytest.mark.slow
+def test_the_report_plans_its_own_shots_and_probes(checkout: Path) -> None:
+    planned = planned_jobs(
+        snakemake(checkout, *OWN, "-n", "mini_report", settings={"report": "quick"}).stdout
+    )
+    assert planned["probe"] == 2 * 3 and planned["keyframes"] == 6 and "variant" not in planned
+    refused = snakemake(checkout, *OWN, "-n", "mini_report", settings={"report": "quik"}).stdout
+    assert "i2v3d: error: report=quik does not exist; did you mean 'quick'?" in refused
 
 
+@pytest.mark.slow
 def test_a_training_of_the_target_runs(checkout: Path) -> None:
     content = yaml.safe_load((CONF / "clip.yaml").read_text())
     content["world"] |= {"variants": 40, "pool": 8, "chunk": 2, "samples": 1, "held_out": 2}
     content["world"] |= {"width": 48, "height": 32}
     content["loop"] |= {"max_steps": 2, "batch": 2}
-    source = (checkout / "conf").resolve()
-    (checkout / "conf").unlink()
-    (checkout / "conf" / "mini").mkdir(parents=True)
+    own = checkout / "miniature"
+    source = own.resolve()
+    own.unlink()
+    (own / "conf" / "training").mkdir(parents=True)
     for path in source.iterdir():
-        if path.name != "mini":
-            (checkout / "conf" / path.name).symlink_to(path)
-    (checkout / "conf" / "mini" / "clip.yaml").write_text(yaml.safe_dump(content))
-    done = snakemake(checkout, "results/mini_weights/clip")
+        if path.name != "conf":
+            (own / path.name).symlink_to(path)
+    (own / "conf" / "training" / "clip.yaml").write_text(yaml.safe_dump(content))
+    done = snakemake(checkout, *OWN, "results/mini_weights/clip")
     assert done.returncode == 0, done.stdout
     folder = checkout / "results" / "mini_weights"
     written = sorted(path.name for path in (folder / "clip").glob("[!.]*"))

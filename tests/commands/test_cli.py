@@ -17,7 +17,7 @@ from i2v3d.commands.completion import SHELLS
 from i2v3d.commands.parsers import pixels
 from i2v3d.commands.tree import build_tree
 from i2v3d.errors import ArtifactError, InputError
-from i2v3d.stages.registry import JOBS
+from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
 from i2v3d.workflow.plan import Node
 from tests.support.checkout import make_checkout
@@ -33,7 +33,7 @@ def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_help_lists_every_command_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
     shown = helped(capsys)
-    assert all(stage.name in shown and stage.help in shown for stage in JOBS.values())
+    assert all(stage.name in shown and stage.help in shown for stage in STAGES.values())
     assert "snakemake --cores all --config overrides=" in shown
     order = [shown.index(word) for word in ("\ncommands:", "  new ", "\ntools:", "  mesh ", "  lora ")]
     assert order == sorted(order)
@@ -112,18 +112,18 @@ def test_bash_completes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert done.stdout.split() == ["cameras"], done.stderr
 
 
-@pytest.mark.parametrize("stage", list(JOBS))
+@pytest.mark.parametrize("stage", list(STAGES))
 def test_every_stage_takes_what_the_rules_give(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = helped(capsys, stage)
     assert all(option in shown for option in ("--node", "--cache", "--out", "--settings", "--log"))
-    assert ("--segment" in shown) == JOBS[stage].per_segment
+    assert ("--segment" in shown) == STAGES[stage].per_segment
 
 
 CONFIG = {"folder": None, "samples": 1, "background": "mesh", "plane_depth": 2.0, "max_faces": 1000}
 
 
 def _words(folder: Path, stage: str) -> list[str]:
-    node = Node(stage, "0" * 12, JOBS[stage].version, CONFIG, {}, {}, 2)
+    node = Node(stage, "0" * 12, STAGES[stage].version, CONFIG, {}, {}, 2)
     (folder / "node.json").write_text(json.dumps(node.__dict__))
     tracking = {"mode": "disabled", "project": "x", "entity": None}
     runtime = {"device": "cpu", "max_batch": 0, "memory_mb": 100, "threads": 0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,16 @@ import numpy as np
 import pytest
 
 from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, plan_benchmark
-from i2v3d.benchmark.settings import BenchmarkSettings, MiniReportSettings, load_settings
-from i2v3d.benchmark.trials import Trial, clips_of, read_plan_file
-from i2v3d.config.evaluate import EvaluateConfig
-from i2v3d.config.scene import SceneConfig, ToySceneConfig
-from i2v3d.config.sections import build
+from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
+from i2v3d.benchmark.trials import clips_of, read_plan_file
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.images import read_video, write_rgb
-from i2v3d.report.outcomes import Outcome, folder
+from i2v3d.images import read_video
 from i2v3d.report.report import write_benchmark
-from i2v3d.stages.context import StageContext
-from i2v3d.stages.evaluate import EvaluateStage, evaluate_video
-from i2v3d.toy.estimator import ToyEstimator
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import settings_path
-from miniature.report import collect, keyframe_gain_db
-from miniature.report_page import write_report
-from miniature.report_plan import MiniPlan, plan_mini_report
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
-from tests.support.evaluated_shot import random_estimator, read_frames, write_scene_and_render, write_video
+from tests.support.evaluated_shot import random_estimator
+from tests.support.published_shots import publish_shot
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -63,30 +53,6 @@ class Run:
         return out
 
 
-def publish_shot(cache: Path, trial: Trial, config: dict[str, Any]) -> None:
-    """The stage folders of a trial whose method is as good as its name: almost the truth, or the coarse render."""
-    scene = build(SceneConfig, config["scene"], "scene")
-    assert isinstance(scene, ToySceneConfig)
-    inputs = {name: folder(cache, trial, name) for name in ("scene", "render", "keyframes", "assemble")}
-    if not inputs["scene"].is_dir():
-        made = write_scene_and_render(scene, cache / "made" / str(trial.clip))
-        for name in ("scene", "render"):
-            inputs[name].parent.mkdir(parents=True, exist_ok=True)
-            made[name].rename(inputs[name])
-    true = read_frames(inputs["scene"] / "truth" / "photo").astype(float)
-    coarse = read_frames(inputs["render"] / "rgb").astype(float)
-    frames = (0.8 * true + 0.2 * coarse if trial.method == BEST else coarse).round().astype(np.uint8)
-    made = write_video(frames, cache / "made" / f"{trial.clip}-{trial.method}")
-    for name, place in made.items():
-        inputs[name].parent.mkdir(parents=True, exist_ok=True)
-        if not inputs[name].is_dir():
-            place.rename(inputs[name])
-    out = folder(cache, trial, "evaluate")
-    out.mkdir(parents=True)
-    cfg = EvaluateStage(evaluate=build(EvaluateConfig, config["evaluate"], "evaluate"), segment_frames=3)
-    evaluate_video(cfg, inputs, out, StageContext(device="cpu", max_batch=0, work=cache))
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     base = tmp_path_factory.mktemp("benchmark")
@@ -96,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         plan = make_plan(cache, estimator)
     for trial, variant in zip(plan.planned.trials, plan.planned.plan.variants, strict=True):
         if trial.method != BROKEN:
-            publish_shot(cache, trial, variant.config)
+            publish_shot(cache, trial, variant.config, good=trial.method == BEST)
         else:
             log = cache / "log" / "keyframes" / f"{trial.keys['keyframes']}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -176,14 +142,11 @@ def test_settings_that_cannot_be_are_refused(
         plan_benchmark(CONF, run.cache, dataclasses.replace(settings(), **changed), None, list(SMALL))
 
 
-@pytest.mark.parametrize(
-    ("group", "cls"), [("benchmark", BenchmarkSettings), ("mini_report", MiniReportSettings)]
-)
-def test_settings_files_are_complete(group: str, cls: type) -> None:
-    for path in (CONF / group).glob("*.yaml"):
-        load_settings(CONF, group, path.stem, cls)
+def test_settings_files_are_complete() -> None:
+    for path in (CONF / "benchmark").glob("*.yaml"):
+        load_settings(CONF, "benchmark", path.stem, BenchmarkSettings)
     with pytest.raises(ConfigError, match="did you mean 'quick'"):
-        load_settings(CONF, group, "quik", cls)
+        load_settings(CONF, "benchmark", "quik", BenchmarkSettings)
 
 
 # ---------------------------------------------------------------- tables
@@ -264,101 +227,10 @@ def test_a_benchmark_of_which_nothing_is_finished_says_why(run: Run, tmp_path: P
 
 
 # ---------------------------------------------------------------- as users run it
-def test_the_targets_plan_their_own_jobs_and_no_demo(tmp_path: Path) -> None:
+def test_the_target_plans_its_own_jobs_and_no_demo(tmp_path: Path) -> None:
     place = make_checkout(tmp_path / "checkout")
 
-    def quick(target: str) -> str:
-        return snakemake(place, "-n", target, settings={target: "quick"}).stdout
-
-    benchmark = planned_jobs(quick("benchmark"))
+    benchmark = planned_jobs(snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"}).stdout)
     assert benchmark["scene"] == 3 and benchmark["evaluate"] == 3 * 9 and "variant" not in benchmark
-    mini = planned_jobs(quick("mini_report"))
-    assert (
-        mini["probe_image"] == mini["probe_video"] == 3 and mini["keyframes"] == 6 and "variant" not in mini
-    )
     refused = snakemake(place, "-n", "benchmark", settings={"benchmark": "quik"}).stdout
     assert "i2v3d: error: benchmark=quik does not exist; did you mean 'quick'?" in refused
-
-
-# ---------------------------------------------------------------- the miniature's report
-@pytest.fixture(scope="module")
-def mini(run: Run) -> tuple[Path, MiniPlan]:
-    """Plan and finished jobs of a report on the benchmark's shots; turned keyframes are the true pictures."""
-    words = [*SMALL, f"evaluate.estimators.toy.source={run.estimator}"]
-    quick = load_settings(CONF, "mini_report", "quick", MiniReportSettings)
-    changed = dataclasses.replace(quick, sweep="injection", full=BEST, rivals=(WORST,), overrides=(), shown=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        plan = plan_mini_report(CONF, run.cache, changed, words)
-    for trial, variant in zip(plan.turned.trials, plan.turned.plan.variants, strict=True):
-        scene = build(SceneConfig, variant.config["scene"], "scene")
-        assert isinstance(scene, ToySceneConfig) and scene.view_deg == 60
-        made = write_scene_and_render(scene, run.cache / "made" / f"turned-{trial.clip}")
-        made["scene"].rename(folder(run.cache, trial, "scene"))
-        true = read_frames(folder(run.cache, trial, "scene") / "truth" / "photo")
-        shown = write_video(true, run.cache / "made" / f"turned-{trial.clip}")
-        shown["keyframes"].rename(folder(run.cache, trial, "keyframes"))
-    image = {
-        "vae_psnr": 30.0,
-        "vae_psnr_fg": 25.0,
-        "depth_mask_iou": 0.5,
-        "truth_mask_iou": 0.9,
-        "depth_psnr": 15.0,
-    }
-    video = {"both": 25.0, "forward": 20.0, "method": 26.0, "cross_fade": 22.0}
-    for nodes in plan.probes.values():
-        for node in nodes:
-            out = run.cache / node.stage / node.key
-            out.mkdir(parents=True)
-            found: dict[str, Any] = image if node.stage == "probe_image" else {"psnr": video}
-            (out / "metrics.json").write_text(json.dumps(found))
-            write_rgb(out / "sheet.png", np.zeros((8, 8, 3), np.uint8))
-            scene = node.config["scene"]
-            assert (scene["frames"], scene["pace"]) == (3, 1.0), "one segment at the training's pace"
-    assert all(path.is_dir() for path in plan.folders(run.cache))
-    return plan.write(run.cache, settings_path(run.cache, {})), plan
-
-
-def test_the_report_of_the_miniature_has_every_number(
-    mini: tuple[Path, MiniPlan], run: Run, tmp_path: Path
-) -> None:
-    found = collect(mini[0], run.cache, ToyEstimator.load(run.estimator))
-    write_report(found, run.cache, tmp_path)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["vae_psnr"] == 30 and metrics["depth_mask_iou"] == 0.5 and metrics["n_scenes"] == 3
-    assert metrics["interpolation_gain_db"] == 3 and metrics["forward_only_gain_db"] == -2
-    assert metrics["interpolation_method_gain_db"] == 4
-    gain = 20 * np.log10(5)  # four fifths of the coarse render's error are gone
-    assert metrics["keyframe_gain_db"] == pytest.approx(gain, abs=0.3)
-    assert metrics["pipeline_gain_db"] == pytest.approx(gain, abs=0.3)
-    assert metrics["pipeline_best_rival"] == WORST
-    assert metrics["identity_top1"] == metrics["identity_top1_truth"], "the keyframes are the true pictures"
-    assert metrics["identity_gallery"] == 3
-    gains = [float(row["keyframe_gain_db"]) for row in table(tmp_path / "scenes.csv")]
-    assert metrics["medians"]["keyframe_gain_db"] == pytest.approx(np.median(gains))
-    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
-    assert page.count("<video") == 3 and "keyframe_gain_db" in page
-    assert "| `vae_psnr` | 30.000 | 30.000 | 32 |" in text
-    for line in text.splitlines():
-        if line.startswith("!["):
-            assert (tmp_path / line.split("(")[1].rstrip(")")).is_file()
-    assert len(table(tmp_path / "scenes.csv")) == 3
-
-
-def test_frame_one_does_not_count_in_the_gain_of_keyframes() -> None:
-    rows = [
-        {"clip": clip, "frame": str(frame), "psnr": str(value)}
-        for clip, values in (("keyframes", {1: 50, 3: 24, 5: 22}), ("coarse", {1: 10, 2: 11, 3: 20, 5: 20}))
-        for frame, value in values.items()
-    ]
-    outcome = Outcome(Trial(0, "base", {}, 2, ()), {"scores": {}}, tuple(rows), None)
-    assert keyframe_gain_db(outcome) == 3
-    with pytest.raises(ArtifactError, match="no keyframes"):
-        keyframe_gain_db(dataclasses.replace(outcome, rows=()))
-
-
-def test_an_unfinished_report_of_the_miniature_names_what_is_missing(
-    mini: tuple[Path, MiniPlan], run: Run, tmp_path: Path
-) -> None:
-    with pytest.raises(ArtifactError, match=r"clip \d+, base: scene: was not started"):
-        collect(mini[0], tmp_path, ToyEstimator.load(run.estimator))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from i2v3d.errors import ArtifactError, ConfigError, InputError
-from i2v3d.stages.registry import JOBS, STAGES
+from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import Variant, compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import (
@@ -144,7 +144,7 @@ def test_unknown_sections_are_refused(variant: Variant, tmp_path: Path) -> None:
 def test_every_stage_names_things_that_exist() -> None:
     import importlib
 
-    for stage in JOBS.values():
+    for stage in STAGES.values():
         for name in (stage.entry, stage.config_type):
             module, attribute = name.split(":")
             assert hasattr(importlib.import_module(module), attribute), name

@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from i2v3d.stages.registry import JOBS
+from i2v3d.stages.registry import STAGES
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("versions.json")
@@ -73,7 +73,7 @@ def source_hash(module: str) -> str:
 def current() -> dict[str, dict[str, object]]:
     """Version and code hash of every stage as it is now."""
     return {
-        s.name: {"version": s.version, "source": source_hash(s.entry.split(":")[0])} for s in JOBS.values()
+        s.name: {"version": s.version, "source": source_hash(s.entry.split(":")[0])} for s in STAGES.values()
     }
 
 

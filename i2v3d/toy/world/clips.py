@@ -18,9 +18,9 @@ STILL = 1e-6  # metres or radians a frame
 def held_out_clip(seed: int, variants: int, index: int, frames: int, pace: float = 1.0) -> Scenes:
     """Clip `index` of the held-out split: one scene of `frames` frames, on the CPU.
 
-    seed, variants: the world, as the networks were trained in it (conf/mini). A clip depends on neither the
-    clips before it nor, but for how finely its motion is divided, on `frames` (2 or more; a single frame
-    stands still). pace: how many times as far everything moves as in the clips that networks are trained on.
+    seed, variants: the world, as the networks were trained in it. A clip depends on neither the clips before
+    it nor, but for how finely its motion is divided, on `frames` (2 or more; a single frame stands still).
+    pace: how many times as far everything moves as in the clips that networks are trained on.
     Raises ConfigError for an index outside 0 ... HELD_OUT_CLIPS - 1, no frame, or a bank too
     small to be split.
     """

@@ -1,8 +1,8 @@
-"""Trains the miniature family from nothing: `snakemake --cores all mini_weights`, see conf/mini/README.md."""
+"""Trains the miniature family from nothing: target mini_weights, see miniature/README.md."""
 
 MINI = "results/mini_weights"
 
-# Training: part of miniature.train, data stream (trainings of one part see different pictures), and the
+# Training: part of `python -m miniature train`, data stream (trainings of one part see different pictures), and the
 # trainings whose weights it starts from; of weights of one name those of the last count.
 TRAININGS = {
     "clip": ("clip", 0, []),
@@ -19,7 +19,7 @@ TRAININGS = {
 
 rule mini_training:
     input:
-        config=f"{CONF}/mini/{{training}}.yaml",
+        config=f"{workflow.basedir}/conf/training/{{training}}.yaml",
         weights=lambda wildcards: [
             f"{MINI}/{name}" for name in TRAININGS[wildcards.training][2]
         ],
@@ -44,11 +44,12 @@ rule mini_training:
         # Beside the output, which snakemake removes when the job is killed: the next one goes on from here.
         checkpoint=f"{MINI}/.{{training}}.checkpoint.safetensors",
     shell:
-        f"{PYTHON} -m miniature.train {{params.part}} --config {{input.config}} --weights {{input.weights}} "
+        f"{PYTHON} -m miniature train {{params.part}} --config {{input.config}} --weights {{input.weights}} "
         "--out {output} --stream {params.stream} --checkpoint {params.checkpoint} > {log} 2>&1"
 
 
 rule mini_weights:
+    default_target: True
     input:
         [
             f"{MINI}/{training}"
@@ -75,4 +76,4 @@ rule mini_weights:
         mem_mb=4000,
         runtime=10,
     shell:
-        f"{PYTHON} -m miniature.assemble --weights {{input}} --out {{output}} > {{log}} 2>&1"
+        f"{PYTHON} -m miniature assemble --weights {{input}} --out {{output}} > {{log}} 2>&1"

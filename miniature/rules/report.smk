@@ -1,0 +1,85 @@
+"""Target mini_report: what the miniature family reaches on held-out clips, with pictures."""
+
+import functools
+
+from i2v3d.benchmark.settings import load_settings
+from miniature.report_plan import ReportSettings, plan_report
+
+MINI_REPORT = "results/mini_report" + (
+    "" if REPORT_NAME == "default" else f"_{REPORT_NAME}"
+)
+
+
+@functools.cache
+def mini_report_plan():
+    """Plans when the target is asked for, in the main process only."""
+    try:
+        own = Path(workflow.basedir, "conf")
+        settings = load_settings(own, "report", REPORT_NAME, ReportSettings)
+        return plan_report(CONF, CACHE, settings, hydra_words())
+    except I2V3DError as error:
+        refuse(error)
+
+
+rule mini_report:
+    input:
+        f"{MINI_REPORT}/report.html",
+
+
+localrules:
+    mini_report_pages,
+
+
+rule mini_report_pages:
+    input:
+        plan=lambda wildcards: str(mini_report_plan().write(CACHE, SETTINGS)),
+        folders=lambda wildcards: [
+            str(folder) for folder in mini_report_plan().folders(CACHE)
+        ],
+    output:
+        report(
+            f"{MINI_REPORT}/report.html",
+            caption="report.rst",
+            category="miniature family",
+            labels={"what": "numbers, pictures and videos"},
+        ),
+        metrics=f"{MINI_REPORT}/metrics.json",
+        scenes=f"{MINI_REPORT}/scenes.csv",
+        text=f"{MINI_REPORT}/report.md",
+        pictures=directory(f"{MINI_REPORT}/pictures"),
+        videos=directory(f"{MINI_REPORT}/videos"),
+    log:
+        f"{CACHE}/log/mini_report.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=0,
+    params:
+        folder=lambda wildcards, output: str(Path(output.metrics).parent),
+    shell:
+        f"{PYTHON} -m miniature report --plan {{input.plan}} --cache {CACHE} --out {{params.folder}} --log {{log}}"
+
+
+# What the networks reach alone.
+rule probe:
+    input:
+        node=f"{CACHE}/plan/{{probe}}/{{key}}.json",
+    output:
+        directory(f"{CACHE}/{{probe}}/{{key}}"),
+    log:
+        f"{CACHE}/log/{{probe}}/{{key}}.log",
+    benchmark:
+        f"{CACHE}/benchmark/{{probe}}/{{key}}.tsv"
+    wildcard_constraints:
+        probe="probe_image|probe_video",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=5000,
+        runtime=60,
+    shell:
+        f"{PYTHON} -m miniature {{wildcards.probe}} --node {{input.node}} --cache {CACHE} --out {{output}} "
+        f"--settings {SETTINGS} --threads {{threads}} --log {{log}}"
