@@ -17,12 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from i2v3d.artifacts.folders import keyframe_numbers, require, segment_frame_numbers
+from i2v3d.artifacts.latents import LATENTS_FILE
 from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.config.bounds import DepthRange
-from i2v3d.errors import ArtifactError
+from i2v3d.errors import ArtifactError, ShapeError
 from i2v3d.images import read_rgb
-
-LATENTS_FILE = "latents.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,17 @@ class InvertedClip:
     reversed_latents: Tensor
     time_ids: Tensor
 
+    def __post_init__(self) -> None:
+        shape = self.forward.shape
+        if len(shape) != 5 or self.reversed.shape != shape or self.sigmas.shape != shape[:1]:
+            raise ShapeError(
+                f"forward is {tuple(shape)}, reversed {tuple(self.reversed.shape)} and sigmas "
+                f"{tuple(self.sigmas.shape)}; expected levels, frames, channels, height, width twice, and the levels"
+            )
+        for name in ("forward_latents", "reversed_latents"):
+            if getattr(self, name).shape != shape[2:]:
+                raise ShapeError(f"{name} is {tuple(getattr(self, name).shape)}; expected {tuple(shape[2:])}")
+
     def save(self, folder: Path) -> None:
         """Writes latents.safetensors."""
         tensors = {f.name: getattr(self, f.name).detach().cpu().contiguous() for f in fields(self)}
@@ -68,7 +78,7 @@ class InvertedClip:
         require(folder, LATENTS_FILE)
         try:
             return InvertedClip(**load_file(folder / LATENTS_FILE, device=device))
-        except (SafetensorError, OSError, TypeError) as error:
+        except (SafetensorError, OSError, TypeError, ShapeError) as error:
             raise ArtifactError(
                 f"{folder / LATENTS_FILE} is not an inversion ({error}); delete {folder} and re-run its stage"
             ) from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from i2v3d.artifacts.folders import keyframe_numbers
+from i2v3d.artifacts.latents import InvertedKeyframes
 from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.config.bounds import Count
 from i2v3d.config.keyframes import KeyframeInversionConfig
@@ -42,8 +41,7 @@ class KeyframeInversionStage:
 def invert_keyframes(
     cfg: KeyframeInversionStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext
 ) -> None:
-    """Writes latents.safetensors: `latents` (S, N, C, h, w) float32 of the N keyframes, ascending in noise,
-    with the frame numbers and the prompt in its metadata.
+    """Writes latents.safetensors, the `InvertedKeyframes`.
 
     Reads render and, if the customised network inverts, lora. Raises ConfigError if the frames do not fit the
     segments, ShapeError if the renders' size does not suit the networks. Source: I2V3D, 3a of the method.
@@ -66,7 +64,6 @@ def invert_keyframes(
         levels = ddim.invert(clean, predict, bar)
 
     latents = torch.stack(levels).cpu()
-    facts = {"frames": json.dumps(frames), "prompt": cfg.inversion.prompt}
-    save_file({"latents": latents}, out / "latents.safetensors", metadata=facts)
+    InvertedKeyframes(tuple(frames), cfg.inversion.prompt, latents).save(out)
     ctx.log_metrics({"noise_mean": float(latents[-1].mean()), "noise_std": float(latents[-1].std())})
     log.info("inverted %d keyframes in %d steps", len(frames), ddim.steps)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from i2v3d.artifacts.folders import frame_name, keyframe_numbers, require
+from i2v3d.artifacts.folders import frame_name, keyframe_numbers
+from i2v3d.artifacts.latents import InvertedKeyframes
 from i2v3d.artifacts.renders import Renders, frame_count, read_renders
 from i2v3d.config.bounds import Count
 from i2v3d.config.keyframes import KeyframesConfig
@@ -48,14 +46,6 @@ class KeyframesStage:
     segment_frames: Count
 
 
-@dataclass(frozen=True)
-class Inverted:
-    """The source: latents (S, N, C, h, w) float32, ascending in noise, and the prompt they belong to."""
-
-    latents: torch.Tensor
-    prompt: str
-
-
 def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Writes the keyframes as PNG files named by frame number.
 
@@ -65,7 +55,8 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     method.
     """
     frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
-    inverted = _read_inverted(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
+    inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
+    inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
     models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"])
 
@@ -95,7 +86,7 @@ def _sample(
     cfg: KeyframesStage,
     models: ImageModels,
     renders: Renders,
-    inverted: Inverted,
+    inverted: InvertedKeyframes,
     photo: Rgb | None,
     ctx: StageContext,
 ) -> torch.Tensor:
@@ -136,21 +127,3 @@ def _branches(
     return Branches(
         *(frame_condition(models, prompts.repeat(i, rows), renders.size, control, scale) for i in range(3))
     )
-
-
-def _read_inverted(folder: Path, frames: list[int], steps: int) -> Inverted:
-    """Raises ArtifactError unless the inversion is of these keyframes and this number of steps."""
-    require(folder, "latents.safetensors")
-    path = folder / "latents.safetensors"
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts, latents = file.metadata() or {}, file.get_tensor("latents")
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); delete {folder} and re-run it") from error
-    found = json.loads(facts.get("frames", "[]"))
-    if found != frames or latents.shape[0] != steps:
-        raise ArtifactError(
-            f"{path} holds {latents.shape[0]} steps of frames {found}; expected {steps} steps of {frames}, "
-            "set keyframes.inversion.steps to keyframes.steps"
-        )
-    return Inverted(latents, facts["prompt"])
