@@ -12,8 +12,13 @@ from i2v3d.errors import MachineError
 from i2v3d.stages.registry import STAGES, Stage
 
 log = logging.getLogger(__name__)
-# Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
-PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
+# Read by libraries when they are imported: no bars of single weight files, no network even by accident, and OpenMP
+# threads that hardly spin while they wait for one that another program keeps from its core (docs/performance.md).
+PROCESS_ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "GOMP_SPINCOUNT": "1000",
+}
 
 
 def add_parser(group: Group) -> None:
@@ -34,8 +39,7 @@ def add_stage(group: Group, stage: Stage) -> None:
 
 def run(stage: Stage, options: Options) -> int:
     """Runs a node of `stage` and publishes its folder. Raises MachineError for a disk that refuses."""
-    for variable, value in PROCESS_ENVIRONMENT.items():
-        os.environ.setdefault(variable, value)
+    set_process_environment()
 
     from i2v3d.workflow.plan import Node
     from i2v3d.workflow.runner import Job, Settings, run_job
@@ -56,3 +60,9 @@ def run(stage: Stage, options: Options) -> int:
             f"{stage.name}: {error.strerror or error}{where}; the log {options.log} says more"
         ) from error
     return 0
+
+
+def set_process_environment() -> None:
+    """Gives this process what libraries read when they are imported, unless the user has set it."""
+    for variable, value in PROCESS_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)

@@ -22,6 +22,7 @@ from i2v3d.commands import (
     strips,
     time_render,
     time_stages,
+    time_threads,
 )
 from i2v3d.commands.parsers import Group, Parser
 from i2v3d.errors import ConfigError, nearest
@@ -42,7 +43,11 @@ This equals: snakemake --cores all --config overrides="scene=coffee keyframes.gu
 # Title, modules in the order of the listing, whether users call them.
 GROUPS = (
     ("commands", (run, new, preview), True),
-    ("tools", (cameras, export, mesh, figure, strips, time_render, time_stages, completion), True),
+    (
+        "tools",
+        (cameras, export, mesh, figure, strips, time_render, time_stages, time_threads, completion),
+        True,
+    ),
     ("called by the workflow, with frozen configurations", (stage, preview_sheet, results, report), False),
 )
 
