@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,16 @@ from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import convert_unet_state_dict_to_peft
 from peft import LoraConfig as PeftConfig
 from peft import get_peft_model_state_dict
-from safetensors import SafetensorError
 
 from i2v3d.errors import InputError, LayerError, nearest
+from i2v3d.models.lora_files import REMEDY, likely_model, read_lora
 from i2v3d.models.sdxl_weights import LORA_FILE
 from i2v3d.randomness import noise
 
-_KEY = re.compile(r"unet\.(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
-_REMEDY = "give a LoRA of the configured image UNet in diffusers' safetensors format, or train one"
+log = logging.getLogger(__name__)
+
+# Of DoRA, the lengths of the weight's rows come beside the two matrices.
+_KEY = re.compile(r"unet\.(?P<module>.+)\.lora_(?P<side>A|B|magnitude_vector)(\.weight)?")
 
 
 def add_lora(unet: Any, rank: int, target_modules: Sequence[str], seed: int) -> dict[str, torch.nn.Parameter]:
@@ -56,56 +59,41 @@ def save_lora(unet: Any, folder: Path) -> Path:
 
 
 def check_lora_file(unet: Any, path: Path) -> None:
-    """Raises InputError unless `path` is a LoRA of this UNet and of nothing else, naming the first wrong key.
+    """Raises InputError unless `path` holds a LoRA of this UNet, naming the first wrong key.
 
-    unet: without an adapter. Formats of other trainers pass if diffusers can convert them.
+    unet: without an adapter. Formats of other trainers pass if diffusers can convert them; a part for text encoders
+    is warned about and not used.
     """
+    file = read_lora(path, unet.config)
+    if file.has_text:
+        log.warning("%s has a part for text encoders, which is not used", path)
+    state = convert_unet_state_dict_to_peft(dict(file.state))
     layers = {name: module for name, module in unet.named_modules() if hasattr(module, "weight")}
     ranks: dict[str, dict[str, int]] = {}
-    for key, shape in sorted(_shapes(unet, path).items()):
+    for key, matrix in sorted(state.items()):
         match = _KEY.fullmatch(key)
         if match is None:
-            raise InputError(f"{path} holds '{key}', which is no LoRA matrix of a UNet; {_REMEDY}")
-        rank = _rank(path, key, shape, match["module"], layers)
-        ranks.setdefault(match["module"], {})[match["side"]] = rank
+            raise InputError(f"{path} holds '{key}', which is no LoRA matrix of a UNet; {REMEDY}")
+        if match["side"] in ("A", "B"):
+            rank = _rank(path, key, tuple(matrix.shape), match["module"], layers)
+            ranks.setdefault(match["module"], {})[match["side"]] = rank
     for module, sides in ranks.items():
         if set(sides) != {"A", "B"} or sides["A"] != sides["B"]:
-            raise InputError(f"{path} holds no matching pair of matrices for {module} ({sides}); {_REMEDY}")
-    if not ranks:
-        raise InputError(f"{path} is empty; {_REMEDY}")
-
-
-def _shapes(unet: Any, path: Path) -> dict[str, tuple[int, ...]]:
-    """The matrices of a LoRA file by the names that diffusers gives them. Raises InputError as above."""
-    if not path.is_file():
-        raise InputError(f"lora.weights is {path}, which does not exist; correct the path, or set it to null")
-    try:
-        state, _ = StableDiffusionXLLoraLoaderMixin.lora_state_dict(
-            str(path.parent),
-            weight_name=path.name,
-            unet_config=unet.config,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except SafetensorError as error:
-        raise InputError(f"{path} is no safetensors file ({error}); {_REMEDY}") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path} is no LoRA that diffusers reads ({reason}); {_REMEDY}") from error
-    return {key: tuple(m.shape) for key, m in convert_unet_state_dict_to_peft(state).items()}
+            raise InputError(f"{path} holds no matching pair of matrices for {module} ({sides}); {REMEDY}")
 
 
 def _rank(path: Path, key: str, shape: tuple[int, ...], module: str, layers: Mapping[str, Any]) -> int:
     """The rank that one matrix of `module` has; raises InputError if it does not fit its layer."""
     if module not in layers:
         raise InputError(
-            f"{path} holds '{key}', but the UNet has no such layer; {nearest(module, layers)} {_REMEDY}"
+            f"{path} holds '{key}', but the UNet has no such layer{likely_model(path)}; {nearest(module, layers)} "
+            f"{REMEDY}"
         )
     weight = layers[module].weight
     side, other = (1, 0) if ".lora_A." in key else (0, 1)
     if len(shape) != weight.ndim or shape[side] != weight.shape[side]:
         raise InputError(
-            f"{path} holds '{key}' of shape {shape}, but that layer's weight is {tuple(weight.shape)}; "
-            f"{_REMEDY}"
+            f"{path} holds '{key}' of shape {shape}, but that layer's weight is {tuple(weight.shape)}"
+            f"{likely_model(path)}; {REMEDY}"
         )
     return shape[other]

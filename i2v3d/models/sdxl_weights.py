@@ -12,12 +12,12 @@ from typing import Any, Literal
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
-from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import InputError, ShapeError, WeightsError
+from i2v3d.models.lora_files import likely_model, read_lora, scale_note
 from i2v3d.models.weights import load_network, missing, resolve
 
 log = logging.getLogger(__name__)
@@ -158,35 +158,26 @@ def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEn
 
 
 def load_lora(models: ImageModels, weights: Path) -> None:
-    """Adds a LoRA file that plain diffusers reads to the UNet's own weights, at scale 1.
+    """Adds a LoRA file to the UNet's own weights as plain diffusers does, scaled as the file says.
 
-    Raises InputError if the file is missing, is no safetensors file, or holds no LoRA of this UNet.
+    Raises InputError as `read_lora`, or if it is no LoRA of this UNet.
     """
     if not weights.is_file():
         raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
-    loader = StableDiffusionXLLoraLoaderMixin
+    file = read_lora(weights, models.unet.config)
     try:
-        state, alphas = loader.lora_state_dict(
-            str(weights.parent),
-            weight_name=weights.name,
-            unet_config=models.unet.config,
-            use_safetensors=True,
-            local_files_only=True,
+        StableDiffusionXLLoraLoaderMixin.load_lora_into_unet(
+            dict(file.state), file.alphas, models.unet, metadata=file.metadata
         )
-        if not any(key.startswith("unet.") for key in state):
-            raise ValueError("no key starts with 'unet.'")
-        if any(key.startswith("text_encoder") for key in state):
-            log.warning("%s has a part for text encoders, which is not used", weights)
-        loader.load_lora_into_unet(state, alphas, models.unet)
         # Adapters come in the file's precision; the mixin's own `to` warns about modules kept in float32.
         nn.Module.to(models.unet, models.device, models.dtype)
         models.unet.fuse_lora()
         models.unet.unload_lora()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         first = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{weights} is no LoRA of the configured image UNet ({first}); train it with the same models, "
-            "or give a safetensors file in diffusers' format"
+            f"{weights} is no LoRA of the configured image UNet ({first}){likely_model(weights)}; train it with the "
+            "same models, or give a safetensors file in diffusers' format"
         ) from error
     models.unet.requires_grad_(False)
-    log.info("loaded LoRA %s", weights)
+    log.info("loaded LoRA %s, scaled %s", weights, scale_note(file))

@@ -39,9 +39,9 @@ def check_plan(plan: Plan, cache: Path) -> None:
     checked = set()
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
-        for stage, check in {"scene": check_scene, "render": check_renders}.items():
-            key = variant.keys[stage]
-            if key not in checked and not (cache / stage / key).is_dir():
+        for stage, check in {"scene": check_scene, "render": check_renders, "lora": check_lora}.items():
+            key = variant.keys.get(stage)
+            if key is not None and key not in checked and not (cache / stage / key).is_dir():
                 check(variant, scene)
             checked.add(key)
         if set(variant.keys) - set(PREVIEWED):
@@ -70,6 +70,15 @@ def check_renders(variant: PlannedVariant, scene: SceneConfig) -> None:
         from i2v3d.scene.artist_renders import check_render_folder
 
         check_render_folder(Path(renders), scene.frames, (scene.width, scene.height))
+
+
+def check_lora(variant: PlannedVariant, _: SceneConfig) -> None:
+    """Raises InputError unless a ready LoRA, if there is one, can be one of some UNet."""
+    weights = variant.config["lora"]["weights"]
+    if weights is not None:
+        from i2v3d.models.lora_files import check_lora_content  # torch, which other plans need not wait for
+
+        check_lora_content(Path(weights).expanduser())
 
 
 def check_sizes(scene: SceneConfig, models: ModelsConfig) -> None:
