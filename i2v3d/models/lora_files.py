@@ -107,8 +107,9 @@ def _opened(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"lora.weights is {path}, which does not exist; correct the path, or set it to null")
     with path.open("rb") as stream:
-        head = stream.read(8)
-    if head.startswith(_PICKLES) and not head[1:].startswith(bytes(4)):
+        head = stream.read(9)
+    is_safetensors = head[4:] == bytes(4) + b"{"  # a length of 8 bytes, then JSON
+    if head.startswith(_PICKLES) and not is_safetensors:
         raise InputError(
             f"{path} is a pickle of torch (.pt, .bin, .ckpt), which can run code when it is read; save its "
             "matrices as .safetensors"
