@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from i2v3d.errors import WeightsError
-from i2v3d.toy.family import COMPONENTS, TEMPORAL_DECODER, copy_image_decoder
+from i2v3d.toy.architectures import COMPONENTS
+from i2v3d.toy.family import TEMPORAL_DECODER, copy_image_decoder
 from miniature.loop import load_half
 
 PARTS: dict[str, str] = {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from i2v3d.toy.family import VISION_SIDE, image_encoder, text_encoder_2
+from i2v3d.toy.architectures import VISION_SIDE, image_encoder, text_encoder_2
 from miniature.data import World, clip_pixels, prompts, to_signed, token_ids
 from miniature.gradients import plain
 from miniature.loop import Run, optimise, save_half

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from i2v3d.toy.estimator import EstimatorNetwork, estimator_network, mask_boxes, object_crops
-from i2v3d.toy.family import VAE_FACTOR
+from i2v3d.models.object_crops import mask_boxes, object_crops
+from i2v3d.toy.architectures import VAE_FACTOR
+from i2v3d.toy.estimator import EstimatorNetwork, estimator_network
 from i2v3d.toy.world.render import Frames, Renderer
 from i2v3d.toy.world.sampling import Scenes, sample
 from miniature.data import World, to_bytes, to_signed

@@ -8,14 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from i2v3d.toy.family import (
-    DDIM_SCHEDULER,
-    image_controlnet,
-    image_unet,
-    image_vae,
-    text_encoder,
-    text_encoder_2,
-)
+from i2v3d.models.layout import DDIM_SCHEDULER
+from i2v3d.toy.architectures import image_controlnet, image_unet, image_vae, text_encoder, text_encoder_2
 from i2v3d.toy.world.sampling import Scenes
 from miniature.control import start_networks
 from miniature.data import World, control_condition, disparity, prompts, to_signed, token_ids

@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from i2v3d.errors import WeightsError
-from i2v3d.toy.family import COMPONENTS, TEMPORAL_DECODER, copy_image_decoder
+from i2v3d.toy.architectures import COMPONENTS
+from i2v3d.toy.family import TEMPORAL_DECODER, copy_image_decoder
 from miniature.assemble import PARTS
 from miniature.loop import save_half
 

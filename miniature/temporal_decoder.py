@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from i2v3d.toy.family import TEMPORAL_DECODER, copy_image_decoder, video_vae
+from i2v3d.toy.architectures import video_vae
+from i2v3d.toy.family import TEMPORAL_DECODER, copy_image_decoder
 from miniature.data import World, to_bytes, to_signed
 from miniature.gradients import captured
 from miniature.image import encode_pool, frozen_vae

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from i2v3d.toy.family import image_vae
+from i2v3d.toy.architectures import image_vae
 from miniature.data import World, to_bytes, to_signed
 from miniature.gradients import plain
 from miniature.loop import Run, load_half, optimise, save_half

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from i2v3d.toy.family import image_vae
+from i2v3d.toy.architectures import image_vae
 from miniature.data import World, to_signed
 from miniature.gradients import captured
 from miniature.image import encode_pool

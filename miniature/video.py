@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from i2v3d.models.layout import EDM_SCHEDULER
 from i2v3d.models.temporal_controlnet import denoise_with_residuals
-from i2v3d.toy.family import EDM_SCHEDULER, VISION_SIDE, image_encoder, video_controlnet, video_unet
+from i2v3d.toy.architectures import VISION_SIDE, image_encoder, video_controlnet, video_unet
 from miniature.control import start_networks
 from miniature.data import World, clip_pixels, control_condition, disparity, to_bytes, to_signed
 from miniature.gradients import captured, half_copy

@@ -17,6 +17,7 @@ from i2v3d.models.published import FOLDERS, write_random
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES, Stage
 from i2v3d.toy.moving_disc import write_moving_disc
+from i2v3d.toy.tokenizer import write_tokenizer
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import stage_config
 from i2v3d.workflow.runner import load_entry
@@ -45,7 +46,7 @@ def measure(
     (folder / "scene").mkdir()
     (folder / "scene" / "photo.png").hardlink_to(folder / "render" / "rgb" / "0001.png")
     begin = time.monotonic()
-    write_random(folder / "weights", device)
+    write_random(folder / "weights", device, write_tokenizer)
     result: dict[str, Any] = {
         "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor(),
         "torch": torch.__version__,

@@ -1,7 +1,7 @@
 """The networks that judge pictures for the evaluation: those that are there, and why the others are not.
 
-Toy scenes are judged by the toy world's own estimator, all others by published networks through transformers.
-Missing weights are no error: what they would have scored is left out, and said so.
+Photos are judged by published networks through transformers; a world of its own may bring its own judges and add what
+judges pictures of any scene. Missing weights are no error: what they would have scored is left out, and said so.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from i2v3d.config.evaluate import EstimatorsConfig
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 from i2v3d.models.lpips import Lpips
+from i2v3d.models.object_crops import mask_boxes, object_crops
 from i2v3d.models.weights import load_network, resolve
-from i2v3d.toy.estimator import ToyEstimator, mask_boxes, object_crops
 
 log = logging.getLogger(__name__)
 
@@ -65,38 +65,24 @@ class Judges:
         self.names |= dict.fromkeys(scores, ref.source)
 
 
-def load_judges(cfg: EstimatorsConfig, *, toy: bool, class_name: str, device: str) -> Judges:
-    """Everything that the local weights allow for a scene. class_name: what its object is called.
+def load_judges(cfg: EstimatorsConfig, *, class_name: str, device: str) -> Judges:
+    """Everything that the local weights allow for scenes of photos. class_name: what their object is called.
 
     Raises WeightsError for weights that are there but cannot be used.
     """
     judges = Judges()
-    if toy:
-        judges.add(
-            (*DEPTH_SCORES, "mask_iou", *IDENTITY_SCORES), cfg.toy, lambda: _toy(judges, cfg.toy, device)
-        )
-    else:
-        reason = "the toy world's estimator knows toy scenes only"
-        judges.skipped |= dict.fromkeys(IDENTITY_SCORES, reason)
-        judges.add(DEPTH_SCORES, cfg.depth, lambda: _depth(judges, cfg.depth, device))
-        judges.add(("mask_iou",), cfg.mask, lambda: _mask(judges, cfg.mask, class_name, device))
-    judges.add(("clip_i",), cfg.clip, lambda: _embedding(judges, "clip_i", cfg.clip, device))
-    judges.add(("dino",), cfg.dino, lambda: _embedding(judges, "dino", cfg.dino, device))
-    judges.add(("lpips",), cfg.lpips, lambda: _lpips(judges, cfg.lpips))
+    judges.skipped |= dict.fromkeys(IDENTITY_SCORES, "the toy world's estimator knows toy scenes only")
+    judges.add(DEPTH_SCORES, cfg.depth, lambda: _depth(judges, cfg.depth, device))
+    judges.add(("mask_iou",), cfg.mask, lambda: _mask(judges, cfg.mask, class_name, device))
+    add_for_any_scene(judges, cfg, device)
     return judges
 
 
-def _toy(judges: Judges, ref: WeightsRef, device: str) -> None:
-    estimator = ToyEstimator.load(resolve(ref), device)
-
-    def embedding(pictures: Tensor, _: Tensor) -> Tensor:
-        # By its own soft masks, as it was trained; the ones given are the same, made hard.
-        seen = pictures.to(device)
-        return estimator.embedding(seen, estimator.mask(seen)).cpu()
-
-    judges.depth_m = lambda pictures: estimator.depth(pictures.to(device))[:, 0].cpu()
-    judges.mask = lambda pictures: (estimator.mask(pictures.to(device))[:, 0] > MASK_THRESHOLD).cpu()
-    judges.embeddings["identity"] = embedding
+def add_for_any_scene(judges: Judges, cfg: EstimatorsConfig, device: str) -> None:
+    """Adds the networks that judge toys and photos alike. Raises WeightsError as `load_judges`."""
+    judges.add(("clip_i",), cfg.clip, lambda: _embedding(judges, "clip_i", cfg.clip, device))
+    judges.add(("dino",), cfg.dino, lambda: _embedding(judges, "dino", cfg.dino, device))
+    judges.add(("lpips",), cfg.lpips, lambda: _lpips(judges, cfg.lpips))
 
 
 def _depth(judges: Judges, ref: WeightsRef, device: str) -> None:

@@ -1,7 +1,7 @@
 """The architectures of the published models, filled with random weights: what they cost can be known without them.
 
 Sizes are those of the configuration files that stable-diffusion-xl-base-1.0, its depth ControlNet and
-stable-video-diffusion-img2vid come with. The tokenizers are the miniature's, whose words the text encoders know.
+stable-video-diffusion-img2vid come with.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from i2v3d.models.layout import write_configs
 from i2v3d.models.temporal_controlnet import TemporalControlNet
-from i2v3d.toy.family import write_configs
 
 FOLDERS = {"image": ("image", "image_controlnet"), "video": ("video", "video_controlnet")}
 """Side -> where `write_random` puts its pipeline and its ControlNet."""
@@ -54,10 +54,13 @@ _CONDITIONING_CHANNELS = (16, 32, 96, 256)
 VISION_SIDE = 224
 
 
-def write_random(folder: Path, device: str, dtype: torch.dtype = torch.float16) -> None:
+def write_random(
+    folder: Path, device: str, write_tokenizer: Callable[[Path], None], dtype: torch.dtype = torch.float16
+) -> None:
     """Writes all parts of both sides below `folder`, in the layout of the published models and without variants.
 
-    Weights have torch's own initial values and are made on `device`. 14 GB in half precision.
+    Weights have torch's own initial values and are made on `device`. 14 GB in half precision. write_tokenizer: writes
+    the files of a tokenizer, of no more words than the published ones, into a folder.
     """
     builders: Mapping[str, Callable[[], Any]] = {
         "image/unet": _image_unet,
@@ -76,7 +79,7 @@ def write_random(folder: Path, device: str, dtype: torch.dtype = torch.float16) 
         with torch.device(device):
             network = builder()
         network.to(dtype).save_pretrained(folder / name, safe_serialization=True)
-    write_configs(folder, VISION_SIDE)
+    write_configs(folder, VISION_SIDE, write_tokenizer)
 
 
 def _image_unet() -> UNet2DConditionModel:

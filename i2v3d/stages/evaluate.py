@@ -29,6 +29,7 @@ from i2v3d.metrics.catalogue import SCORES
 from i2v3d.metrics.scoring import ClipScores
 from i2v3d.models.judges import Judges, load_judges
 from i2v3d.stages.context import StageContext
+from i2v3d.toy.judge import load_toy_judges
 
 log = logging.getLogger(__name__)
 _LOST = dict.fromkeys(
@@ -72,12 +73,11 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
     require(inputs["scene"], "scene.json", "photo.png", "mask.png")
     spec = SceneSpec.load(inputs["scene"] / "scene.json")
     known = _read_known(inputs, keyframe_numbers(spec.frames, cfg.segment_frames))
-    judges = load_judges(
-        cfg.evaluate.estimators,
-        toy="toy" in spec.notes,
-        class_name=str(spec.notes.get("class_name", spec.name)),
-        device=ctx.device,
-    )
+    if "toy" in spec.notes:
+        judges = load_toy_judges(cfg.evaluate.estimators, device=ctx.device)
+    else:
+        class_name = str(spec.notes.get("class_name", spec.name))
+        judges = load_judges(cfg.evaluate.estimators, class_name=class_name, device=ctx.device)
     scores = _score_all(cfg.evaluate, known, inputs, judges, ctx)
     write_rows(out / "metrics.csv", scores, known)
     report = {"fps": spec.fps, **_report(scores, known, judges)}

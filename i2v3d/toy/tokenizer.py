@@ -9,7 +9,9 @@ from __future__ import annotations
 import string
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
+from i2v3d.models.layout import write_json
 from i2v3d.toy.world.catalogue import vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -46,3 +48,22 @@ def tokenizer_files() -> tuple[dict[str, int], list[str]]:
     tokens += dict.fromkeys(left + right for left, right in merges)
     tokens += [START, END]
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}, [f"{a} {b}" for a, b in merges]
+
+
+def write_tokenizer(path: Path) -> None:
+    """The files of a transformers CLIPTokenizer of the toy world's words."""
+    vocab, merges = tokenizer_files()
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "vocab.json", vocab)
+    (path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    write_json(path / "special_tokens_map.json", special)
+    write_json(
+        path / "tokenizer_config.json",
+        {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": MAX_TOKENS,
+            "do_lower_case": True,
+            **special,
+        },
+    )

@@ -18,7 +18,9 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from i2v3d.errors import ConfigError, WeightsError
+from i2v3d.models.layout import DDIM_SCHEDULER
 from i2v3d.models.temporal_controlnet import denoise_with_residuals
+from i2v3d.toy import architectures
 from i2v3d.toy import family as mini
 from i2v3d.toy.world.catalogue import vocabulary
 from i2v3d.toy.world.sampling import sample
@@ -128,7 +130,7 @@ def test_writing_leaves_networks_and_the_global_generator_alone(tmp_path: Path) 
 def test_temporal_decoder_starts_as_the_image_decoder() -> None:
     networks = mini.random_family(1)
     image, video = networks["image/vae"], networks["video/vae"]
-    latents = torch.randn(4, mini.LATENT_CHANNELS, 2, 3, generator=_seeded(0))
+    latents = torch.randn(4, architectures.LATENT_CHANNELS, 2, 3, generator=_seeded(0))
     with torch.no_grad():
         assert not torch.allclose(image.decode(latents).sample, video.decode(latents, num_frames=4).sample)
         mini.copy_image_decoder(image, video)
@@ -225,7 +227,7 @@ def test_half_weights_come_back_and_misfits_are_named(tmp_path: Path) -> None:
 
 
 def test_standardising_changes_latents_but_not_pictures() -> None:
-    vae = mini.image_vae().eval()
+    vae = architectures.image_vae().eval()
     pictures = torch.rand(4, 3, 32, 48, generator=_seeded(1)) * 2 - 1
     with torch.no_grad():
         before = reconstruct(vae, pictures)
@@ -261,7 +263,7 @@ def test_prompts_say_what_is_rendered() -> None:
 
 
 def test_control_starts_with_an_effect() -> None:
-    unet, controlnet = mini.image_unet(), mini.image_controlnet()
+    unet, controlnet = architectures.image_unet(), architectures.image_controlnet()
     start_control(controlnet, unet, 0.3)
     assert torch.equal(controlnet.conv_in.weight, unet.conv_in.weight)
     for convolution in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
@@ -270,10 +272,10 @@ def test_control_starts_with_an_effect() -> None:
 
 
 def test_folded_time_convolutions_compute_the_same() -> None:
-    unet = mini.video_unet().eval()
+    unet = architectures.video_unet().eval()
     inputs = (
-        torch.randn(1, 3, 2 * mini.LATENT_CHANNELS, 4, 4, generator=_seeded(3)), torch.tensor([0.5]),
-        torch.randn(1, 1, mini.EMBED_WIDTH, generator=_seeded(4)), torch.ones(1, 3),
+        torch.randn(1, 3, 2 * architectures.LATENT_CHANNELS, 4, 4, generator=_seeded(3)), torch.tensor([0.5]),
+        torch.randn(1, 1, architectures.EMBED_WIDTH, generator=_seeded(4)), torch.ones(1, 3),
     )  # fmt: skip
     with torch.no_grad():
         before = denoise_with_residuals(unet, *inputs, None)
@@ -284,10 +286,10 @@ def test_folded_time_convolutions_compute_the_same() -> None:
 def test_a_single_key_needs_no_attention() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        unet = mini.video_unet().eval()
+        unet = architectures.video_unet().eval()
     inputs = (
-        torch.randn(1, 3, 2 * mini.LATENT_CHANNELS, 4, 4, generator=_seeded(3)), torch.tensor([0.5]),
-        torch.randn(1, 1, mini.EMBED_WIDTH, generator=_seeded(4)), torch.ones(1, 3),
+        torch.randn(1, 3, 2 * architectures.LATENT_CHANNELS, 4, 4, generator=_seeded(3)), torch.tensor([0.5]),
+        torch.randn(1, 1, architectures.EMBED_WIDTH, generator=_seeded(4)), torch.ones(1, 3),
     )  # fmt: skip
     with torch.no_grad():
         before = denoise_with_residuals(unet, *inputs, None)
@@ -380,7 +382,7 @@ def test_sampling_with_the_ideal_velocity_ends_at_the_clip(monkeypatch: pytest.M
 def test_schedules_are_those_of_the_shipped_schedulers() -> None:
     from diffusers import DDIMScheduler
 
-    reference = DDIMScheduler.from_config(mini.DDIM_SCHEDULER).alphas_cumprod
+    reference = DDIMScheduler.from_config(DDIM_SCHEDULER).alphas_cumprod
     assert torch.allclose(alphas_cumprod(torch.device("cpu")), reference, rtol=1e-4)
     sigmas = karras_sigmas(10)
     assert sigmas[0] == pytest.approx(700) and sigmas[-2] == pytest.approx(0.002) and sigmas[-1] == 0

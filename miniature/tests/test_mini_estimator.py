@@ -12,13 +12,9 @@ import torch
 import yaml
 
 from i2v3d.errors import ConfigError, ShapeError, WeightsError
+from i2v3d.models.object_crops import mask_boxes, object_crops
 from i2v3d.toy import family as mini
-from i2v3d.toy.estimator import (
-    ToyEstimator,
-    estimator_network,
-    mask_boxes,
-    object_crops,
-)
+from i2v3d.toy.estimator import ToyEstimator, estimator_network
 from i2v3d.toy.world.clips import held_out_clip, turned
 from i2v3d.toy.world.render import Renderer, coverage
 from miniature.assemble import PARTS

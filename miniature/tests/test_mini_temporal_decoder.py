@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from i2v3d.toy import architectures
 from i2v3d.toy import family as mini
 from miniature.loop import save_half
 from miniature.temporal_decoder import decode_clips
@@ -43,7 +44,7 @@ def test_it_starts_as_the_image_decoder_and_only_the_decoder_changes(tmp_path: P
     assert scores["copy_psnr_noisy"] != scores["copy_psnr"], "noise on the latents shows"
     assert (tmp_path / "out" / "temporal_decoder.png").is_file()
     after = load_file(tmp_path / "out" / f"{mini.TEMPORAL_DECODER}.safetensors")
-    copied = mini.video_vae()
+    copied = architectures.video_vae()
     mini.copy_image_decoder(image, copied)
     changed = {name for name, v in copied.state_dict().items() if not torch.equal(v.half(), after[name])}
     assert all(name.startswith("decoder.") for name in changed)
@@ -64,7 +65,9 @@ def test_a_copied_decoder_treats_every_frame_of_every_clip_alone() -> None:
     family = mini.random_family(5)
     image, video = family["image/vae"], family["video/vae"]
     mini.copy_image_decoder(image, video)
-    latents = torch.randn(2, 3, mini.LATENT_CHANNELS, 2, 3, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(
+        2, 3, architectures.LATENT_CHANNELS, 2, 3, generator=torch.Generator().manual_seed(1)
+    )
     with torch.no_grad():
         decoded = decode_clips(video, latents)
         assert decoded.shape == (2, 3, 3, 16, 24)

@@ -60,7 +60,7 @@ def tiny_words() -> list[str]:
 def test_every_stage_runs_on_every_segment_and_is_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def write_random(folder: Path, device: str) -> None:
+    def write_random(folder: Path, device: str, *_: object) -> None:
         write_tiny_family(folder)
         write_tiny_video_family(folder)
 

@@ -10,7 +10,7 @@ from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ConfigError, WeightsError
 from i2v3d.guidance.keyframes import KnownFrame, sample_keyframes, start_latents
-from i2v3d.toy.family import DDIM_SCHEDULER
+from i2v3d.models.layout import DDIM_SCHEDULER
 
 SPREAD = 0.5  # standard deviation of the Gaussian data
 

@@ -10,7 +10,7 @@ import torch
 
 from i2v3d.diffusion import edm
 from i2v3d.errors import ShapeError, WeightsError
-from i2v3d.toy.family import EDM_SCHEDULER
+from i2v3d.models.layout import EDM_SCHEDULER
 
 SPREAD = 0.5  # standard deviation s of the data
 

@@ -30,7 +30,7 @@ from i2v3d.diffusion.fusion import (
     sample,
 )
 from i2v3d.errors import ShapeError
-from i2v3d.toy.family import EDM_SCHEDULER
+from i2v3d.models.layout import EDM_SCHEDULER
 
 FRAMES, SPREAD = 5, 0.6
 CPU = torch.device("cpu")

@@ -17,6 +17,7 @@ from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.metrics.control import depth_of_disparity, depth_si_rmse
 from i2v3d.models.judges import Preprocessor, load_judges
 from i2v3d.models.lpips import CONVOLUTIONS, FILE, Lpips
+from i2v3d.toy.judge import load_toy_judges
 
 SIZE = {"height": 32, "width": 32}
 
@@ -95,17 +96,17 @@ def pictures(count: int = 2) -> Tensor:
 
 
 def test_what_is_there_judges_and_what_is_missing_is_named(weights: Path) -> None:
-    judges = load_judges(estimators(weights), toy=False, class_name="cup", device="cpu")
+    judges = load_judges(estimators(weights), class_name="cup", device="cpu")
     assert set(judges.names) == {"depth_si_rmse", "depth_si_rmse_fg", "clip_i", "dino", "lpips"}
     assert judges.names["dino"] == str(weights / "dino")
     assert "mask does not exist" in judges.skipped["mask_iou"]
     assert "toy scenes only" in judges.skipped["identity"]
-    toy = load_judges(estimators(weights), toy=True, class_name="cup", device="cpu")
+    toy = load_toy_judges(estimators(weights), device="cpu")
     assert toy.depth_m is None and "toy does not exist" in toy.skipped["depth_si_rmse"]
 
 
 def test_embeddings_see_the_object_and_nothing_else(weights: Path) -> None:
-    judges = load_judges(estimators(weights), toy=False, class_name="cup", device="cpu")
+    judges = load_judges(estimators(weights), class_name="cup", device="cpu")
     seen = pictures()
     inside = torch.zeros(2, 64, 96, dtype=torch.bool)
     inside[:, 10:40, 20:60] = True
@@ -119,7 +120,7 @@ def test_embeddings_see_the_object_and_nothing_else(weights: Path) -> None:
 
 
 def test_relative_depth_is_judged_after_its_scale_and_shift_are_fitted(weights: Path) -> None:
-    judges = load_judges(estimators(weights), toy=False, class_name="cup", device="cpu")
+    judges = load_judges(estimators(weights), class_name="cup", device="cpu")
     assert judges.depth_m is None and judges.disparity is not None
     assert judges.disparity(pictures()).shape == (2, 64, 96)
     rendered = 2 + 3 * torch.rand(2, 64, 96, generator=torch.Generator().manual_seed(2))
@@ -153,4 +154,4 @@ def test_broken_weights_are_an_error_and_not_left_out(weights: Path, tmp_path: P
     (tmp_path / "toy" / "config.json").write_text("{}")
     broken = dataclasses.replace(estimators(weights), toy=reference(tmp_path / "toy"))
     with pytest.raises(WeightsError, match="no estimator"):
-        load_judges(broken, toy=True, class_name="cup", device="cpu")
+        load_toy_judges(broken, device="cpu")

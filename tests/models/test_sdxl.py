@@ -20,7 +20,7 @@ from i2v3d.guidance.injection import resolve_layers
 from i2v3d.models import sdxl
 from i2v3d.models.sdxl import ImageCondition, ImageModels
 from i2v3d.models.weights import load_network, resolve
-from i2v3d.toy.family import image_unet, video_unet
+from i2v3d.toy.architectures import image_unet, video_unet
 from tests.support.image_family import CHANNELS, FACTOR, reference, write_lora, write_tiny_family
 
 PARTS = ("unet", "controlnet", "vae", "text")

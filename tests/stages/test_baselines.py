@@ -16,11 +16,11 @@ from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.sdedit import add_noise, sample_from, steps_run
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_rgb, write_rgb
+from i2v3d.models.layout import DDIM_SCHEDULER
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.cross_fade import CrossFadeStage, cross_fade
 from i2v3d.stages.sdedit_image import SDEditImageStage, refine_frames
 from i2v3d.stages.sdedit_video import SDEditVideoStage, refine_clip
-from i2v3d.toy.family import DDIM_SCHEDULER
 from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints

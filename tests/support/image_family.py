@@ -11,7 +11,9 @@ from torch import nn
 
 from i2v3d.config.models import ImageLayers, ImageModelConfig
 from i2v3d.config.weights import WeightsRef
-from i2v3d.toy.family import DDIM_SCHEDULER, text_encoder, text_encoder_2, write_tokenizer
+from i2v3d.models.layout import DDIM_SCHEDULER
+from i2v3d.toy.architectures import text_encoder, text_encoder_2
+from i2v3d.toy.tokenizer import write_tokenizer
 
 CHANNELS, FACTOR = 6, 4
 LAYERS = ImageLayers(

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from i2v3d.config.models import VideoLayers, VideoModelConfig
+from i2v3d.models.layout import EDM_SCHEDULER, feature_extractor
 from i2v3d.models.temporal_controlnet import TemporalControlNet
-from i2v3d.toy.family import EDM_SCHEDULER, FEATURE_EXTRACTOR
 from tests.support.image_family import reference
 
 CHANNELS, FACTOR, EMBED_WIDTH, VISION_SIDE = 6, 4, 16, 24
@@ -98,7 +98,7 @@ def write_tiny_video_family(folder: Path) -> VideoModelConfig:
         seeded(build).save_pretrained(folder / name, safe_serialization=True)
     for name, content in {
         "scheduler/scheduler_config.json": EDM_SCHEDULER,
-        "feature_extractor/preprocessor_config.json": FEATURE_EXTRACTOR,
+        "feature_extractor/preprocessor_config.json": feature_extractor(VISION_SIDE),
     }.items():
         path = folder / "video" / name
         path.parent.mkdir()
