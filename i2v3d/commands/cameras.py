@@ -8,7 +8,8 @@ from pathlib import Path
 from i2v3d.commands.parsers import Group, Options, pixels
 
 RENDERED = "rendered"  # our own cameras.json
-KINDS = ("nerfstudio", "colmap", "look_at")
+WRITTEN = ("nerfstudio", "colmap", "look_at")
+READ = (*WRITTEN, "realestate10k", "dust3r")
 
 
 def add_parser(group: Group) -> None:
@@ -24,14 +25,14 @@ def add_parser(group: Group) -> None:
     )
     parser.add_argument("source", type=Path, help="cameras.json of a render, or a file (folder) of --from")
     parser.add_argument("out", type=Path, help="file to write; a folder for colmap")
-    parser.add_argument("--from", dest="given", default=RENDERED, choices=(RENDERED, *KINDS))
-    parser.add_argument("--to", dest="wanted", required=True, choices=KINDS)
+    parser.add_argument("--from", dest="given", default=RENDERED, choices=(RENDERED, *READ))
+    parser.add_argument("--to", dest="wanted", required=True, choices=WRITTEN)
     parser.add_argument(
         "--size",
         metavar="WxH",
         type=pixels,
         default="1024x576",
-        help="pixels of look_at's pictures, which it does not state (default: 1024x576)",
+        help="pixels of the pictures, for formats that do not state them (default: 1024x576)",
     )
 
 

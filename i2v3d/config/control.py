@@ -20,6 +20,7 @@ Easing = Literal[
     "BACK", "BOUNCE",
 ]  # fmt: skip
 Interpolation = Literal[Easing, "ELASTIC"]
+CameraFormat = Literal["nerfstudio", "colmap", "look_at", "realestate10k", "dust3r"]
 
 
 # ---------------------------------------------------------------- camera
@@ -56,12 +57,12 @@ class CameraKeyConfig:
 
 @section
 class CameraTrackConfig:
-    """Cameras of another program, one a frame. file: transforms.json, a folder of COLMAP's text files, or
-    the look-at JSON. align: 'photo' carries the first camera to the photo's view, 'world' takes poses as
+    """Cameras of another program, one a frame. file: transforms.json, a folder of COLMAP's, or one of
+    the other formats. align: 'photo' carries the first camera to the photo's view, 'world' takes poses as
     they are. scale: metres that one unit of the file means."""
 
     file: str
-    format: Literal["nerfstudio", "colmap", "look_at"]
+    format: CameraFormat
     align: Literal["photo", "world"]
     scale: Positive
 

@@ -10,6 +10,7 @@ from i2v3d.config.bounds import Count, Dtype, Fraction, Index, NonNegative, Posi
 from i2v3d.config.control import (
     ActionConfig,
     CameraConfig,
+    CameraFormat,
     LightingConfig,
     ObjectConfig,
     ObjectKeyConfig,
@@ -133,7 +134,7 @@ class BackgroundMeshConfig:
 
     file: str | None
     cameras: str | None
-    cameras_format: Literal["look_at", "nerfstudio", "colmap"]
+    cameras_format: CameraFormat
     camera: Count
     scale: Positive
 
@@ -145,7 +146,7 @@ class ViewsBackgroundConfig:
 
     folder: str | None
     cameras: str | None
-    cameras_format: Literal["look_at", "nerfstudio", "colmap"]
+    cameras_format: CameraFormat
     camera: Count
     scale: Positive
 

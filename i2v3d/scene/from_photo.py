@@ -24,6 +24,7 @@ from i2v3d.scene.motion.animation import Shot, object_keys
 from i2v3d.scene.motion.camera_files import read_track
 from i2v3d.scene.motion.camera_path import View, camera_path, check_camera, path_keys
 from i2v3d.scene.motion.objects import check_objects, lighting, scene_objects
+from i2v3d.scene.motion.track_gaps import without_gaps
 from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.photo.framing import Framing, Photo, load_mask, load_photo, require_some_foreground
 from i2v3d.scene.photo.grabcut import grabcut, prompt_box
@@ -83,9 +84,12 @@ def shot_of(cfg: PhotoSceneConfig) -> Shot:
 
 
 def camera_track(cfg: PhotoSceneConfig) -> CameraTrack | None:
-    """The cameras of another program that the scene names, if any. Raises InputError as `read_track`."""
+    """The cameras of another program that the scene names, one a frame, if any. Raises InputError as `read_track`."""
     track = cfg.camera.track
-    return None if track is None else read_track(Path(track.file), track.format, (cfg.width, cfg.height))
+    if track is None:
+        return None
+    found = read_track(Path(track.file), track.format, (cfg.width, cfg.height), path_only=True)
+    return without_gaps(found, f"camera file {track.file}")
 
 
 def _check_weights(ref: WeightsRef) -> None:
