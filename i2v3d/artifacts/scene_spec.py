@@ -8,13 +8,14 @@ which a shot shows `frames` from `start_frame` on; what is rendered is numbered 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
+from i2v3d.artifacts.files import read_as, write_json
 from i2v3d.config.bounds import Vector
 from i2v3d.config.control import Interpolation, Role
 from i2v3d.errors import ArtifactError
@@ -124,6 +125,8 @@ FLAT = Lighting("flat", (0.0, 0.0, 1.0), 0.0, 0.0, (1.0, 1.0, 1.0), 0.0, (1.0, 1
 class SceneSpec:
     """Everything the renderer needs. cx_px, cy_px: principal point in pixels (pixel centres at +0.5)."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     name: str
     width: int
     height: int
@@ -149,57 +152,12 @@ class SceneSpec:
 
     def save(self, path: Path) -> None:
         """Writes the scene as JSON. Raises ArtifactError if a number in it is not finite."""
-        data = dataclasses.asdict(self)
-        try:
-            path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-        except ValueError as error:
-            raise ArtifactError(f"scene {self.name!r} holds a number that is not finite: {error}") from error
+        write_json(path, dataclasses.asdict(self))
 
     @staticmethod
     def load(path: Path) -> SceneSpec:
         """Reads a scene written by `save`. Raises ArtifactError if it is missing, malformed or not finite."""
-        try:
-            data = json.loads(path.read_text())
-            if data["schema"] != SCHEMA:
-                raise ArtifactError(
-                    f"{path} has schema {data['schema']}, expected {SCHEMA}; re-run its stage"
-                )
-            scene = SceneSpec(
-                **{k: v for k, v in data.items() if k not in ("camera", "objects", "lighting")},
-                camera=tuple(_camera_key(k) for k in data["camera"]),
-                objects=tuple(_object(o) for o in data["objects"]),
-                lighting=Lighting(**_tuples(data["lighting"])),
-            )
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path} is not a scene file ({error}); re-run its stage") from error
-        for key in scene.camera:
-            if not all(math.isfinite(v) for row in key.world_from_camera for v in row):
-                raise ArtifactError(f"{path}: the camera of frame {key.frame} is not finite")
+        scene = read_as(path, SceneSpec, "a scene file")
+        if scene.schema != SCHEMA:
+            raise ArtifactError(f"{path} has schema {scene.schema}, expected {SCHEMA}; re-run its stage")
         return scene
-
-
-def _camera_key(data: Mapping[str, Any]) -> CameraKey:
-    return CameraKey(**{**data, "world_from_camera": _pose(data["world_from_camera"])})
-
-
-def _object(data: Mapping[str, Any]) -> ObjectSpec:
-    return ObjectSpec(
-        **{
-            **_tuples(data),
-            "place": _pose(data["place"]),
-            "keys": tuple(TransformKey(**_tuples(key)) for key in data["keys"]),
-            "actions": tuple(ActionSpec(**action) for action in data["actions"]),
-            "shape_keys": tuple(ShapeKey(**key) for key in data["shape_keys"]),
-            "visibility": tuple(VisibilityKey(**key) for key in data["visibility"]),
-        }
-    )
-
-
-def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that they were."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-
-
-def _pose(rows: Any) -> Pose:
-    a, b, c, d = (tuple(float(value) for value in row) for row in rows)
-    return (a, b, c, d)  # type: ignore[return-value]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import tempfile
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.metrics_file import read_metrics
 from i2v3d.blender.crew import usable_cores
 from i2v3d.config.render import RenderConfig
 from i2v3d.config.scene import SceneConfig
@@ -49,7 +49,7 @@ def measure(config: dict[str, Any], cores: int, device: str) -> dict[str, Any]:
         middle, render_cpu = time.monotonic(), _cpu_s()
         render_passes(render, {"scene": paths["scene"]}, paths["render"], context)
         end, last_cpu = time.monotonic(), _cpu_s()
-        metrics = json.loads((paths["render"] / "metrics.json").read_text())
+        metrics = read_metrics(paths["render"])
     return {
         "scene": scene.name,
         "size": f"{scene.width}x{scene.height}",

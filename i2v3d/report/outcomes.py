@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.metrics_file import read_metrics
 from i2v3d.benchmark.trials import Clip, Trial
 from i2v3d.errors import ArtifactError
 from i2v3d.metrics.catalogue import SCORES
@@ -57,11 +57,11 @@ def read_outcome(cache: Path, trial: Trial) -> Outcome:
     scored = folder(cache, trial, "evaluate")
     if not scored.is_dir():
         return Outcome(trial, None, (), failure(cache, trial))
+    metrics = read_metrics(scored)
     try:
-        metrics = json.loads((scored / "metrics.json").read_text())
         with (scored / "metrics.csv").open(newline="") as file:
             rows = tuple(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ArtifactError(
             f"{scored} holds no scores ({error}); delete it and run snakemake again"
         ) from error

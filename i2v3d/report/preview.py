@@ -12,12 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from i2v3d.artifacts.files import read_json
-from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.metrics_file import read_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
-from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.artifacts.scene_folder import MASK, PHOTO, SHEET, SPEC, SceneFolder
 from i2v3d.figures.labelled import Panel, labelled_rows
-from i2v3d.images import Mask, Rgb, read_mask, read_rgb, write_rgb, write_video
+from i2v3d.images import Mask, Rgb, write_rgb, write_video
 from i2v3d.workflow.plan import stage_dirs
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ DIFFERENCE_GAIN = 4  # so that errors of a few grey levels can be seen
 class Coarse:
     """Finished scene and render folders of a variant, and what the two stages measured."""
 
-    scene: Path
+    scene: SceneFolder
     render: RenderFolder
     frames: int
     fps: int
@@ -40,11 +39,11 @@ class Coarse:
     @staticmethod
     def load(scene: Path, render: Path) -> Coarse:
         """Reads what the two stages wrote. Raises ArtifactError if a file of theirs is missing."""
-        require(scene, "scene.json", "photo.png", "mask.png", "sheet.png", "metrics.json")
-        folder, spec = RenderFolder(render), SceneSpec.load(scene / "scene.json")
+        built, folder = SceneFolder(scene), RenderFolder(render)
+        built.require(SPEC, PHOTO, MASK, SHEET)
+        spec = built.spec()
         folder.check(spec.frames, flow=folder.has_flow)
-        metrics, scene_metrics = (read_json(f / "metrics.json") for f in (render, scene))
-        return Coarse(scene, folder, spec.frames, spec.fps, metrics, scene_metrics)
+        return Coarse(built, folder, spec.frames, spec.fps, read_metrics(render), read_metrics(scene))
 
 
 def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
@@ -93,10 +92,9 @@ def preview_sheet(coarse: Coarse, columns: int) -> Rgb:
 
 def _comparison(coarse: Coarse) -> list[Panel]:
     """Photo, foreground, plate, first frame and their difference."""
-    photo, mask = read_rgb(coarse.scene / "photo.png"), read_mask(coarse.scene / "mask.png")
-    first = coarse.render.rgb(1)
+    photo, mask, first = coarse.scene.photo(), coarse.scene.mask(), coarse.render.rgb(1)
     source, share = coarse.scene_metrics["mask_source"], 100 * coarse.scene_metrics["mask_coverage"]
-    sheet = read_rgb(coarse.scene / "sheet.png")
+    sheet = coarse.scene.sheet()
     plate = sheet[: photo.shape[0], -photo.shape[1] :]
     difference = np.abs(photo.astype(np.int16) - first) if photo.shape == first.shape else first * 0
     return [

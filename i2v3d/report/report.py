@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.errors import ArtifactError
 from i2v3d.figures.scores import CURVES, draw_curves, draw_intervals
 from i2v3d.metrics.catalogue import SCORES
@@ -162,8 +163,8 @@ def write_films(found: Comparison, cache: Path, out: Path) -> list[Films]:
 
 def _references(cache: Path, outcome: Outcome) -> dict[str, Path]:
     """The true video, where it is known, else the coarse render."""
-    truth = folder(cache, outcome.trial, "scene") / "truth" / "photo"
-    if truth.is_dir():
+    truth = SceneFolder(folder(cache, outcome.trial, "scene")).true_photos
+    if truth is not None:
         return {TRUTH: truth}
     return {"coarse render": RenderFolder(folder(cache, outcome.trial, "render")).folder("rgb")}
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from i2v3d.artifacts.scene_folder import MESHES, SceneFolder
 from i2v3d.artifacts.scene_spec import ObjectSpec, SceneSpec, Vector
 from i2v3d.config.scene import PhotoSceneConfig
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError
 from i2v3d.geometry.camera_track import CameraTrack
-from i2v3d.images import Mask, Rgb, grid, write_mask, write_rgb
+from i2v3d.images import Mask, Rgb, grid
 from i2v3d.models.weights import check_safetensors, resolve
 from i2v3d.scene.background.backdrop import check_backdrop, make_backdrop
 from i2v3d.scene.background.inpaint import background_plate, padding_px, unknown
@@ -110,7 +111,7 @@ def build_photo(
     )
     pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
     plate = _plate(cfg, framed, pad_x, pad_y, device)
-    (out / "meshes").mkdir()
+    (out / MESHES).mkdir()
     base = base_depth(view, framed.mask, cfg.foreground.distance_m, cfg.foreground.stance)
     column, row = centre_of(framed.mask)
     centre_m = float(base[round(row), round(column)])
@@ -123,7 +124,7 @@ def build_photo(
     meshes = Meshes(foreground, background, (x, y, z))
     inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
     write_pictures(out, framed.rgb, framed.mask, plate, inner)
-    scene_spec(cfg, view, meshes, (pad_x, pad_y), out).save(out / "scene.json")
+    SceneFolder(out).write_spec(scene_spec(cfg, view, meshes, (pad_x, pad_y), out))
     return _metrics(framed, view, meshes)
 
 
@@ -153,10 +154,7 @@ def _check_wall(cfg: PhotoSceneConfig, foreground: Part) -> None:
 
 def write_pictures(out: Path, photo: Rgb, mask: Mask, plate: Rgb, inner: Rgb) -> None:
     """photo.png, mask.png, plate.png, and sheet.png with the plate's inner part."""
-    write_rgb(out / "photo.png", photo)
-    write_mask(out / "mask.png", mask)
-    write_rgb(out / "plate.png", plate)
-    write_rgb(out / "sheet.png", _sheet(photo, mask, inner))
+    SceneFolder(out).write_pictures(photo, mask, plate, _sheet(photo, mask, inner))
 
 
 def frame_photo(cfg: PhotoSceneConfig, device: str) -> Framed:

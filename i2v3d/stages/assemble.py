@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from i2v3d import images
-from i2v3d.artifacts.folders import frame_name, list_frames, require
+from i2v3d.artifacts.folders import frame_name, list_frames
 from i2v3d.artifacts.render_folder import RenderFolder
-from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.config.interpolate import AssembleConfig
 from i2v3d.errors import ArtifactError
 from i2v3d.images import Rgb
@@ -25,8 +25,7 @@ def assemble_video(cfg: AssembleConfig, inputs: Mapping[str, Path], out: Path, c
     one of segment folders. Neighbouring segments share a frame; the earlier segment's copy is shown. Raises
     ArtifactError if the frames do not cover the shot without a gap.
     """
-    require(inputs["scene"], "scene.json")
-    scene = SceneSpec.load(inputs["scene"] / "scene.json")
+    scene = SceneFolder(inputs["scene"]).spec()
     shown = all_frames(frame_folders(inputs[cfg.frames], cfg.frames), scene.frames)
     (out / "frames").mkdir()
     for number, path in shown.items():
@@ -72,7 +71,7 @@ def frame_folders(stage: Path, name: str) -> list[Path]:
     """The folders in the finished folder of stage `name` that hold its frames, in the order of the shot."""
     if name == "interpolate":
         return sorted(stage.glob("segment_*"))
-    return [stage / "rgb"] if name == "render" else [stage]
+    return [RenderFolder(stage).folder("rgb")] if name == "render" else [stage]
 
 
 def all_frames(folders: Sequence[Path], frames: int) -> dict[int, Path]:

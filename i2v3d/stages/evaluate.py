@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -15,15 +14,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from i2v3d.artifacts.folders import frame_name, keyframe_numbers, require
-from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.artifacts.folders import frame_name, keyframe_numbers
+from i2v3d.artifacts.metrics_file import write_metrics
+from i2v3d.artifacts.scene_folder import MASK, PHOTO, SPEC, SceneFolder
 from i2v3d.artifacts.shot import Control, read_control, read_pictures
 from i2v3d.config.bounds import Count
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.sections import section
 from i2v3d.errors import ArtifactError
 from i2v3d.figures.scores import draw_curves
-from i2v3d.images import read_mask
 from i2v3d.metrics import scoring
 from i2v3d.metrics.catalogue import SCORES
 from i2v3d.metrics.scoring import ClipScores
@@ -70,8 +69,9 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
     keyframes as they were generated, the coarse render and, where the scene has it, the true video, all by the same
     estimators. Raises ArtifactError if frames are missing or differ in size.
     """
-    require(inputs["scene"], "scene.json", "photo.png", "mask.png")
-    spec = SceneSpec.load(inputs["scene"] / "scene.json")
+    scene = SceneFolder(inputs["scene"])
+    scene.require(SPEC, PHOTO, MASK)
+    spec = scene.spec()
     known = _read_known(inputs, keyframe_numbers(spec.frames, cfg.segment_frames))
     if "toy" in spec.notes:
         judges = load_toy_judges(cfg.evaluate.estimators, device=ctx.device)
@@ -81,7 +81,7 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
     scores = _score_all(cfg.evaluate, known, inputs, judges, ctx)
     write_rows(out / "metrics.csv", scores, known)
     report = {"fps": spec.fps, **_report(scores, known, judges)}
-    (out / "metrics.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_metrics(out, report)
     vectors = {f"{who}/{name}": v for who, s in scores.items() for name, v in s.embeddings.items()}
     save_file(vectors, out / "embeddings.safetensors")
     draw_curves(
@@ -94,17 +94,17 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
 def _read_known(inputs: Mapping[str, Path], keyframes: list[int]) -> Known:
     frames = keyframes[-1]
     control = read_control(inputs["render"], frames)
-    truth = None
-    folder = inputs["scene"] / "truth" / "photo"
-    if folder.is_dir():
+    scene = SceneFolder(inputs["scene"])
+    truth, folder = None, scene.true_photos
+    if folder is not None:
         truth = read_pictures([folder / frame_name(n) for n in range(1, frames + 1)])
         if truth.shape != control.rgb.shape:
             raise ArtifactError(f"{folder} holds {tuple(truth.shape)}, the render {tuple(control.rgb.shape)}")
     return Known(
         control=control,
         truth=truth,
-        photo=read_pictures([inputs["scene"] / "photo.png"]),
-        photo_mask=torch.from_numpy(read_mask(inputs["scene"] / "mask.png"))[None],
+        photo=read_pictures([scene.photo_file]),
+        photo_mask=torch.from_numpy(scene.mask())[None],
         keyframes=keyframes,
     )
 

@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from i2v3d.artifacts.folders import frame_name, require
+from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig
@@ -33,7 +34,7 @@ from i2v3d.customise.training import LoraTrainer, Losses, Pool
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.images import read_rgb, write_rgb
+from i2v3d.images import write_rgb
 from i2v3d.models.sdxl import (
     LORA_FILE,
     ImageCondition,
@@ -71,8 +72,7 @@ def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: Stage
     Raises ConfigError for a resolution that the networks cannot take or a diverging loss, InputError for a
     ready LoRA that does not fit, ArtifactError for unreadable inputs or checkpoints, and WeightsError.
     """
-    require(inputs["scene"], "photo.png")
-    photo = read_rgb(inputs["scene"] / "photo.png")
+    photo = SceneFolder(inputs["scene"]).photo()
     models = load_image_models(_trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"))
     check_size(models, *_size(photo))
     prompts = encode_prompts(models, [cfg.lora.prompt, ""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender import api
 from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry.cameras import Array
-from i2v3d.images import read_mask, read_rgb
 from i2v3d.scene.artist_renders import import_renders
 from i2v3d.scene.background.image_plane import write_plane_scene
 from i2v3d.stages.context import StageContext
@@ -32,7 +32,7 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     nothing is seen at all, ArtifactError if frames are missing, InputError if the artist's do not fit the shot.
     """
     scene_dir = inputs["scene"]
-    spec = SceneSpec.load(scene_dir / "scene.json")
+    spec = SceneFolder(scene_dir).spec()
     render = RenderFolder(out)
     if cfg.folder is not None:
         metrics = import_renders(Path(cfg.folder), spec, out)
@@ -45,8 +45,8 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
         raise RenderError(
             f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
         )
-    metrics |= _against_photo(scene_dir, spec, render.file("rgb", 1))
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    metrics |= _against_photo(SceneFolder(scene_dir), spec, render)
+    write_metrics(out, metrics)
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", render.file("rgb", 1))
     log.info("%d coarse frames by %s", spec.frames, metrics["renderer"])
@@ -79,20 +79,20 @@ def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:
     return plane
 
 
-def _against_photo(scene_dir: Path, spec: SceneSpec, first: Path) -> dict[str, float | None]:
+def _against_photo(scene: SceneFolder, spec: SceneSpec, render: RenderFolder) -> dict[str, float | None]:
     """PSNR in dB of the first frame against the scene's photo, over the frame and inside the foreground.
 
     None without a photo of the frame's size, from another view than the photo's, or where the two are equal.
     """
     values: dict[str, float | None] = {"photo_psnr_db": None, "photo_psnr_foreground_db": None}
-    if not (scene_dir / "photo.png").is_file() or not _from_photo_view(spec):
+    if not scene.photo_file.is_file() or not _from_photo_view(spec):
         return values
-    expected, rendered = (read_rgb(p).astype(np.float64) for p in (scene_dir / "photo.png", first))
+    expected, rendered = (picture.astype(np.float64) for picture in (scene.photo(), render.rgb(1)))
     if expected.shape != rendered.shape:
         return values
     squared = ((expected - rendered) ** 2).mean(axis=-1)
-    inside = read_mask(scene_dir / "mask.png")
-    return {"photo_psnr_db": _psnr_db(squared), "photo_psnr_foreground_db": _psnr_db(squared[inside])}
+    inside = squared[scene.mask()]
+    return {"photo_psnr_db": _psnr_db(squared), "photo_psnr_foreground_db": _psnr_db(inside)}
 
 
 def _from_photo_view(spec: SceneSpec) -> bool:

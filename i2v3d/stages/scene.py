@@ -3,14 +3,15 @@ animation."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.scene_folder import SHEET, SceneFolder
 from i2v3d.config.scene import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
 from i2v3d.progress import ignore_step
 from i2v3d.scene.from_blend import blend_spec, check_blend, framed_photo
@@ -59,9 +60,9 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
         assert isinstance(cfg, PhotoSceneConfig), cfg.source
         read = partial(inspect_mesh, max_faces=cfg.max_faces, log_dir=ctx.work)
         metrics = build_photo(cfg, out, ctx.work, ctx.device, read)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    write_metrics(out, metrics)
     ctx.log_metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)})
-    ctx.log_media("sheet", out / "sheet.png")
+    ctx.log_media("sheet", out / SHEET)
     log.info("scene %r: foreground covers %.1f %% of the frame", cfg.name, 100 * metrics["mask_coverage"])
 
     if not isinstance(cfg, BlendSceneConfig):
@@ -76,9 +77,9 @@ def _build_blend(cfg: BlendSceneConfig, out: Path, work: Path) -> dict[str, Any]
     """
     from i2v3d.blender import api
 
-    blend_spec(cfg, None).save(out / "scene.json")
+    SceneFolder(out).write_spec(blend_spec(cfg, None))
     contents = api.adopt_blend(Path(cfg.blend), out, foreground=cfg.foreground, log_dir=work)
-    blend_spec(cfg, contents).save(out / "scene.json")
+    SceneFolder(out).write_spec(blend_spec(cfg, contents))
     first = work / "first"
     api.render_frames(out, first, frames=[1], samples=1, device="cpu", on_frame=ignore_step, log_dir=work)
     photo, mask = framed_photo(cfg), RenderFolder(first).foreground(1)
@@ -93,7 +94,7 @@ def _build_toy(cfg: ToySceneConfig, out: Path) -> dict[str, Any]:
     clip = load_clip(cfg)
     log.info("rendering %d true frames of held-out clip %d: %s", cfg.frames, cfg.index, cfg.caption)
     known = truth(clip, cfg.width, cfg.height, cfg.samples)
-    write_truth(out / "truth", known)
+    write_truth(SceneFolder(out), known)
     write_pictures(out, known.photo[0], known.mask[0], known.plate, known.plate)
     meshes = write_toy_scene(cfg, clip, out)
     seen = known.mask[0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender import api
 from i2v3d.config.render import ViewsConfig
@@ -33,7 +33,7 @@ def render_views(cfg: ViewsConfig, inputs: Mapping[str, Path], out: Path, ctx: S
     if empty:
         raise RenderError(f"view {empty[0]} does not show the foreground; raise views.size or check its mesh")
     metrics = report.metrics()
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    write_metrics(out, metrics)
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("views/front", views.rgb_file(1))
     log.info("rendered %d views at %.2f s each", count, metrics["seconds_per_frame"])

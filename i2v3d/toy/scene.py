@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.scene_folder import MESHES, SceneFolder
 from i2v3d.artifacts.scene_spec import CameraKey, ObjectSpec, SceneSpec, TransformKey
 from i2v3d.config.scene import ToySceneConfig
 from i2v3d.errors import InputError
 from i2v3d.geometry.cameras import Array, invert_pose
 from i2v3d.geometry.meshes import write_glb
-from i2v3d.images import FloatMap, Mask, Rgb, write_depth, write_mask, write_rgb
+from i2v3d.images import FloatMap, Mask, Rgb
 from i2v3d.toy.world.catalogue import SHAPES
 from i2v3d.toy.world.clips import held_out_clip, turned
 from i2v3d.toy.world.meshes import Part, ToyMeshes, toy_meshes
@@ -72,22 +72,17 @@ def _rgb(pictures: torch.Tensor) -> Rgb:
     return bytes_
 
 
-def write_truth(folder: Path, known: Truth) -> None:
-    """Writes folder/{photo,mask}/NNNN.png and folder/depth/NNNN.exr (metres), frames counted from 1."""
-    for name in ("photo", "mask", "depth"):
-        (folder / name).mkdir(parents=True)
-    for number, (photo, mask, depth_m) in enumerate(
-        zip(known.photo, known.mask, known.depth_m, strict=True), start=1
-    ):
-        write_rgb(folder / "photo" / frame_name(number), photo)
-        write_mask(folder / "mask" / frame_name(number), mask)
-        write_depth(folder / "depth" / frame_name(number, "exr"), depth_m)
+def write_truth(scene: SceneFolder, known: Truth) -> None:
+    """Writes the truth of every frame into the folder of the scene."""
+    rows = zip(known.photo, known.mask, known.depth_m, strict=True)
+    for number, (photo, mask, depth_m) in enumerate(rows, start=1):
+        scene.write_truth(number, photo, mask, depth_m)
 
 
 def write_toy_scene(cfg: ToySceneConfig, clip: Scenes, out: Path) -> ToyMeshes:
     """Writes out/meshes/*.glb and out/scene.json, with a key for every frame; returns the meshes."""
     meshes = toy_meshes(clip, cfg.width, cfg.height)
-    (out / "meshes").mkdir()
+    (out / MESHES).mkdir()
     objects = [
         ObjectSpec(part.name, "foreground", _mesh(part.name), _vector(part.pivot_m), part_keys(part))
         for part in meshes.parts
@@ -96,7 +91,7 @@ def write_toy_scene(cfg: ToySceneConfig, clip: Scenes, out: Path) -> ToyMeshes:
     surfaces = {part.name: part.mesh for part in meshes.parts} | {"ground": meshes.ground, "sky": meshes.sky}
     for name, surface in surfaces.items():
         write_glb(out / _mesh(name), surface)
-    SceneSpec(
+    spec = SceneSpec(
         name=cfg.name,
         width=cfg.width,
         height=cfg.height,
@@ -111,7 +106,8 @@ def write_toy_scene(cfg: ToySceneConfig, clip: Scenes, out: Path) -> ToyMeshes:
             "caption": cfg.caption,
             "toy": {"seed": cfg.seed, "variants": cfg.variants, "index": cfg.index},
         },
-    ).save(out / "scene.json")
+    )
+    SceneFolder(out).write_spec(spec)
     return meshes
 
 
@@ -137,7 +133,7 @@ def part_keys(part: Part) -> tuple[TransformKey, ...]:
 
 
 def _mesh(name: str) -> str:
-    return f"meshes/{name}.glb"
+    return f"{MESHES}/{name}.glb"
 
 
 def _vector(values: Array) -> tuple[float, float, float]:

@@ -137,7 +137,7 @@ def test_a_fresh_process_gives_identical_keyframes(world: World, base: np.ndarra
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from tests.support.image_family import LAYERS, reference\n"
-        "from tests import test_keyframes_stage as t\n"
+        "from tests.stages import test_keyframes_stage as t\n"
         "root, out = map(Path, sys.argv[1:])\n"
         "models = t.ImageModelConfig('sdxl', reference(root / 'image'), None, "
         "reference(root / 'image_controlnet'), 'float32', LAYERS)\n"

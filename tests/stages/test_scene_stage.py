@@ -12,6 +12,8 @@ import pytest
 import trimesh
 from PIL import Image
 
+from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender.api import render_frames
 from i2v3d.config.scene import SceneConfig
@@ -301,7 +303,7 @@ def test_the_first_frame_shows_the_photo_at_full_size(name, tmp_path, monkeypatc
     rendered.mkdir()
     render_frames(out, rendered, frames=[1], samples=8, device="cpu", on_frame=ignore_step)
     assert read_mask(rendered / "mask" / "0001.png").all()
-    found = _against_photo(out, SceneSpec.load(out / "scene.json"), rendered / "rgb" / "0001.png")
+    found = _against_photo(SceneFolder(out), SceneSpec.load(out / "scene.json"), RenderFolder(rendered))
     assert found["photo_psnr_foreground_db"] > 35 and found["photo_psnr_db"] > 32
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.scene import SceneConfig, ToySceneConfig
 from i2v3d.config.sections import build
@@ -54,7 +55,7 @@ def write_scene_and_render(scene: ToySceneConfig, folder: Path) -> dict[str, Pat
     folders["scene"].mkdir(parents=True)
     clip = load_clip(scene)
     known = truth(clip, scene.width, scene.height, scene.samples)
-    write_truth(folders["scene"] / "truth", known)
+    write_truth(SceneFolder(folders["scene"]), known)
     write_rgb(folders["scene"] / "photo.png", known.photo[0])
     write_mask(folders["scene"] / "mask.png", known.mask[0])
     write_toy_scene(scene, clip, folders["scene"])

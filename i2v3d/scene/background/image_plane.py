@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.scene_folder import MESHES, PLATE, SPEC, SceneFolder
 from i2v3d.artifacts.scene_spec import ObjectSpec, SceneSpec
 from i2v3d.errors import ConfigError
 from i2v3d.geometry.cameras import Array, camera_rays, intrinsics
 from i2v3d.geometry.meshes import TexturedMesh, write_glb
-from i2v3d.images import read_rgb
+from i2v3d.images import Rgb
 
-MESH = "meshes/image_plane.glb"
+PLANE = f"{MESHES}/image_plane.glb"
 
 
 def write_plane_scene(scene_dir: Path, out: Path, depth: float) -> None:
@@ -25,8 +25,9 @@ def write_plane_scene(scene_dir: Path, out: Path, depth: float) -> None:
     the plate as it is; beside the plate nothing is seen. Raises ConfigError unless the plane is behind the
     foreground, ArtifactError if the scene lacks a file. Source: I2V3D, ablation of the background's mesh.
     """
-    require(scene_dir, "scene.json", "plate.png", "meshes")
-    spec = SceneSpec.load(scene_dir / "scene.json")
+    scene = SceneFolder(scene_dir)
+    scene.require(SPEC, PLATE, MESHES)
+    spec = scene.spec()
     camera = np.array(spec.camera[0].world_from_camera)
     pivots = np.array([[*item.pivot_m, 1.0] for item in spec.foreground()] or [[0.0, 0.0, 0.0, 1.0]])
     nearest_m = float((pivots @ np.linalg.inv(camera).T)[:, 2].max())
@@ -36,15 +37,14 @@ def write_plane_scene(scene_dir: Path, out: Path, depth: float) -> None:
             "the plane must be behind it: use more than 1"
         )
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(scene_dir / "meshes", out / "meshes", dirs_exist_ok=True)
-    write_glb(out / MESH, _plane(spec, camera, scene_dir / "plate.png", depth * nearest_m))
-    plane = ObjectSpec("image_plane", "background", MESH, (0.0, 0.0, 0.0))
-    dataclasses.replace(spec, objects=(*spec.foreground(), plane)).save(out / "scene.json")
+    shutil.copytree(scene_dir / MESHES, out / MESHES, dirs_exist_ok=True)
+    write_glb(out / PLANE, _plane(spec, camera, scene.plate(), depth * nearest_m))
+    plane = ObjectSpec("image_plane", "background", PLANE, (0.0, 0.0, 0.0))
+    SceneFolder(out).write_spec(dataclasses.replace(spec, objects=(*spec.foreground(), plane)))
 
 
-def _plane(spec: SceneSpec, camera: Array, plate_file: Path, depth_m: float) -> TexturedMesh:
+def _plane(spec: SceneSpec, camera: Array, plate: Rgb, depth_m: float) -> TexturedMesh:
     """The plate at planar depth `depth_m`, its pixels on the rays of the first camera. camera: world from it."""
-    plate = read_rgb(plate_file)
     pad_x, pad_y = spec.notes.get("plate_padding_px", (0, 0))
     right, bottom = plate.shape[1] - pad_x, plate.shape[0] - pad_y
     corners = np.array([[-pad_x, -pad_y], [right, -pad_y], [-pad_x, bottom], [right, bottom]], dtype=float)
