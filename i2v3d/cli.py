@@ -30,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except I2V3DError as error:
         return _fail(f"error: {error}", MISTAKE)
     except KeyboardInterrupt:
-        if file is None:  # else a job, whose workflow says it
-            sys.stderr.write("i2v3d: interrupted; run the same command again to go on\n")
+        if file is not None:  # a job, whose workflow tells the user
+            log.debug("interrupted")
+            return INTERRUPTED
+        sys.stderr.write("i2v3d: interrupted; run the same command again to go on\n")
         return INTERRUPTED
     except Exception as error:
         if file is None:

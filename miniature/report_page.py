@@ -21,9 +21,9 @@ from i2v3d.report.page import (
     Table,
     code_version,
     data_address,
-    score_notes,
 )
 from i2v3d.report.summary import write_table
+from i2v3d.report.tables import score_notes
 from miniature.report import Findings
 
 MEANINGS = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from i2v3d.benchmark.settings import BenchmarkSettings
 from i2v3d.benchmark.trials import Clip, clips_of, read_plan_file, trials_of
 from i2v3d.config.sections import build
+from i2v3d.errors import ArtifactError
 from i2v3d.metrics.catalogue import SCORES
 from i2v3d.report.outcomes import Outcome, read_outcome, scene_scores
 from i2v3d.report.summary import Summary, summarise
@@ -32,10 +34,9 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is known after a benchmark or a run, finished or not. run: name of a run on one shot, None for
-    a benchmark."""
+    """Everything that is known after a benchmark or a run, finished or not. plan_file: what its planning wrote."""
 
-    run: str | None
+    plan_file: Path
     settings: BenchmarkSettings
     clips: dict[int, Clip]
     methods: list[str]
@@ -56,6 +57,40 @@ class Comparison:
         """Some finished trial."""
         return next((o for o in self.outcomes if o.metrics is not None), None)
 
+    def sample(self) -> dict[str, Any]:
+        """The metrics of some finished trial, for what all have in common. Raises ArtifactError if there is none."""
+        one = self.finished()
+        if one is None or one.metrics is None:
+            raise ArtifactError(
+                f"no trial of {self.plan_file} is finished: {self.outcomes[0].failure}; run snakemake again"
+            )
+        return one.metrics
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The trials that did not finish."""
+        return [outcome for outcome in self.outcomes if outcome.failure is not None]
+
+    def all_failed(self) -> dict[str, str]:
+        """method -> why, of methods that finished on no clip."""
+        reasons: dict[str, str] = {}
+        for method in self.methods:
+            own = [o for o in self.outcomes if o.trial.method == method]
+            if all(o.failure is not None for o in own):
+                reasons[method] = str(own[0].failure)
+        return reasons
+
+    def told(self) -> str:
+        """How many trials finished, and their likeness to the true video where it is known."""
+        intervals = self.summary.intervals
+        best = ", ".join(
+            f"{method} {intervals[method]['psnr'].mean:.2f} dB"
+            for method in self.methods
+            if "psnr" in intervals.get(method, {})
+        )
+        done = len(self.outcomes) - len(self.failed)
+        return f"{done} of {len(self.outcomes)} trials finished" + (f": {best}" if best else "")
+
 
 def compare(plan_file: Path, cache: Path) -> Comparison:
     """Reads all trials of a plan; those that failed are kept as failed."""
@@ -64,4 +99,4 @@ def compare(plan_file: Path, cache: Path) -> Comparison:
     outcomes = [read_outcome(cache, trial) for trial in trials_of(data)]
     clips = {clip.index: clip for clip in clips_of(data)}
     summary = summarise(scene_scores(outcomes), settings)
-    return Comparison(data.get("run"), settings, clips, data["methods"], outcomes, summary)
+    return Comparison(plan_file, settings, clips, data["methods"], outcomes, summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
 from i2v3d.benchmark.trials import clips_of, read_plan_file
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_video
-from i2v3d.report.report import write_benchmark
+from i2v3d.report.of_benchmark import write_benchmark
+from i2v3d.report.of_run import write_run
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import settings_path
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
@@ -224,6 +226,24 @@ def test_a_benchmark_of_which_nothing_is_finished_says_why(run: Run, tmp_path: P
     (tmp_path / "out").mkdir()
     with pytest.raises(ArtifactError, match=r"no trial .* is finished: scene: was not started"):
         write_benchmark(run.plan_file, tmp_path / "cache", tmp_path / "out")
+
+
+def test_the_page_of_a_run_compares_its_variants_on_one_shot(run: Run, tmp_path: Path) -> None:
+    data = read_plan_file(run.plan_file)
+    shot = data["clips"][0]
+    trials = [trial for trial in data["trials"] if trial["clip"] == shot["index"]]
+    one = data | {"run": "mine", "clips": [shot], "trials": trials}
+    (tmp_path / "plan.json").write_text(json.dumps(one))
+    (tmp_path / "out").mkdir()
+    write_run(tmp_path / "plan.json", run.cache, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.csv", "comparison.html"]
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "Run mine" in page and shot["caption"] in page and "the card caught fire" in page
+    assert "One shot has no confidence interval" in page and "snakemake --cores all --keep-going" not in page
+    (base,) = (
+        r for r in table(tmp_path / "out/comparison.csv") if (r["method"], r["metric"]) == ("base", "psnr")
+    )
+    assert base["n"] == "1"
 
 
 # ---------------------------------------------------------------- as users run it

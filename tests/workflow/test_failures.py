@@ -94,5 +94,6 @@ def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(place: Path
     assert (failure.variant, failure.stage) == ("hopeless", "sdedit_video")
     assert "EDM sampling in 1 steps; expected at least 2" in failure.reason
     assert (place / failure.log).is_file()
+    assert "Traceback" not in ran.stdout, "the user sees one line; the log has the rest"
     assert "i2v3d: variant hopeless has no result: sdedit_video" in ran.stdout
     assert "1 of 2 variants are finished" in ran.stdout
