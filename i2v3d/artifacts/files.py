@@ -18,12 +18,13 @@ T = TypeVar("T")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yields a sibling of `path` to write into, which takes its place at the end; makes the folder.
 
-    A reader sees the old file or the new one, never a part. The file is on the disk before its name is, and as
-    readable as its folder. On an error the sibling is removed and `path` stays as it was. Raises ArtifactError
-    if the disk is full or the folder cannot be written.
+    A reader sees the old file or the new one, never a part. The file is as readable as its folder. durable: it is on
+    the disk before its name is, so that this holds after a power failure, too; without, a memo that is made anew when
+    it cannot be read need not wait for the disk. On an error the sibling is removed and `path` stays as it was.
+    Raises ArtifactError if the disk is full or the folder cannot be written.
     """
     sibling = path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
     try:
@@ -31,9 +32,11 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             yield sibling
             sibling.chmod(sibling.stat().st_mode | path.parent.stat().st_mode & 0o444)
-            flush(sibling)
+            if durable:
+                flush(sibling)
             sibling.replace(path)
-            flush(path.parent)
+            if durable:
+                flush(path.parent)
         finally:
             sibling.unlink(missing_ok=True)
     except OSError as error:
@@ -41,9 +44,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise ArtifactError(f"cannot write {path} ({reason}); free or unlock the disk") from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Writes a text file (UTF-8) as `replacing` does."""
-    with replacing(path) as sibling:
+    with replacing(path, durable=durable) as sibling:
         sibling.write_text(text, encoding="utf-8")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.files import write_text
 from i2v3d.errors import ConfigError, I2V3DError
 from i2v3d.workflow.misspelt import explain
 from i2v3d.workflow.sweeps import expand, read_sweep, slug
@@ -82,7 +82,7 @@ class Composer:
         except (OSError, ValueError):
             pass  # not composed before, or not to be read: composed anew
         config = self._compose(tuple(words))
-        _keep(path, json.dumps(config))
+        write_text(path, json.dumps(config), durable=False)  # composed anew after a power failure
         return Variant(name, tuple(words), config)
 
     def _compose(self, words: tuple[str, ...]) -> dict[str, Any]:
@@ -138,14 +138,6 @@ def _state(conf: Path) -> tuple[str, bool]:
         digest.update(f"{file}\n".encode() + text)
         lasting &= file.suffix != ".yaml" or not CHANGING.search(text.decode())
     return digest.hexdigest(), lasting
-
-
-def _keep(path: Path, text: str) -> None:
-    """Writes a memo by rename, without waiting for the disk: what a power failure leaves is composed anew."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _own(error: BaseException | None) -> I2V3DError | None:

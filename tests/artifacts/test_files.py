@@ -55,6 +55,8 @@ def test_contents_are_on_the_disk_before_the_name(
     else:
         write_text(tmp_path / "a", "1")
         assert done == ["fsync", "replace", "fsync"]
+        write_text(tmp_path / "a", "2", durable=False)
+        assert done[3:] == ["replace"]
 
 
 def test_a_full_disk_and_a_place_that_is_none_are_one_line(
