@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import QUICK, make_checkout, snakemake
+from tests.support.once import made_once
+from tests.support.sweeps import SWEEPS
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which the quick experiment has run to its end; nobody changes what it made."""
-    folder = make_checkout(tmp_path_factory.mktemp("finished") / "checkout")
-    done = snakemake(folder, overrides=QUICK)
-    assert done.returncode == 0, done.stdout[-5000:]
-    return folder
+
+    def make(folder: Path) -> None:
+        done = snakemake(make_checkout(folder, SWEEPS), overrides=QUICK)
+        assert done.returncode == 0, done.stdout[-5000:]
+
+    return made_once(tmp_path_factory, "finished", make)

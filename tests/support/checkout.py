@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("experiment=quick",)
+# The quick experiment on small frames: as many stages, jobs, keyframes and segments as the shipped one.
+QUICK = ("experiment=quick", "scene.width=96", "scene.height=64", "render.samples=2")
 LINKED = (
     "Snakefile",
     "conf",
@@ -24,12 +25,31 @@ LINKED = (
 )
 
 
-def make_checkout(folder: Path) -> Path:
-    """Links the tracked parts into `folder`, so that results and caches are its own."""
+def make_checkout(folder: Path, sweeps: Mapping[str, str] | None = None) -> Path:
+    """Links the tracked parts into `folder`, so that results and caches are its own.
+
+    sweeps: names and texts of sweeps that the checkout has beside the shipped ones.
+    """
     folder.mkdir(parents=True)
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
+    if sweeps:
+        (folder / "Snakefile").unlink()  # snakemake looks for conf/ beside the Snakefile itself
+        (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text())
+        own_folder(folder / "conf")
+        own_folder(folder / "conf" / "sweep")
+        for name, text in sweeps.items():
+            (folder / "conf" / "sweep" / f"{name}.yaml").write_text(text)
     return folder
+
+
+def own_folder(link: Path) -> None:
+    """Makes a linked folder a folder of its own, whose entries are links."""
+    source = link.resolve()
+    link.unlink()
+    link.mkdir()
+    for entry in source.iterdir():
+        (link / entry.name).symlink_to(entry)
 
 
 def snakemake(
@@ -37,7 +57,7 @@ def snakemake(
     *words: str,
     overrides: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
-    cores: int = 2,
+    cores: int = 1,
 ) -> subprocess.CompletedProcess[str]:
     """Runs snakemake in a checkout; output and errors together in `stdout`."""
     config = {**(settings or {}), **({"overrides": " ".join(overrides)} if overrides else {})}
@@ -52,6 +72,13 @@ def snakemake(
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+    )
+
+
+def planned_folders(output: str) -> set[str]:
+    """What the stage jobs of a dry run would make, below the cache: STAGE/KEY or STAGE/KEY/segment_NNN."""
+    return set(
+        re.findall(r"^    output: results/\.cache/(\w+/[0-9a-f]{12}(?:/\w+)?)$", output, flags=re.MULTILINE)
     )
 
 

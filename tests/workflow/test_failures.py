@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from i2v3d.workflow.failures import Failure, find_failures, read_failures, write_failures
 from i2v3d.workflow.plan import PlannedVariant
-from tests.support.checkout import QUICK, ROOT, make_checkout, snakemake
+from tests.support.checkout import QUICK, snakemake
 
-SWEEP = """\
-# One variant that can be made quickly and one that cannot be made at all: the video model needs two steps.
-coarse: [assemble.frames=render]
-hopeless: [assemble.frames=sdedit_video, sdedit_video.steps=1]
-"""
 KEYS = {"scene": "a" * 12, "interpolation_inversion": "b" * 12, "assemble": "c" * 12}
 
 
@@ -64,36 +58,21 @@ def test_finished_variants_are_no_failures_and_an_old_list_goes(tmp_path: Path) 
     assert read_failures(results) == []
 
 
-@pytest.fixture
-def place(finished: Path, tmp_path: Path) -> Path:
-    """A checkout with the sweep above, which need not make what another has made already."""
-    folder = make_checkout(tmp_path / "checkout")
-    (folder / "conf").unlink()
-    (folder / "conf").mkdir()
-    for entry in (ROOT / "conf").iterdir():
-        if entry.name != "sweep":
-            (folder / "conf" / entry.name).symlink_to(entry)
-    (folder / "conf" / "sweep").mkdir()
-    (folder / "conf" / "sweep" / "half.yaml").write_text(SWEEP)
-    # Snakemake looks for conf/ beside the Snakefile itself.
-    (folder / "Snakefile").unlink()
-    (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text())
-    shutil.copytree(finished / "results" / ".cache", folder / "results" / ".cache")
-    return folder
-
-
-def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(place: Path) -> None:
-    ran = snakemake(place, "--keep-going", overrides=QUICK, settings={"sweep": "half"})
+@pytest.mark.slow
+def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(finished: Path) -> None:
+    """A run of its own on the finished run's cache: of its two variants one lacks two jobs, one cannot be made."""
+    words = [*QUICK, "run=half"]
+    ran = snakemake(finished, "--keep-going", overrides=words, settings={"sweep": "half"})
     assert ran.returncode != 0
     assert "2 variants need" in ran.stdout
-    results = place / "results" / "demo"
+    results = finished / "results" / "half"
     assert (results / "coarse" / "video.mp4").is_file()
     assert (results / "coarse" / "metrics.json").is_file()
     assert not (results / "hopeless" / "video.mp4").exists()
     (failure,) = read_failures(results)
     assert (failure.variant, failure.stage) == ("hopeless", "sdedit_video")
     assert "EDM sampling in 1 steps; expected at least 2" in failure.reason
-    assert (place / failure.log).is_file()
+    assert (finished / failure.log).is_file()
     assert "Traceback" not in ran.stdout, "the user sees one line; the log has the rest"
     assert "i2v3d: variant hopeless has no result: sdedit_video" in ran.stdout
     assert "1 of 2 variants are finished" in ran.stdout

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,10 @@ from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import make_plan
 from i2v3d.workflow.preflight import check_plan
-from tests.support.checkout import QUICK, ROOT, make_checkout, planned_jobs, snakemake
+from tests.support.checkout import QUICK, ROOT, make_checkout, planned_folders, planned_jobs, snakemake
+from tests.support.sweeps import CHANGED
 
+IN_SEGMENTS = ("interpolation_inversion", "interpolate")
 ALL_STAGES = {
     "scene": 1,
     "render": 1,
@@ -38,6 +43,7 @@ ALL_STAGES = {
 }
 
 
+@pytest.mark.slow
 def test_a_fresh_dry_run_plans_every_stage_once(tmp_path: Path) -> None:
     folder = make_checkout(tmp_path / "checkout")
     plan = snakemake(folder, "-n", overrides=QUICK)
@@ -45,12 +51,13 @@ def test_a_fresh_dry_run_plans_every_stage_once(tmp_path: Path) -> None:
     assert planned_jobs(plan.stdout) == ALL_STAGES
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_everything_a_user_gets(finished: Path) -> None:
     results = finished / "results" / "demo" / "base"
     video = read_video(results / "video.mp4")
-    assert video.shape == (15, 128, 192, 3)
+    assert video.shape == (15, 64, 96, 3)
     assert read_video(results / "coarse.mp4").shape == video.shape
-    assert read_video(results / "side_by_side.mp4").shape == (15, 128, 384, 3)
+    assert read_video(results / "side_by_side.mp4").shape == (15, 64, 192, 3)
     assert sorted(p.name for p in (results / "keyframes").glob("*.png")) == [
         "0001.png",
         "0008.png",
@@ -69,60 +76,41 @@ def test_a_run_ends_with_everything_a_user_gets(finished: Path) -> None:
     assert len(rows) == 1 + 15 + 3 + 15 and rows[0].startswith("clip,frame,keyframe,")
 
 
-def test_nothing_runs_twice(finished: Path) -> None:
-    again = snakemake(finished, "-n", overrides=QUICK)
-    assert "Nothing to be done" in again.stdout, again.stdout
+def expected_folders(keys: Mapping[str, str], jobs: Mapping[str, int]) -> set[str]:
+    """STAGE/KEY of a variant's jobs, with the segments of those that have some."""
+    return {
+        f"{stage}/{keys[stage]}" + (f"/segment_{number:03d}" if stage in IN_SEGMENTS else "")
+        for stage, count in jobs.items()
+        for number in range(count)
+    }
 
 
-@pytest.mark.parametrize(
-    ("word", "stages"),
-    [
-        (
-            "interpolate.guidance=2.5",
-            {"interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1},
-        ),
-        ("assemble.crf=30", {"assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1}),
-        ("evaluate.far_m=20", {"evaluate": 1, "variant": 1, "comparison": 1}),
-        (
-            "keyframes.guidance=5",
-            {"keyframes": 1, "interpolate": 2, "assemble": 1, "evaluate": 1, "variant": 1, "comparison": 1},
-        ),
-        (
-            "lora.learning_rate=2e-4",
-            {
-                "lora": 1,
-                "keyframes": 1,
-                "interpolate": 2,
-                "assemble": 1,
-                "evaluate": 1,
-                "variant": 1,
-                "comparison": 1,
-            },
-        ),
-        (
-            "keyframes.inversion.network=customised",
-            {
-                "keyframe_inversion": 1,
-                "keyframes": 1,
-                "interpolate": 2,
-                "assemble": 1,
-                "evaluate": 1,
-                "variant": 1,
-                "comparison": 1,
-            },
-        ),
-        ("runtime.max_batch=1", {"variant": 1, "comparison": 1}),
-        ("tracking.project=other", {"variant": 1, "comparison": 1}),
-    ],
-)
-def test_a_changed_value_re_runs_what_depends_on_it_only(
-    finished: Path, word: str, stages: dict[str, int]
-) -> None:
-    plan = snakemake(finished, "-n", overrides=[*QUICK, word])
+@pytest.mark.slow
+def test_a_changed_value_re_runs_what_depends_on_it_only(finished: Path) -> None:
+    """All changes in one sweep, asked of snakemake at once."""
+    plan = snakemake(finished, "-n", overrides=QUICK, settings={"sweep": "changed"})
     assert plan.returncode == 0, plan.stdout
-    assert planned_jobs(plan.stdout) == stages
+    keys = {}
+    for path in (finished / "results/.cache/plan/variants").glob("*.json"):
+        planned = json.loads(path.read_text())
+        keys[planned["name"]] = planned["keys"]
+    folders = planned_folders(plan.stdout)
+    for name, (_, jobs) in CHANGED.items():
+        own = {f"{stage}/{key}" for stage, key in keys[name].items()}
+        found = {folder for folder in folders if "/".join(folder.split("/")[:2]) in own}
+        assert found == expected_folders(keys[name], jobs), name
+    every = Counter(stage for _, jobs in CHANGED.values() for stage in jobs for _ in range(jobs[stage]))
+    assert planned_jobs(plan.stdout) == every | {"variant": len(CHANGED), "comparison": 1}
 
 
+@pytest.mark.slow
+def test_what_changes_no_result_re_runs_no_stage(finished: Path) -> None:
+    plan = snakemake(finished, "-n", overrides=[*QUICK, "runtime.max_batch=1", "tracking.project=other"])
+    assert plan.returncode == 0, plan.stdout
+    assert planned_jobs(plan.stdout) == {"variant": 1, "comparison": 1}
+
+
+@pytest.mark.slow
 def test_a_sweep_shares_what_its_variants_have_in_common(finished: Path) -> None:
     plan = snakemake(finished, "-n", overrides=QUICK, settings={"sweep": "injection"})
     assert plan.returncode == 0, plan.stdout
@@ -136,13 +124,15 @@ def test_a_sweep_shares_what_its_variants_have_in_common(finished: Path) -> None
     }
 
 
-def test_the_launcher_equals_snakemake(finished: Path) -> None:
+@pytest.mark.slow
+def test_the_launcher_equals_snakemake_and_nothing_runs_twice(finished: Path) -> None:
     launched = subprocess.run(
         [sys.executable, "-m", "i2v3d", *QUICK, "--", "-n"], cwd=finished, capture_output=True, text=True
     )
     assert "Nothing to be done" in launched.stdout + launched.stderr
 
 
+@pytest.mark.slow
 def test_report_and_graph_are_written(finished: Path) -> None:
     report = snakemake(finished, "--report", "report.html", overrides=QUICK)
     assert report.returncode == 0, report.stdout
@@ -153,15 +143,20 @@ def test_report_and_graph_are_written(finished: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
-    """Another checkout, whose run was killed at its keyframes and went on: folder, and what was finished by then."""
+def resumed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
+    """Another checkout, whose run was killed at its keyframes and went on: folder, and what was finished by then.
+
+    The scene's stages and the inversions, which come before and take no part, are the finished run's.
+    """
     folder = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout")
-    words = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"overrides={QUICK[0]}"]
+    cache = folder / "results" / ".cache"
+    for name in ("plan", "scene", "render", "views", "keyframe_inversion", "interpolation_inversion"):
+        shutil.copytree(finished / "results" / ".cache" / name, cache / name)
+    words = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"overrides={' '.join(QUICK)}"]
     running = subprocess.Popen(
         words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    cache = folder / "results" / ".cache"
-    _wait_until(lambda: any((cache / "keyframes").glob(".*.tmp-*")), 240)
+    _wait_until(lambda: any((cache / "keyframes").glob(".*.tmp-*")), 600)
     finished_before = {p: p.stat().st_mtime_ns for p in cache.glob("*/*/stage.json")}
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
@@ -171,16 +166,18 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, 
     return folder, finished_before
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(resumed: tuple[Path, dict[Path, int]]) -> None:
     _, finished_before = resumed
-    assert len(finished_before) >= 3
+    assert {p.parts[-3] for p in finished_before} >= {"lora", "scene", "keyframe_inversion"}
     assert {p: p.stat().st_mtime_ns for p in finished_before} == finished_before
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_identical_frames_in_fresh_processes(
     finished: Path, resumed: tuple[Path, dict[Path, int]]
 ) -> None:
-    """Whether a run was killed on the way or not: every stage of either is a process of its own, none is shared."""
+    """Training, keyframes and interpolation of either run are processes of their own, and one was killed on the way."""
     first, second = (read_video(f / "results/demo/base/video.mp4") for f in (finished, resumed[0]))
     assert np.array_equal(first, second)
 
@@ -267,10 +264,10 @@ def test_planning_refuses_bad_input(
     assert len(str(refused.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "case", ["unreadable photo", "unknown option", "animation beyond the shot", "missing weights"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["unknown option", "missing weights"])
 def test_bad_input_stops_before_any_work_with_one_line(place: Path, case: str) -> None:
+    """One mistake that composing finds and one that the check of the plan finds."""
     words, message = _bad_inputs(place.parent)[case]
     refused = snakemake(place, overrides=words)
     assert refused.returncode != 0
