@@ -45,7 +45,7 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
         raise RenderError(
             f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
         )
-    metrics |= _against_photo(SceneFolder(scene_dir), spec, render)
+    metrics |= against_photo(SceneFolder(scene_dir), spec, render)
     write_metrics(out, metrics)
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", render.file("rgb", 1))
@@ -79,13 +79,13 @@ def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:
     return plane
 
 
-def _against_photo(scene: SceneFolder, spec: SceneSpec, render: RenderFolder) -> dict[str, float | None]:
+def against_photo(scene: SceneFolder, spec: SceneSpec, render: RenderFolder) -> dict[str, float | None]:
     """PSNR in dB of the first frame against the scene's photo, over the frame and inside the foreground.
 
     None without a photo of the frame's size, from another view than the photo's, or where the two are equal.
     """
     values: dict[str, float | None] = {"photo_psnr_db": None, "photo_psnr_foreground_db": None}
-    if not scene.photo_file.is_file() or not _from_photo_view(spec):
+    if not scene.photo_file.is_file() or not is_from_photo_view(spec):
         return values
     expected, rendered = (picture.astype(np.float64) for picture in (scene.photo(), render.rgb(1)))
     if expected.shape != rendered.shape:
@@ -95,7 +95,7 @@ def _against_photo(scene: SceneFolder, spec: SceneSpec, render: RenderFolder) ->
     return {"photo_psnr_db": _psnr_db(squared), "photo_psnr_foreground_db": _psnr_db(inside)}
 
 
-def _from_photo_view(spec: SceneSpec) -> bool:
+def is_from_photo_view(spec: SceneSpec) -> bool:
     """Whether the first frame is seen as the photo was; scenes that do not say how start with the photo."""
     view = spec.notes.get("photo_view")
     if view is None:

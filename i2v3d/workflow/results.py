@@ -34,7 +34,7 @@ def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) 
     for stage, names in LINKS.items():
         for name in names:
             _link(out / name, cache / stage / variant["keys"][stage] / name)
-    _link_keyframes(out / "keyframes", cache, variant["keys"].get("keyframes"))
+    link_keyframes(out / "keyframes", cache, variant["keys"].get("keyframes"))
     for stage, key in variant["keys"].items():
         _link(out / "stages" / stage, cache / stage / key)
     (out / "config.yaml").write_text(yaml.safe_dump(variant["config"], sort_keys=False, allow_unicode=True))
@@ -91,7 +91,7 @@ def _folders(variant: dict[str, Any], cache: Path) -> Iterator[Path]:
             yield folder
 
 
-def _link_keyframes(folder: Path, cache: Path, key: str | None) -> None:
+def link_keyframes(folder: Path, cache: Path, key: str | None) -> None:
     """Fills `folder` with links to a variant's keyframes; it stays empty for a baseline that has none."""
     if folder.is_symlink():
         folder.unlink()

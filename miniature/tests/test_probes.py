@@ -20,6 +20,8 @@ from miniature.probe_video import VideoProbe, probe_video
 from miniature.probes import PROBES
 from tests.support.evaluated_shot import random_estimator
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WORDS = (
     "scene=toy", "scene.index=3", "scene.frames=3", "interpolate.segment_frames=3", "scene.width=96", "scene.height=64",

@@ -31,6 +31,8 @@ from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import make_plan
 from i2v3d.workflow.preflight import check_plan
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FRAMES, SIZE = 4, (96, 64)
 READERS = {"rgb": read_rgb, "depth": read_depth, "mask": read_mask, "fg_mask": read_mask, "flow": read_flow}

@@ -37,6 +37,8 @@ from tests.support.blender_scenes import (
     write_glb,
 )
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 5
 SPHERE_RADIUS_M = 10.0
 PIVOT_M = (0.3, 4.0, -0.2)

@@ -179,6 +179,7 @@ def context(folder: Path) -> StageContext:
     return StageContext(device="cpu", max_batch=0, work=folder / "work")
 
 
+@pytest.mark.slow
 def test_a_camera_that_never_sees_the_object_is_an_error_before_rendering(tmp_path: Path) -> None:
     away = LOOK_ALONG_Y @ np.diag([-1.0, 1, -1, 1])
     box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
@@ -188,6 +189,7 @@ def test_a_camera_that_never_sees_the_object_is_an_error_before_rendering(tmp_pa
     assert not (tmp_path / "scene.blend").exists()
 
 
+@pytest.mark.slow
 def test_a_camera_inside_an_object_is_an_error_before_rendering(tmp_path: Path) -> None:
     """The box drives over the camera: at frame 3 it is inside. The sky, a background, may be around it."""
     box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
@@ -204,6 +206,7 @@ def test_a_camera_inside_an_object_is_an_error_before_rendering(tmp_path: Path) 
     api.save_blend(tmp_path, max_faces=CAP * 100)
 
 
+@pytest.mark.slow
 def test_an_artists_camera_that_sees_nothing_is_an_error(tmp_path: Path) -> None:
     """Of a .blend changed by hand, which is rendered as it is."""
     box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
@@ -225,6 +228,7 @@ def test_an_artists_camera_that_sees_nothing_is_an_error(tmp_path: Path) -> None
     assert (tmp_path / "work" / "frames.log").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_damaged_blend_is_one_line_with_the_log_kept(tmp_path: Path) -> None:
     scene_with(tmp_path)
     (tmp_path / "scene.blend").write_bytes(b"BLENDER-v405 but no more")
@@ -243,6 +247,7 @@ def test_a_damaged_blend_is_one_line_with_the_log_kept(tmp_path: Path) -> None:
     assert "Traceback" in (tmp_path / "logs" / "frames.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_library_that_the_loader_misses_names_its_package(tmp_path: Path) -> None:
     message = "libX11.so.6: cannot open shared object file: No such file or directory"
     (tmp_path / "bpy.py").write_text(f"raise ImportError({message!r})")
@@ -336,6 +341,7 @@ mesh.update()
 """
 
 
+@pytest.mark.slow
 def test_a_real_crash_of_blender_is_one_line_with_the_logs_path(tmp_path: Path) -> None:
     with pytest.raises(
         RenderError, match=r"crashed \(SIG(SEGV|ABRT|BUS), signal \d+\) while testing"

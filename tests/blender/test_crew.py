@@ -44,6 +44,7 @@ def test_cores_frames_and_memory_decide(cores, frames, free, device, expected, m
     assert (split.processes, split.threads) == expected
 
 
+@pytest.mark.slow
 def test_pictures_do_not_depend_on_the_number_of_processes(tmp_path: Path, monkeypatch) -> None:
     box(tmp_path / "box.glb", (0.0, 4.0, 0.0), (1.0, 1.0, 1.0))
     keys = (

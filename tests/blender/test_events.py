@@ -31,6 +31,8 @@ from i2v3d.images import read_flow, read_mask, read_rgb
 from i2v3d.progress import ignore_step
 from tests.support.blender_scenes import box, camera_key, still_scene, write_glb
 
+pytestmark = pytest.mark.slow
+
 CAP = 100_000
 FORMATS = ("glb", "fbx")
 # Evaluates a .blend: the foreground's vertices at frames, as JSON of name -> frame -> list.
@@ -314,7 +316,7 @@ def test_views_of_a_lit_scene_keep_the_light_and_hide_the_rest(tmp_path: Path) -
 # ---------------------------------------------------------------- names and curves
 NAMES = """
 import os, sys, bpy
-from i2v3d.blender.inside.importer import _named_actions
+from i2v3d.blender.inside.importer import named_actions
 rig = bpy.data.objects.new("Armature", bpy.data.armatures.new("a"))
 other = bpy.data.objects.new("Cube.001", bpy.data.meshes.new("m"))
 def action(name, owner):
@@ -323,7 +325,7 @@ def action(name, owner):
     return made
 made = [action("Armature|mixamo.com|Layer0", "x"), action("Cube|mixamo.com|Layer0", "x"),
         action("Armature|Armature|walk.001", "x"), action("wave", "Armature"), action("nobody|idle", "y")]
-found = _named_actions(made, [rig, other])
+found = named_actions(made, [rig, other])
 print({name: sorted(b.target.name for b in bindings) for name, bindings in found.items()}, file=sys.stderr)
 os._exit(0)
 """

@@ -18,6 +18,8 @@ from i2v3d.scene.motion.camera_files import read_track
 from tests.blender.test_blender import moving_pose
 from tests.support.blender_scenes import box, camera_key, still_scene
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 4
 
 

@@ -41,6 +41,7 @@ def with_mesh(values: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return values | {"foreground": front | {"method": "mesh", "mesh": mesh, "stance": "upright"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
 def test_a_users_mesh_takes_the_objects_place(config, tmp_path, suffix):  # noqa: F811
     values = with_mesh(config, file=ball(tmp_path / f"ball.{suffix}"))
@@ -62,6 +63,7 @@ def inside_db(out: Path, folder: Path) -> float:
     return float(10 * np.log10(255**2 / (off[seen] ** 2).mean()))
 
 
+@pytest.mark.slow
 def test_a_mesh_painted_with_the_photo_shows_it_in_frame_one(config, tmp_path):  # noqa: F811
     still = config | {"keys": [], "camera": config["camera"] | {"moves": []}}
     decibels = {}
@@ -93,6 +95,7 @@ def test_hidden_and_far_faces_do_not_take_the_photo():
     assert (mesh.texture[32, 48] == [250, 0, 0]).all() and (mesh.texture[:, 96:] != [250, 0, 0]).any()
 
 
+@pytest.mark.slow
 def test_a_program_makes_the_foreground(config, tmp_path, no_blender):  # noqa: F811
     script = tmp_path / "program.py"
     script.write_text(
@@ -107,6 +110,7 @@ def test_a_program_makes_the_foreground(config, tmp_path, no_blender):  # noqa: 
     assert (out / SceneSpec.load(out / "scene.json").foreground()[0].mesh).is_file()
 
 
+@pytest.mark.slow
 def test_a_mesh_that_does_not_fit_is_told(config, tmp_path, no_blender, caplog):  # noqa: F811
     trimesh.creation.box((10, 1, 1)).export(tmp_path / "bar.glb")
     run(section(with_mesh(config, file=str(tmp_path / "bar.glb"), turn_deg=0.0)), tmp_path)
@@ -134,6 +138,7 @@ def surroundings(folder: Path, suffix: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["obj", "glb", "ply"])
 def test_a_background_mesh_stands_where_its_camera_says(config, tmp_path, suffix):  # noqa: F811
     rear = config["background"]
@@ -146,6 +151,7 @@ def test_a_background_mesh_stands_where_its_camera_says(config, tmp_path, suffix
     np.testing.assert_allclose(read_depth(folder / "depth" / "0001.exr")[behind], 1.5, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_background_mesh_without_cameras_is_in_the_scenes_axes(config, tmp_path, no_blender):  # noqa: F811
     trimesh.creation.box((40, 0.01, 40)).apply_translation((0, 6, 0)).export(tmp_path / "wall.ply")
     mesh = config["background"]["mesh"] | {"file": str(tmp_path / "wall.ply"), "scale": 0.5}

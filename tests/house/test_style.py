@@ -20,7 +20,9 @@ LINTERS = {
 }
 
 
-@pytest.mark.parametrize("name", LINTERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "snakemake" in name else []) for name in LINTERS]
+)
 def test_linters_find_nothing(name: str) -> None:
     program, *words = LINTERS[name]
     found = subprocess.run(

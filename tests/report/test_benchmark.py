@@ -247,6 +247,7 @@ def test_the_page_of_a_run_compares_its_variants_on_one_shot(run: Run, tmp_path:
 
 
 # ---------------------------------------------------------------- as users run it
+@pytest.mark.slow
 def test_the_target_plans_its_own_jobs_and_no_demo(tmp_path: Path) -> None:
     place = make_checkout(tmp_path / "checkout")
 

@@ -29,6 +29,7 @@ def previewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
+@pytest.mark.slow
 def test_it_shows_every_frame_and_a_sheet(previewed: Path) -> None:
     results = previewed / "results/demo/base/preview"
     video = read_video(results / "coarse.mp4")
@@ -41,6 +42,7 @@ def test_it_shows_every_frame_and_a_sheet(previewed: Path) -> None:
     assert not any((previewed / "results/.cache").glob("views/*/stage.json"))
 
 
+@pytest.mark.slow
 def test_the_whole_run_goes_on_from_there(previewed: Path) -> None:
     plan = snakemake(previewed, "-n", overrides=[*WORDS, "experiment=quick"])
     assert plan.returncode == 0, plan.stdout
@@ -48,6 +50,7 @@ def test_the_whole_run_goes_on_from_there(previewed: Path) -> None:
     assert "scene" not in jobs and "render" not in jobs and jobs["keyframes"] == 1
 
 
+@pytest.mark.slow
 def test_it_needs_no_weights_and_no_segments(previewed: Path) -> None:
     words = [*WORDS, "models.image.base.source=weights/none", "scene.frames=10"]
     plan = snakemake(previewed, "preview", "-n", overrides=words)
@@ -58,6 +61,7 @@ def test_it_needs_no_weights_and_no_segments(previewed: Path) -> None:
     assert both.returncode != 0 and "i2v3d: error: " in both.stdout
 
 
+@pytest.mark.slow
 def test_the_render_says_how_well_it_shows_the_photo(previewed: Path) -> None:
     (rendered,) = (previewed / "results/.cache/render").glob("[0-9a-f]*")
     metrics = json.loads((rendered / "metrics.json").read_text())
@@ -67,6 +71,7 @@ def test_the_render_says_how_well_it_shows_the_photo(previewed: Path) -> None:
     assert first_frame_words({"photo_psnr_db": None}).startswith("frame 1 is not compared with the photo")
 
 
+@pytest.mark.slow
 def test_a_folder_that_lacks_a_pass_is_named(previewed: Path, tmp_path: Path) -> None:
     (scene,), (render,) = ((previewed / "results/.cache" / s).glob("[0-9a-f]*") for s in ("scene", "render"))
     shutil.copytree(render, tmp_path / "render")

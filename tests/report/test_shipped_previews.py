@@ -12,6 +12,8 @@ from i2v3d.cli import main
 from i2v3d.images import read_mask, read_rgb, read_video
 from tests.support.checkout import make_checkout, snakemake
 
+pytestmark = pytest.mark.slow
+
 SCENES = ("astronaut", "coffee", "coffee_figure")
 WORDS = (f"scene={','.join(SCENES)}", "scene.width=96", "scene.height=64", "render.samples=2", "run=shipped")
 

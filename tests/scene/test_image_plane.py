@@ -18,6 +18,8 @@ from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
 from tests.support.blender_scenes import HEIGHT, LOOK_ALONG_Y, WIDTH, box, camera_key, still_scene
 
+pytestmark = pytest.mark.slow
+
 PAD_X, PAD_Y, PIVOT_DEPTH_M = 6, 4, 3.0
 
 

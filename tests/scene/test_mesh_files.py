@@ -222,6 +222,7 @@ def test_a_copy_brings_its_companions(tmp_path: Path) -> None:
 UP = {"obj": (1, 3, 2), "glb": (1, 3, 2), "gltf": (1, 3, 2), "ply": (1, 2, 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", UP)
 def test_blender_reads_what_was_written(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"box.{kind}"

@@ -98,6 +98,7 @@ def holes(scene: Path, folder: Path) -> list[float]:
     return [float((~read_mask(folder / "mask" / f"000{n}.png")).mean()) for n in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_other_views_fill_what_the_photo_hides(config, tmp_path):  # noqa: F811
     moves = [
         {"kind": "truck", "amount": 0.5, "start_frame": 1, "end_frame": 2, "interpolation": "LINEAR"},

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,28 +156,6 @@ def test_the_result_does_not_depend_on_the_batch_size(
     for chunked, at_once in ((single.forward, whole.forward), (single.reversed, whole.reversed)):
         assert float((chunked - at_once).norm() / at_once.norm()) < 1e-5
     assert largest_difference(world.interpolate(tmp_path / "out", max_batch=1), expected) <= 1
-
-
-def test_a_fresh_process_gives_identical_frames(world: World, expected: np.ndarray, tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; import torch\n"
-        "from tests.stages.test_interpolate_stage import World, write_tiny_video_family\n"
-        "root, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
-        "torch.set_num_threads(int(sys.argv[3]))\n"
-        "inputs = {name: root / name for name in ('render', 'keyframes')}\n"
-        "inputs['interpolation_inversion'] = out / 'inversion'\n"
-        "world = World(write_tiny_video_family(out / 'family'), inputs)\n"
-        "world.invert(out / 'inversion')\n"
-        "world.interpolate(out / 'frames')\n"
-    )
-    arguments = [str(world.inputs["render"].parent), str(tmp_path), str(torch.get_num_threads())]
-    subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        check=True,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-    )
-    assert np.array_equal(read_all(tmp_path / "frames"), expected)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -130,25 +127,6 @@ def test_keyframes_do_not_depend_on_the_batch_size(
 ) -> None:
     chunked = world.generate(tmp_path / "out", max_batch)
     assert np.abs(chunked.astype(int) - base).max() <= 1
-
-
-def test_a_fresh_process_gives_identical_keyframes(world: World, base: np.ndarray, tmp_path: Path) -> None:
-    script = tmp_path / "again.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\n"
-        "from tests.support.image_family import LAYERS, reference\n"
-        "from tests.stages import test_keyframes_stage as t\n"
-        "root, out = map(Path, sys.argv[1:])\n"
-        "models = t.ImageModelConfig('sdxl', reference(root / 'image'), None, "
-        "reference(root / 'image_controlnet'), 'float32', LAYERS)\n"
-        "names = ('render', 'lora', 'keyframe_inversion')\n"
-        "t.World(models, {name: root / name for name in names}).generate(out)\n"
-    )
-    root = world.inputs["render"].parent
-    command = [sys.executable, str(script), str(root), str(tmp_path / "out")]
-    project = str(Path(__file__).parents[2])
-    subprocess.run(command, check=True, cwd=project, env={**os.environ, "PYTHONPATH": project})
-    assert np.array_equal(read_all(tmp_path / "out"), base)
 
 
 @pytest.mark.parametrize(

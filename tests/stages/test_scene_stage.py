@@ -25,7 +25,7 @@ from i2v3d.progress import ignore_step
 from i2v3d.scene.background.ground_and_wall import surface_depth
 from i2v3d.scene.photo.view import PhotoView
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.render import _against_photo, _from_photo_view
+from i2v3d.stages.render import against_photo, is_from_photo_view
 from i2v3d.stages.scene import build_scene, check_scene
 from i2v3d.workflow.composition import compose_variants
 
@@ -163,7 +163,7 @@ def test_only_the_photos_own_view_is_compared_with_it(config, tmp_path, no_blend
     camera = config["camera"] | {"moves": moved}
     start = 3 if moves else 1
     out = run(section(config, camera=camera, keys=[], start_frame=start, frames=10), tmp_path)
-    assert _from_photo_view(SceneSpec.load(out / "scene.json")) == (not moves)
+    assert is_from_photo_view(SceneSpec.load(out / "scene.json")) == (not moves)
 
 
 # ---------------------------------------------------------------- a background from a depth map
@@ -199,6 +199,7 @@ def test_a_depth_map_becomes_the_background(with_depth, tmp_path, no_blender):
     assert depth.min() > 1.0  # and nothing of the object
 
 
+@pytest.mark.slow
 def test_a_cut_shows_nothing_in_frame_one_and_opens_to_the_side(with_depth, tmp_path):
     moves = [{"kind": "truck", "amount": -0.25, "start_frame": 1, "end_frame": 2, "interpolation": "LINEAR"}]
     camera = with_depth["camera"] | {"moves": moves}
@@ -270,6 +271,7 @@ def test_a_mask_outside_the_crop_is_refused(config, tmp_path):
         run(cfg, tmp_path)
 
 
+@pytest.mark.slow
 def test_blender_sees_the_photo_in_frame_one(config, tmp_path):
     """The whole way: axes, intrinsics, texture coordinates and colours survive Blender's importer."""
     out = run(section(config, keys=[], camera=config["camera"] | {"moves": []}), tmp_path)
@@ -295,6 +297,7 @@ def test_shipped_scenes_build(name, tmp_path, no_blender, monkeypatch):
     assert len(SceneSpec.load(out / "scene.json").camera) == cfg.frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_first_frame_shows_the_photo_at_full_size(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -303,7 +306,7 @@ def test_the_first_frame_shows_the_photo_at_full_size(name, tmp_path, monkeypatc
     rendered.mkdir()
     render_frames(out, rendered, frames=[1], samples=8, device="cpu", on_frame=ignore_step)
     assert read_mask(rendered / "mask" / "0001.png").all()
-    found = _against_photo(SceneFolder(out), SceneSpec.load(out / "scene.json"), RenderFolder(rendered))
+    found = against_photo(SceneFolder(out), SceneSpec.load(out / "scene.json"), RenderFolder(rendered))
     assert found["photo_psnr_foreground_db"] > 35 and found["photo_psnr_db"] > 32
 
 

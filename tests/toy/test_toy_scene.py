@@ -83,6 +83,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 # ---------------------------------------------------------------- Blender against the closed form
+@pytest.mark.slow
 def test_masks_agree_in_every_frame_and_would_not_without_the_motion(built: Built) -> None:
     seen, true = stacked(built.render, "fg_mask"), stacked(built.scene / "truth", "mask")
     overlap = [(a & b).sum() / (a | b).sum() for a, b in zip(seen, true, strict=True)]
@@ -90,6 +91,7 @@ def test_masks_agree_in_every_frame_and_would_not_without_the_motion(built: Buil
     assert (seen[0] & true[-1]).sum() / (seen[0] | true[-1]).sum() < 0.95
 
 
+@pytest.mark.slow
 def test_depth_agrees_within_a_percent(built: Built) -> None:
     depth, true = stacked(built.render, "depth"), stacked(built.scene / "truth", "depth")
     seen, mask = stacked(built.render, "fg_mask"), stacked(built.scene / "truth", "mask")
@@ -103,6 +105,7 @@ def test_depth_agrees_within_a_percent(built: Built) -> None:
         assert error[where].mean() < 0.002
 
 
+@pytest.mark.slow
 def test_flow_follows_camera_object_and_joints(built: Built) -> None:
     shift = flow(load_clip(built.cfg), WIDTH, HEIGHT)[0].permute(0, 2, 3, 1).numpy()
     mask = stacked(built.render, "fg_mask")[:-1] & stacked(built.scene / "truth", "mask")[:-1]
@@ -112,6 +115,7 @@ def test_flow_follows_camera_object_and_joints(built: Built) -> None:
     assert (error < 0.25).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_patterns_and_colours_agree_with_the_coarse_render(built: Built) -> None:
     coarse = Renderer(WIDTH, HEIGHT, samples=2, chunk=1, compile=False)(load_clip(built.cfg)).coarse[0]
     true = coarse.permute(0, 2, 3, 1).numpy() * 255
@@ -123,6 +127,7 @@ def test_patterns_and_colours_agree_with_the_coarse_render(built: Built) -> None
 
 
 # ---------------------------------------------------------------- what the stage writes
+@pytest.mark.slow
 def test_photo_and_mask_are_the_truth_of_frame_one(built: Built) -> None:
     photo, mask = stacked(built.scene / "truth", "photo"), stacked(built.scene / "truth", "mask")
     np.testing.assert_array_equal(read_rgb(built.scene / "photo.png"), photo[0])
@@ -134,6 +139,7 @@ def test_photo_and_mask_are_the_truth_of_frame_one(built: Built) -> None:
     assert np.abs(plate - photo[0])[mask[0]].mean() > 20 > np.abs(plate - photo[0])[:8].max()
 
 
+@pytest.mark.slow
 def test_the_scene_has_a_key_for_every_frame(built: Built) -> None:
     spec = SceneSpec.load(built.scene / "scene.json")
     assert [o.name for o in spec.objects if o.role == "background"] == ["ground", "sky"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from i2v3d.errors import ArtifactError
-from i2v3d.workflow.results import _link_keyframes
+from i2v3d.workflow.results import link_keyframes
 
 
 def _keyframes(cache: Path, key: str, *names: str) -> None:
@@ -21,7 +21,7 @@ def test_keyframes_are_linked_and_old_links_go(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     found = []
     for key in ("one", "two", None):
-        _link_keyframes(folder, tmp_path, key)
+        link_keyframes(folder, tmp_path, key)
         found.append({path.name: path.read_text() for path in folder.iterdir()})
     assert found == [{"0001.png": "one", "0008.png": "one"}, {"0001.png": "two"}, {}]
 
@@ -32,5 +32,5 @@ def test_what_is_no_link_is_left_alone(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "0001.png").write_text("mine")
     with pytest.raises(ArtifactError, match="move it away"):
-        _link_keyframes(folder, tmp_path, "one")
+        link_keyframes(folder, tmp_path, "one")
     assert (folder / "0001.png").read_text() == "mine"

@@ -92,7 +92,7 @@ def import_mesh(path: Path) -> Imported:
         fps = scene.render.fps / scene.render.fps_base  # an FBX sets its own, which its keys count in
         scene.render.fps, scene.render.fps_base, scene.frame_start, scene.frame_end = timing
     added = _keep([item for item in bpy.data.objects if item not in objects])
-    found = _named_actions([action for action in bpy.data.actions if action not in actions], added)
+    found = named_actions([action for action in bpy.data.actions if action not in actions], added)
     imported = Imported(tuple(added), found, fps)
     if not imported.meshes:
         raise InputError(f"mesh {path} has no faces; export it again with its geometry")
@@ -142,7 +142,7 @@ def _stop_animations(objects: Iterable[bpy.types.Object]) -> None:
             item.data.shape_keys.animation_data_clear()
 
 
-def _named_actions(
+def named_actions(
     actions: Iterable[bpy.types.Action], objects: Iterable[bpy.types.Object]
 ) -> dict[str, tuple[Binding, ...]]:
     """Animations by the name that the file gives them, each with what it moves.
