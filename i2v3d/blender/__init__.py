@@ -1,5 +1,5 @@
-"""The only place that imports bpy: plain-data scenes in, .blend files and rendered passes out.
+"""Blender from outside: plain-data scenes in, .blend files and rendered passes out. No bpy here.
 
-`api` is for the rest of the package and never imports bpy; it starts `worker` in a process of its own,
-which runs `build`, `frames` and `viewset`.
+`api` is for the rest of the package: it checks, writes `jobs` and has a `crew` of processes do them. `process` starts
+each one and hears from it; what runs in it is `inside`.
 """

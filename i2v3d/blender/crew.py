@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import psutil
 from i2v3d.artifacts.render_folder import joined_range_m
 from i2v3d.artifacts.rendered_cameras import Range, RenderedCameras
 from i2v3d.blender.jobs import Job, save_job
-from i2v3d.blender.process import StoppedError, run_child
+from i2v3d.blender.process import StoppedError, blender_command, run_child
 from i2v3d.errors import RenderError
 from i2v3d.progress import OnStep
 
@@ -181,7 +180,7 @@ def _run(
         job_file = Path(resources) / "job.json"
         save_job(job, job_file)
         run_child(
-            [sys.executable, "-m", "i2v3d.blender.inside.worker", str(job_file)],
+            blender_command(job_file),
             what=what,
             log_file=log_file,
             # settings and add-ons of a user's own Blender stay out

@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,11 +22,17 @@ log = logging.getLogger(__name__)
 
 Report = Mapping[str, Any]  # what a child prints
 EXIT_S = 60.0
+INSIDE = "i2v3d.blender.inside.worker"  # a module by name: only another Python may import it
 POLL_S = 0.5  # how often a child is asked whether it should go on
 
 
 class StoppedError(Exception):
     """A child was stopped because another one of the same work failed."""
+
+
+def blender_command(job_file: Path) -> list[str]:
+    """The command that does a saved job inside Blender."""
+    return [sys.executable, "-m", INSIDE, str(job_file)]
 
 
 def run_child(

@@ -36,6 +36,22 @@ def test_linters_find_nothing(name: str) -> None:
     assert found.returncode == 0, found.stdout[-3000:]
 
 
+def test_the_map_of_the_house_names_what_is_there() -> None:
+    """Every room of docs/house.md is a folder or module, all of them are named, and so is every module."""
+    text = (ROOT / "docs" / "house.md").read_text()
+    package = ROOT / "i2v3d"
+    rows = text[text.index("| rooms of") : text.index("Beside the package")].splitlines()[2:]
+    named = {name for row in rows if row for name in re.findall(r"`(\w+)/?`", row.split("|")[1])}
+    there = {path.stem for path in package.glob("[a-z]*.py")} | {
+        p.parent.name for p in package.glob("*/__init__.py")
+    }
+    assert named == there
+    modules = [
+        name for name in re.findall(r"`([\w/]+\.py)`", text) if "NAME" not in name and "GROUP" not in name
+    ]
+    assert len(modules) > 10 and [name for name in modules if not (package / name).is_file()] == []
+
+
 def test_the_rules_environment_has_the_locked_versions() -> None:
     environment = yaml.safe_load((ROOT / "rules" / "environment.yaml").read_text())
     pinned = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))

@@ -14,7 +14,7 @@ from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender.inside.camera import Array, read_cameras
 from i2v3d.blender.inside.materials import check_all_textures
 from i2v3d.blender.inside.passes import Float, Passes, coarse_frame, read_passes
-from i2v3d.blender.inside.report import Reporter
+from i2v3d.blender.inside.reporter import Reporter
 from i2v3d.blender.inside.roles import assign_indices
 from i2v3d.blender.inside.settings import configure, reset
 from i2v3d.blender.jobs import FramesJob

@@ -13,7 +13,7 @@ from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender.inside.camera import add_camera, place, read_camera, set_intrinsics
 from i2v3d.blender.inside.frames import camera_event, open_scene, render_still, statistics
 from i2v3d.blender.inside.passes import over_white, srgb
-from i2v3d.blender.inside.report import Reporter
+from i2v3d.blender.inside.reporter import Reporter
 from i2v3d.blender.inside.roles import foreground_meshes, hide_all_but, world_vertices
 from i2v3d.blender.jobs import ViewsJob
 from i2v3d.errors import RenderError

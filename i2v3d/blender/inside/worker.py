@@ -1,4 +1,4 @@
-"""The Blender process: `python -m i2v3d.blender.inside.worker JOB.json`. Started by `i2v3d.blender.api` only."""
+"""The Blender process: `python -m i2v3d.blender.inside.worker JOB.json`. Started by `i2v3d.blender.process` only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from i2v3d.blender.inside.report import Reporter, ReportHandler
+from i2v3d.blender.inside.reporter import Reporter, ReportHandler
 from i2v3d.blender.jobs import AdoptJob, BlendJob, ExportJob, FramesJob, InspectJob, Job, ViewsJob, load_job
 from i2v3d.blender.machine import library_of_import_error, missing_library_error
 from i2v3d.errors import I2V3DError
