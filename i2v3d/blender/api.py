@@ -25,7 +25,7 @@ from i2v3d.blender.machine import check_machine
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import InputError, RenderError
 from i2v3d.progress import OnStep, ignore_step
-from i2v3d.scene.mesh_files import check_mesh
+from i2v3d.scene.mesh_files import copy_mesh
 
 __all__ = [
     "MeshContents",
@@ -59,14 +59,17 @@ class MeshContents:
 def inspect_mesh(
     path: Path, *, max_faces: int, log_dir: Path | None = None, stall_s: float = STALL_S
 ) -> MeshContents:
-    """Checks a user's mesh (OBJ, GLB, glTF, FBX, PLY) and reads its geometry through Blender.
+    """Checks a user's mesh and reads its geometry through Blender, near its origin as `copy_mesh` puts it.
 
     Raises InputError as `check_mesh`, MachineError or RenderError (with the log's path).
     """
-    check_mesh(path, max_faces)
     with tempfile.TemporaryDirectory(prefix="i2v3d-") as out:
-        job = InspectJob(mesh=str(path.resolve()), out=out)
-        _run(job, what=f"reading mesh {path}", log_dir=log_dir, stall_s=stall_s)
+        copy = copy_mesh(path, Path(out) / "mesh", max_faces)
+        job = InspectJob(mesh=str(copy), out=out)
+        try:
+            _run(job, what=f"reading mesh {path}", log_dir=log_dir, stall_s=stall_s)
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), str(path))) from error
         contents = json.loads((Path(out) / "contents.json").read_text())
         with np.load(Path(out) / "geometry.npz", allow_pickle=False) as arrays:
             return MeshContents(

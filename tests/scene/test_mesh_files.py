@@ -115,7 +115,7 @@ def triangle_gltf(buffer: str) -> bytes:
 
 BROKEN = {
     "empty": ("a.obj", constant(b""), "is empty"),
-    "unknown suffix": ("a.stl", constant(b"solid"), r"suffix '\.stl'; expected one of \.obj"),
+    "unknown suffix": ("a.dae", constant(b"<COLLADA>"), r"suffix '\.dae'; expected one of \.obj"),
     "glb called obj": ("a.obj", constant(triangle_glb()), r"holds \.glb data"),
     "fbx called glb": ("a.glb", constant(triangle_fbx()), r"holds \.fbx data"),
     "blend called fbx": ("a.fbx", constant(b"BLENDER-v405"), r"holds \.blend data"),
@@ -145,10 +145,10 @@ BROKEN = {
         constant(triangle_gltf("gone.bin")),
         "buffer 'gone.bin' .* missing",
     ),
-    "draco": (
+    "meshopt": (
         "a.glb",
-        constant(glb({"asset": {}, "extensionsUsed": ["KHR_draco_mesh_compression"]})),
-        "Draco-compressed",
+        constant(glb({"asset": {}, "extensionsUsed": ["EXT_meshopt_compression"]})),
+        "meshopt-compressed",
     ),
     "fbx truncated": ("a.fbx", constant(triangle_fbx()[:-250]), "truncated or damaged"),
     "fbx too old": ("a.fbx", constant(fbx(version=6100)), "FBX version 6100"),

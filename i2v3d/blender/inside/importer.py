@@ -10,11 +10,14 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix, Vector
 
 from i2v3d.errors import InputError
+from i2v3d.scene.mesh_files.facts import far_offset
 
 log = logging.getLogger(__name__)
 
+OPAQUE_DEPTHS = (8, 16, 24, 48, 96)  # bits a pixel of pictures without transparency
 _NUMBER = re.compile(r"\.\d{3}$")  # Blender's, behind a name that is in use
 _LAYER = re.compile(r"(Base|Animation)? ?Layer ?\d*(\.\d{3})?")
 
@@ -98,7 +101,42 @@ def import_mesh(path: Path) -> Imported:
         raise InputError(f"mesh {path} has no faces; export it again with its geometry")
     _validate(path, imported.meshes)
     _stop_animations(imported.objects)
+    _bring_near(path, imported)
+    if path.suffix.lower() == ".obj":
+        _read_opacity_maps(imported.meshes)
     return imported
+
+
+def _read_opacity_maps(meshes: tuple[bpy.types.Object, ...]) -> None:
+    """Takes a grey picture of OBJ's map_d for what it is: the importer reads the transparency that it has not."""
+    for material in {slot.material for item in meshes for slot in item.material_slots if slot.material}:
+        for node in material.node_tree.nodes if material.node_tree else ():
+            alpha = node.inputs["Alpha"] if node.type == "BSDF_PRINCIPLED" else None
+            source = alpha.links[0].from_node if alpha is not None and alpha.is_linked else None
+            if source is not None and source.type == "TEX_IMAGE" and source.image is not None:
+                source.image.update()
+                if source.image.depth in OPAQUE_DEPTHS:
+                    source.image.colorspace_settings.name = "Non-Color"
+                    material.node_tree.links.new(source.outputs["Color"], alpha)
+
+
+def _bring_near(path: Path, imported: Imported) -> None:
+    """Moves objects that stand too far from their file's origin for single precision, all of them together, to it."""
+    bpy.context.view_layer.update()
+    corners = []
+    for item in imported.meshes:
+        pose = np.array(item.matrix_world, dtype=np.float64)
+        corners.append(np.array(item.bound_box, dtype=np.float64) @ pose[:3, :3].T + pose[:3, 3])
+    offset = Vector(far_offset(np.concatenate(corners)))
+    if offset.length == 0:
+        return
+    where = ", ".join(f"{value:.6g}" for value in offset)
+    log.warning(
+        "mesh %s stands at (%s), too far for single precision: it is moved to its origin", path, where
+    )
+    for root in imported.roots:
+        root.matrix_world = Matrix.Translation(-offset) @ root.matrix_world
+    bpy.context.view_layer.update()
 
 
 def _import_gltf(file: str) -> object:

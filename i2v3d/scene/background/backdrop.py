@@ -10,7 +10,7 @@ import numpy as np
 
 from i2v3d.config.scene import BackgroundMeshConfig, DepthConfig, PhotoSceneConfig
 from i2v3d.errors import ConfigError
-from i2v3d.geometry.cameras import Array, invert_pose, pixel_centres, transform
+from i2v3d.geometry.cameras import Array, invert_pose, pixel_centres, transform, translation
 from i2v3d.images import FloatMap, Mask, Rgb
 from i2v3d.models.weights import check_safetensors, resolve
 from i2v3d.scene.background.depth_map import (
@@ -36,7 +36,7 @@ from i2v3d.scene.background.view_set import (
     photo_depth_file,
     view_meshes,
 )
-from i2v3d.scene.mesh_files import check_mesh
+from i2v3d.scene.mesh_files import Z_UP_SUFFIXES, check_mesh, taken_off
 from i2v3d.scene.motion.camera_files import read_track
 from i2v3d.scene.motion.camera_path import rows
 from i2v3d.scene.parts import Part, ReadGeometry
@@ -172,8 +172,10 @@ def _place(cfg: PhotoSceneConfig, photo_c2w: Array) -> Array:
         raise ConfigError(
             f"scene.background.mesh.camera is {mesh.camera} but {mesh.cameras} has {track.frames} cameras"
         )
-    upright = np.eye(4) if _file(mesh).suffix.lower() == ".ply" else Z_UP_FROM_Y_UP
-    return photo_c2w @ scale @ invert_pose(upright @ track.c2w[mesh.camera - 1])
+    file = _file(mesh)
+    upright = np.eye(4) if file.suffix.lower() in Z_UP_SUFFIXES else Z_UP_FROM_Y_UP
+    moved = translation(np.array(taken_off(file, cfg.max_faces)))  # the cameras know nothing of it
+    return photo_c2w @ scale @ invert_pose(upright @ track.c2w[mesh.camera - 1]) @ moved
 
 
 def _values(cfg: DepthConfig, framing: Framing, inner: Rgb, device: str) -> tuple[FloatMap, Kind]:

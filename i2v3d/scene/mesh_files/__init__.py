@@ -1,27 +1,35 @@
-"""Meshes as users give them, checked before Blender sees them: broken ones can crash it or render nonsense."""
+"""Meshes as users give them, checked before Blender sees them: broken ones can crash it or render nonsense.
+
+What Blender's importers would read wrongly is handed to them as another file of the same content.
+"""
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
 from i2v3d.errors import InputError
-from i2v3d.scene.mesh_files.facts import MeshFacts, check_count
+from i2v3d.scene.mesh_files import gltf, obj, plain, ply
+from i2v3d.scene.mesh_files.facts import MeshFacts, Offset, check_count
 from i2v3d.scene.mesh_files.fbx import read_fbx
-from i2v3d.scene.mesh_files.gltf import read_gltf
-from i2v3d.scene.mesh_files.obj import read_obj
-from i2v3d.scene.mesh_files.ply import read_ply
 
-__all__ = ["SUFFIXES", "MeshFacts", "check_mesh", "copy_mesh"]
+__all__ = ["SUFFIXES", "Z_UP_SUFFIXES", "MeshFacts", "check_mesh", "copy_mesh", "taken_off"]
+
+log = logging.getLogger(__name__)
 
 _READERS = {
-    ".obj": read_obj,
-    ".glb": read_gltf,
-    ".gltf": read_gltf,
+    ".obj": obj.read_obj,
+    ".glb": gltf.read_gltf,
+    ".gltf": gltf.read_gltf,
     ".fbx": read_fbx,
-    ".ply": read_ply,
+    ".ply": ply.read_ply,
+    ".stl": plain.read_plain,
+    ".off": plain.read_plain,
 }
 SUFFIXES = tuple(_READERS)
+Z_UP_SUFFIXES = (".ply", ".stl", ".off")  # taken as they are; the others have y up, or say it
+_BINARY = (".glb", ".fbx", ".ply", ".stl")
 _MAGIC = {
     b"glTF": ".glb",
     b"Kaydara FBX Binary": ".fbx",
@@ -37,8 +45,8 @@ _MAGIC = {
 def check_mesh(path: Path, max_faces: int) -> MeshFacts:
     """Raises InputError unless `path` is a whole mesh that Blender can take; returns what is in it.
 
-    Checked, by suffix (.obj, .glb, .gltf, .fbx, .ply): that the content is of that format and complete; at
-    least one face and at most `max_faces` (triangles); finite vertices; indices in range; every texture,
+    Checked, by suffix (one of `SUFFIXES`): that the content is of that format and complete; at least one face and at
+    most `max_faces` (triangles); finite vertices; indices in range; every texture that the renders show, every
     material library and buffer there and readable, in the mesh's own folder or below.
     """
     suffix = path.suffix.lower()
@@ -53,16 +61,43 @@ def check_mesh(path: Path, max_faces: int) -> MeshFacts:
 
 
 def copy_mesh(path: Path, folder: Path, max_faces: int) -> Path:
-    """Copies a mesh and every file that it refers to into `folder`, in the same order of folders.
+    """Copies a mesh and every file that it refers to into `folder`, in the same order of folders, as Blender takes it.
 
-    Returns the copy's path. Raises InputError as `check_mesh`.
+    Returns the copy's path, whose suffix may be another one. Raises InputError as `check_mesh`.
     """
     facts = check_mesh(path, max_faces)
-    for file in (path, *facts.companions):
+    for file in facts.companions:
         target = folder / file.resolve().relative_to(path.resolve().parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-    return folder / path.resolve().name
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / path.resolve().name
+    if not facts.rewrite and not any(facts.offset):
+        shutil.copyfile(path, target)
+        return target
+    if any(facts.offset):
+        where = ", ".join(f"{value:.6g}" for value in facts.offset)
+        log.warning(
+            "mesh %s lies at (%s), too far for single precision: it is moved to its origin", path, where
+        )
+    suffix = path.suffix.lower()
+    if suffix == ".obj":
+        target.write_bytes(obj.rewritten(path, facts.offset))
+        return target
+    if suffix in (".glb", ".gltf"):
+        target.write_bytes(gltf.rewritten(path))
+        return target
+    writer = ply.write_plain if suffix == ".ply" else plain.write_plain
+    return writer(path, facts.offset, target)
+
+
+def taken_off(path: Path, max_faces: int) -> Offset:
+    """What `copy_mesh` takes off a mesh's positions, in the axes that Blender gives them: z up.
+
+    Raises InputError as `check_mesh`.
+    """
+    x, y, z = check_mesh(path, max_faces).offset
+    return (x, y, z) if path.suffix.lower() in Z_UP_SUFFIXES else (x, -z, y)
 
 
 def _check_magic(path: Path, suffix: str) -> None:
@@ -81,8 +116,7 @@ def _check_magic(path: Path, suffix: str) -> None:
         raise InputError(f"mesh {path} is a text FBX; export it as binary FBX")
     if found is not None and found != suffix:
         raise InputError(f"mesh {path} holds {found} data; rename it to that suffix or export it as {suffix}")
-    binary = suffix in (".glb", ".fbx", ".ply")
-    if binary and found is None:
+    if suffix in (".glb", ".fbx", ".ply") and found is None:
         raise InputError(f"mesh {path} does not begin like a {suffix} file; export it again as that")
-    if not binary and b"\0" in head:
+    if suffix not in _BINARY and b"\0" in head:
         raise InputError(f"mesh {path} is no text, as {suffix} files are; export it again as that")

@@ -24,6 +24,7 @@ from i2v3d.scene.mesh_files.facts import (
     check_picture,
     check_positions,
     companion,
+    far_offset,
 )
 
 HEADER_BYTES, FIRST_WIDE, OLDEST = 27, 7500, 7100
@@ -121,6 +122,10 @@ def _check_geometry(path: Path, geometry: _Node) -> int:
         return 0
     positions = np.asarray(numbers).reshape(-1, 3)
     check_positions(path, positions)
+    if any(far_offset(positions)):
+        raise InputError(
+            f"mesh {path} lies so far from its origin that single precision loses its shape; centre it and export again"
+        )
     if corners is None:
         return 0  # a shape key: offsets of some vertices
     complement: NDArray[np.int64] = np.where(corners < 0, ~corners, corners)

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,23 @@ from i2v3d.scene.mesh_files.facts import (
     check_picture,
     check_positions,
     companion,
+    find_companion,
 )
 
 TRIANGLE_MODES = {4, 5, 6}  # triangles, strip, fan
-COMPRESSED = {"KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt"}
+COMPRESSED = {"EXT_meshopt_compression": "meshopt", "KHR_meshopt_compression": "meshopt"}
+DRACO, BASIS = (
+    "KHR_draco_mesh_compression",
+    "KHR_texture_basisu",
+)  # Blender reads the first one, not the second
+# Extensions that may be required of a reader: those of Blender's, and those that no render shows.
+READ = {
+    "KHR_materials_pbrSpecularGlossiness", "KHR_lights_punctual", "KHR_materials_unlit", "KHR_texture_transform",
+    "KHR_materials_clearcoat", "KHR_mesh_quantization", "EXT_mesh_gpu_instancing", DRACO, "KHR_materials_variants",
+    "KHR_materials_emissive_strength", "KHR_materials_transmission", "KHR_materials_specular", "KHR_materials_sheen",
+    "KHR_materials_ior", "KHR_animation_pointer", "KHR_materials_volume", "EXT_texture_webp",
+    "KHR_materials_anisotropy", BASIS,
+}  # fmt: skip
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
@@ -90,12 +103,11 @@ def read_gltf(path: Path, max_faces: int) -> MeshFacts:
         primitives = [part for mesh in asset.gltf.get("meshes", []) for part in mesh["primitives"]]
         check_count(path, sum(_stated_faces(asset.gltf, part) for part in primitives), max_faces)
         found = [_check_primitive(asset, part) for part in primitives]
-        for number, image in enumerate(asset.gltf.get("images", [])):
-            _check_image(asset, number, image)
+        _check_images(asset)
     except _DAMAGED as error:
         raise InputError(f"mesh {path} is damaged: its vertex data cannot be read ({error!r})") from error
     faces, vertices = (sum(column) for column in zip(*found, strict=True))
-    return MeshFacts(faces, vertices, tuple(asset.companions))
+    return MeshFacts(faces, vertices, tuple(asset.companions), rewrite=_needs_rewriting(path, asset.gltf))
 
 
 def _read_binary(path: Path) -> _Asset:
@@ -104,7 +116,7 @@ def _read_binary(path: Path) -> _Asset:
     if len(data) < 20:
         raise InputError(f"mesh {path} is truncated ({len(data)} bytes); copy or export it again")
     _, version, length = struct.unpack_from("<4sII", data)
-    if version != 2 or length != len(data):
+    if version != 2 or length > len(data):
         raise InputError(
             f"mesh {path} is truncated or damaged: glTF version {version}, {len(data)} bytes where "
             f"its header says {length}; copy or export it again"
@@ -129,12 +141,50 @@ def _description(path: Path, text: bytes) -> Mapping[str, Any]:
             raise ValueError("no asset")
     except ValueError as error:
         raise InputError(f"mesh {path} has a damaged glTF header; copy or export it again") from error
-    used = [name for key, name in COMPRESSED.items() if key in gltf.get("extensionsUsed", ())]
-    if used:
+    required = gltf.get("extensionsRequired", ())
+    for key, name in COMPRESSED.items():
+        if key in {*required, *gltf.get("extensionsUsed", ())}:
+            raise InputError(
+                f"mesh {path} is {name}-compressed, which is not read; export it uncompressed or with Draco "
+                "(gltf-transform cp IN OUT takes it off)"
+            )
+    if unread := sorted(set(required) - READ):
         raise InputError(
-            f"mesh {path} is {used[0]}-compressed, which cannot be checked; export it uncompressed"
+            f"mesh {path} requires {unread[0]}, which is not read; export it without that extension"
         )
     return gltf
+
+
+def _needs_rewriting(path: Path, gltf: Mapping[str, Any]) -> bool:
+    """Whether Blender would refuse the file: for a fallback beside a required extension, or bytes behind its end."""
+    trailing = path.suffix.lower() == ".glb" and path.stat().st_size != _stated_length(path)
+    return trailing or BASIS in gltf.get("extensionsRequired", ())
+
+
+def _stated_length(path: Path) -> int:
+    with path.open("rb") as stream:
+        return int(struct.unpack("<4sII", stream.read(12))[2])
+
+
+def rewritten(path: Path) -> bytes:
+    """The file with its uncompressed textures alone and nothing behind its end."""
+    binary = path.suffix.lower() == ".glb"
+    asset = _read_binary(path) if binary else _read_text(path)
+    gltf = dict(asset.gltf)
+    for key in ("extensionsRequired", "extensionsUsed"):
+        gltf[key] = [name for name in gltf.get(key, []) if name != BASIS]
+        if not gltf[key]:
+            del gltf[key]
+    for texture in gltf.get("textures", []):
+        texture.get("extensions", {}).pop(BASIS, None)
+    text = json.dumps(gltf).encode()
+    if not binary:
+        return text
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<II", len(text), _JSON_CHUNK) + text
+    if asset.binary:
+        chunks += struct.pack("<II", len(asset.binary), _BINARY_CHUNK) + asset.binary
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
 def _data_uri(path: Path, uri: str) -> bytes:
@@ -157,7 +207,17 @@ def _stated_faces(gltf: Mapping[str, Any], primitive: Mapping[str, Any]) -> int:
 
 
 def _check_primitive(asset: _Asset, primitive: Mapping[str, Any]) -> tuple[int, int]:
-    """Checks one primitive's positions, shape keys and indices; returns its triangles and vertices."""
+    """Checks one primitive's positions, shape keys and indices; returns its triangles and vertices.
+
+    Of a compressed one, what is compressed is there; Blender decodes it.
+    """
+    packed = primitive.get("extensions", {}).get(DRACO)
+    if packed is not None:
+        if not asset.view(packed["bufferView"]):
+            raise ValueError("a compressed primitive without data")
+        return _stated_faces(asset.gltf, primitive), int(
+            asset.gltf["accessors"][primitive["attributes"]["POSITION"]]["count"]
+        )
     positions = asset.accessor(primitive["attributes"]["POSITION"])
     check_positions(asset.path, positions)
     targets: Sequence[Mapping[str, int]] = primitive.get("targets", [])
@@ -169,9 +229,50 @@ def _check_primitive(asset: _Asset, primitive: Mapping[str, Any]) -> tuple[int, 
     return _stated_faces(asset.gltf, primitive), len(positions)
 
 
-def _check_image(asset: _Asset, number: int, image: Mapping[str, Any]) -> None:
-    """Raises InputError unless a texture image is there and decodes."""
+def _check_images(asset: _Asset) -> None:
+    """Raises InputError unless every picture that the renders show is there and can be read; finds the others."""
+    images = asset.gltf.get("images", [])
+    shown = set(_shown_images(asset))
+    for number, image in enumerate(images):
+        uri = image.get("uri", "")
+        name = image.get("name") or ("embedded" if uri.startswith("data:") else uri) or f"number {number}"
+        if number in shown:
+            check_picture(asset.path, name, _encoded(asset, image))
+        elif uri and not uri.startswith("data:") and (file := find_companion(asset.path, unquote(uri))):
+            asset.companions.append(file)
+    for number in range(len(asset.gltf.get("buffers", []))):
+        asset.buffer(number)  # Blender reads them all
+
+
+def _encoded(asset: _Asset, image: Mapping[str, Any]) -> bytes:
     uri = image.get("uri", "")
-    name = image.get("name") or ("embedded" if uri.startswith("data:") else uri) or f"number {number}"
-    encoded = asset.view(image["bufferView"]) if "bufferView" in image else asset.resolve(uri, "texture")
-    check_picture(asset.path, name, encoded)
+    return asset.view(image["bufferView"]) if "bufferView" in image else asset.resolve(uri, "texture")
+
+
+def _shown_images(asset: _Asset) -> Iterator[int]:
+    """Numbers of the pictures that colour or light up a face, each as Blender takes it."""
+    parts = [part for mesh in asset.gltf.get("meshes", []) for part in mesh["primitives"]]
+    materials = asset.gltf.get("materials", [])
+    for number in sorted({part["material"] for part in parts if "material" in part}):
+        material = materials[number]
+        glossy = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
+        for where, key in (
+            (material.get("pbrMetallicRoughness", {}), "baseColorTexture"),
+            (material, "emissiveTexture"),
+            (glossy, "diffuseTexture"),
+        ):
+            if key in where:
+                texture = asset.gltf["textures"][where[key]["index"]]
+                found = _source(texture)
+                if found is not None:
+                    yield found
+
+
+def _source(texture: Mapping[str, Any]) -> int | None:
+    """The picture that Blender shows for a texture: WebP before the plain one, the plain one before Basis."""
+    extensions = texture.get("extensions", {})
+    if "EXT_texture_webp" in extensions:
+        return int(extensions["EXT_texture_webp"]["source"])
+    if "source" in texture:
+        return int(texture["source"])
+    return int(extensions[BASIS]["source"]) if BASIS in extensions else None

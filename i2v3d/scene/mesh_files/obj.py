@@ -13,14 +13,22 @@ from numpy.typing import NDArray
 from i2v3d.errors import InputError
 from i2v3d.scene.mesh_files.facts import (
     MeshFacts,
+    Offset,
     check_count,
     check_indices,
     check_picture,
     check_positions,
     companion,
+    far_offset,
+    find_companion,
 )
 
-TEXTURE_WORDS = ("bump", "disp", "decal", "refl", "norm")
+BYTES_FROM = 2.0  # colours beyond it are meant as 0..255
+
+# Statements whose picture the renders show; the others are for shading that they leave out.
+SHOWN_WORDS = ("map_kd", "map_d", "map_ke")
+OTHER_WORDS = ("map_ka", "map_ks", "map_ns", "map_bump", "map_pr", "map_pm", "map_ps", "bump", "disp", "decal", "refl",
+               "norm", "map_kn", "map_disp", "map_tr", "map_refl")  # fmt: skip
 # Options of a texture statement and how many values each has. Source: Wavefront MTL, texture map statements.
 _OPTION_VALUES = {b"-mm": 2, b"-o": 3, b"-s": 3, b"-t": 3}
 
@@ -34,8 +42,53 @@ def read_obj(path: Path, max_faces: int) -> MeshFacts:
     faces = re.findall(rb"^[ \t]*f[ \t]+([^\n#]*)", text, flags=re.MULTILINE)
     check_count(path, len(faces), max_faces)
     triangles = _check_faces(path, text, faces, len(positions))
-    libraries = re.findall(rb"^[ \t]*mtllib[ \t]+([^\n#]+)", text, flags=re.MULTILINE)
-    return MeshFacts(triangles, len(positions), tuple(_materials(path, libraries)))
+    statements = re.findall(rb"^[ \t]*mtllib[ \t]+([^\n#]+)", text, flags=re.MULTILINE)
+    libraries = [found for statement in statements for found in _libraries(path, statement)]
+    colours = vertex_colours(text)
+    return MeshFacts(
+        triangles,
+        len(positions),
+        tuple(_materials(libraries)),
+        offset=far_offset(positions),
+        rewrite=len(libraries) > len(statements) or (colours is not None and _strays(colours)),
+    )
+
+
+def vertex_colours(text: bytes) -> NDArray[np.float64] | None:
+    """The colours (m, 3) behind the positions of those vertices that have one; None if none has."""
+    rows = re.findall(
+        rb"^[ \t]*v" + rb"[ \t]+(?:\S+)" * 3 + rb"[ \t]+(\S+)" * 3 + rb"[ \t]*$", text, flags=re.MULTILINE
+    )
+    try:
+        return np.array(rows).astype(np.float64) if rows else None
+    except ValueError:
+        return None
+
+
+def _strays(colours: NDArray[np.float64]) -> bool:
+    return bool(colours.min() < 0 or colours.max() > 1 or not np.isfinite(colours).all())
+
+
+def rewritten(path: Path, offset: Offset) -> bytes:
+    """The file's text with `offset` taken off every position, colours brought to 0..1 (255 means 1), and one library
+    a statement: what Blender's importer takes."""
+    text = path.read_bytes().replace(b"\r", b"").replace(b"\\\n", b" ")
+    colours = vertex_colours(text)
+    scale = 1.0 if colours is None or colours.max() <= BYTES_FROM else 1 / 255
+    lines = []
+    for line in text.split(b"\n"):
+        words = line.split()
+        if words[:1] == [b"v"]:
+            position = [float(word) - shift for word, shift in zip(words[1:4], offset, strict=True)]
+            rest = [float(word) for word in words[4:7]] if len(words) == 7 else []
+            colour = np.clip(np.nan_to_num(np.array(rest)) * scale, 0, 1).tolist()
+            line = b"v " + " ".join(repr(value) for value in (*position, *colour)).encode()
+        elif words[:1] == [b"mtllib"]:
+            named = _libraries(path, line.split(maxsplit=1)[1])
+            folder = path.parent.resolve()
+            line = b"\n".join(f"mtllib {file.relative_to(folder)}".encode() for file in named)
+        lines.append(line)
+    return b"\n".join(lines)
 
 
 def _positions(path: Path, text: bytes) -> NDArray[np.float64]:
@@ -90,25 +143,35 @@ def _check_relative(path: Path, text: bytes) -> None:
                 raise InputError(f"mesh {path} refers to vertex {low} of {seen} before it; repair it")
 
 
-def _materials(path: Path, libraries: Iterable[bytes]) -> Iterable[Path]:
-    """Material libraries and the textures that they name, all checked."""
+def _libraries(path: Path, statement: bytes) -> list[Path]:
+    """The files of one statement: one name with blanks in it, or several names."""
+    whole = statement.decode(errors="replace").strip()
+    found = find_companion(path, whole)
+    if found is not None:
+        return [found]
+    words = whole.split()
+    if len(words) > 1 and all(find_companion(path, word) for word in words):
+        return [companion(path, word, "material library") for word in words]
+    return [companion(path, whole, "material library")]
+
+
+def _materials(libraries: Iterable[Path]) -> Iterable[Path]:
+    """Material libraries and the textures that they name; those that the renders show are checked."""
     found: dict[Path, None] = {}
-    for statement in libraries:
-        library = companion(path, statement.decode(errors="replace").strip(), "material library")
+    for library in libraries:
         found[library] = None
         for line in library.read_bytes().replace(b"\r", b"").split(b"\n"):
             words = line.split()
-            if len(words) > 1 and _is_texture(words[0]):
+            keyword = words[0].decode(errors="replace").lower() if len(words) > 1 else ""
+            if keyword in SHOWN_WORDS:
                 name = _texture_name(words[1:])
                 texture = companion(library, name, "texture")
-                check_picture(path, name, texture.read_bytes())
+                check_picture(library, name, texture.read_bytes())
                 found[texture] = None
+            elif keyword in OTHER_WORDS:
+                beside = find_companion(library, _texture_name(words[1:]))
+                found |= {beside: None} if beside is not None else {}
     return found
-
-
-def _is_texture(word: bytes) -> bool:
-    keyword = word.decode(errors="replace").lower()
-    return keyword.startswith("map_") or keyword in TEXTURE_WORDS
 
 
 def _texture_name(words: list[bytes]) -> str:

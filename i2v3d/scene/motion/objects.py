@@ -120,10 +120,8 @@ def _added(
 
 
 def _copied(mesh: Path, name: str, out: Path, max_faces: int) -> str:
-    """Copies an object's file into the scene once; returns its path relative to the scene."""
-    folder = out / "meshes" / name.replace(" ", "_")
-    there = folder / mesh.resolve().name
-    return str((there if there.is_file() else copy_mesh(mesh, folder, max_faces)).relative_to(out))
+    """Copies an object's file into the scene; returns its path relative to the scene."""
+    return str(copy_mesh(mesh, out / "meshes" / name.replace(" ", "_"), max_faces).relative_to(out))
 
 
 def _place(place: PlaceConfig) -> Pose:
