@@ -12,11 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2v3d import images
-from i2v3d.config.evaluate import EstimatorsConfig
-from i2v3d.config.keyframes import KeyframesConfig
-from i2v3d.config.models import ImageModelConfig
-from i2v3d.config.scene import ToySceneConfig
-from i2v3d.config.sections import section
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.diffusion.guidance import classifier_free_guidance
@@ -29,18 +24,9 @@ from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
 from i2v3d.toy.estimator import ToyEstimator
 from i2v3d.toy.scene import Truth, load_clip, truth
+from miniature.probes import ImageProbe
 
 log = logging.getLogger(__name__)
-
-
-@section
-class ImageProbe:
-    """What decides the result. keyframes: steps, guidance, prompts and seed of the pictures."""
-
-    scene: ToySceneConfig
-    models: ImageModelConfig
-    keyframes: KeyframesConfig
-    estimators: EstimatorsConfig
 
 
 def probe_image(cfg: ImageProbe, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:

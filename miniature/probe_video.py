@@ -15,28 +15,16 @@ from torch import Tensor
 from i2v3d import images
 from i2v3d.artifacts.folders import frame_name
 from i2v3d.artifacts.shot import read_pictures
-from i2v3d.config.interpolate import InterpolateConfig, InterpolationInversionConfig
-from i2v3d.config.models import VideoModelConfig
-from i2v3d.config.scene import ToySceneConfig
-from i2v3d.config.sections import section
+from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.metrics.fidelity import psnr
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
 from i2v3d.toy.passes import hide_surfaces, write_passes
 from i2v3d.toy.scene import load_clip, truth
+from miniature.probes import VideoProbe
 
 log = logging.getLogger(__name__)
-
-
-@section
-class VideoProbe:
-    """What decides the result; the clip is one segment long."""
-
-    scene: ToySceneConfig
-    models: VideoModelConfig
-    interpolate: InterpolateConfig
-    inversion: InterpolationInversionConfig
 
 
 def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:

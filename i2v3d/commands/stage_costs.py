@@ -83,7 +83,7 @@ def _time_stage(
     stage: Stage, config: dict[str, Any], folder: Path, segments: int, context: StageContext
 ) -> dict[str, float]:
     """Runs a stage, all of its segments one after the other."""
-    entry, section = load_entry(stage.entry), load_entry(stage.config_type)
+    entry = load_entry(stage.entry)
     on_gpu = context.device.startswith("cuda")
     if on_gpu:
         torch.cuda.empty_cache()
@@ -96,7 +96,7 @@ def _time_stage(
         inputs |= {"interpolation_inversion": inverted}
         out = folder / stage.name / segment_name(segment) if stage.per_segment else folder / stage.name
         out.mkdir(parents=True)
-        entry(build(section, {**stage_config(stage, config), **own}, stage.name), inputs, out, context)
+        entry(build(stage.config, {**stage_config(stage, config), **own}, stage.name), inputs, out, context)
     row = {"wall_s": time.monotonic() - begin}
     if on_gpu:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30

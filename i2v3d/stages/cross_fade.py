@@ -8,18 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers, list_frames, segment_frame_numbers
-from i2v3d.config.bounds import Count
-from i2v3d.config.sections import section
+from i2v3d.config.stages import CrossFadeStage
 from i2v3d.errors import ArtifactError
 from i2v3d.images import read_rgb, write_rgb
 from i2v3d.stages.context import StageContext
-
-
-@section
-class CrossFadeStage:
-    """What decides the result. segment_frames: F, which says which frames are keyframes."""
-
-    segment_frames: Count
 
 
 def cross_fade(cfg: CrossFadeStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:

@@ -18,9 +18,8 @@ from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.scene_folder import MASK, PHOTO, SPEC, SceneFolder
 from i2v3d.artifacts.shot import Control, read_control, read_pictures
-from i2v3d.config.bounds import Count
 from i2v3d.config.evaluate import EvaluateConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import EvaluateStage
 from i2v3d.errors import ArtifactError
 from i2v3d.figures.scores import draw_curves
 from i2v3d.metrics import scoring
@@ -35,14 +34,6 @@ _LOST = dict.fromkeys(
     ("camera_rotation_deg", "camera_position_m"), "too few background points could be followed"
 ) | dict.fromkeys(("identity", "clip_i", "dino"), "the object was found in no frame")
 VIDEO, KEYFRAMES, COARSE, TRUTH = "video", "keyframes", "coarse", "truth"
-
-
-@section
-class EvaluateStage:
-    """What decides the scores. segment_frames: F, which says which frames are keyframes."""
-
-    evaluate: EvaluateConfig
-    segment_frames: Count
 
 
 @dataclass(frozen=True)

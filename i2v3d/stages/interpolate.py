@@ -18,10 +18,9 @@ from i2v3d.artifacts.segments import (
     read_picture,
 )
 from i2v3d.artifacts.shot import read_control
-from i2v3d.config.bounds import Index
 from i2v3d.config.interpolate import InterpolateConfig
-from i2v3d.config.models import VideoLayers, VideoModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.models import VideoLayers
+from i2v3d.config.stages import InterpolateStage
 from i2v3d.diffusion import edm
 from i2v3d.diffusion.fusion import (
     Blend,
@@ -62,15 +61,6 @@ from i2v3d.stages.context import StageContext
 log = logging.getLogger(__name__)
 
 ENDS = (0, -1)  # a segment's first and last frame: its keyframes
-
-
-@section
-class InterpolateStage:
-    """One segment's job. segment: 0-based."""
-
-    models: VideoModelConfig
-    interpolate: InterpolateConfig
-    segment: Index
 
 
 @torch.no_grad()

@@ -9,10 +9,7 @@ from pathlib import Path
 import torch
 
 from i2v3d.artifacts.segments import CoarseClip, InvertedClip, read_coarse_clip
-from i2v3d.config.bounds import Count, Index
-from i2v3d.config.interpolate import InterpolationInversionConfig
-from i2v3d.config.models import VideoModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import InterpolationInversionStage
 from i2v3d.diffusion import edm
 from i2v3d.guidance.video_denoiser import ClipCondition, ClipDenoiser
 from i2v3d.models.svd import (
@@ -25,16 +22,6 @@ from i2v3d.models.svd import (
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
-
-
-@section
-class InterpolationInversionStage:
-    """One segment's job. segment: 0-based; segment_frames: frames of a segment, both keyframes included."""
-
-    models: VideoModelConfig
-    inversion: InterpolationInversionConfig
-    segment_frames: Count
-    segment: Index
 
 
 @torch.no_grad()

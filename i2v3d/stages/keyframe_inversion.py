@@ -11,10 +11,7 @@ import torch
 from i2v3d.artifacts.folders import keyframe_numbers
 from i2v3d.artifacts.latents import InvertedKeyframes
 from i2v3d.artifacts.renders import frame_count, read_renders
-from i2v3d.config.bounds import Count
-from i2v3d.config.keyframes import KeyframeInversionConfig
-from i2v3d.config.models import ImageModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import KeyframeInversionStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.models.sdxl import (
     denoise_in_chunks,
@@ -27,15 +24,6 @@ from i2v3d.models.sdxl import (
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
-
-
-@section
-class KeyframeInversionStage:
-    """What decides the result. segment_frames: F, which says which frames are keyframes."""
-
-    models: ImageModelConfig
-    inversion: KeyframeInversionConfig
-    segment_frames: Count
 
 
 def invert_keyframes(

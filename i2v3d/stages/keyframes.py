@@ -11,10 +11,8 @@ import torch
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.latents import InvertedKeyframes
 from i2v3d.artifacts.renders import Renders, frame_count, read_renders
-from i2v3d.config.bounds import Count
 from i2v3d.config.keyframes import KeyframesConfig
-from i2v3d.config.models import ImageModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ArtifactError
@@ -35,15 +33,6 @@ from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
-
-
-@section
-class KeyframesStage:
-    """What decides the result. segment_frames: F, which says which frames are keyframes."""
-
-    models: ImageModelConfig
-    keyframes: KeyframesConfig
-    segment_frames: Count
 
 
 def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:

@@ -28,7 +28,7 @@ from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import LoraStage
 from i2v3d.customise.adapter import add_lora, check_lora_file, save_lora
 from i2v3d.customise.training import LoraTrainer, Losses, Pool
 from i2v3d.diffusion.ddim import DDIM
@@ -56,14 +56,6 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("loss", "loss_photo", "loss_views", "grad_norm")
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@section
-class LoraStage:
-    """models: what is customised. lora: how."""
-
-    models: ImageModelConfig
-    lora: LoraConfig
 
 
 def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:

@@ -7,45 +7,49 @@ old version are then left alone and made anew beside them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
-from i2v3d.config.evaluate import EvaluateConfig
-from i2v3d.config.interpolate import (
-    AssembleConfig,
-    FramesOf,
-    InterpolateConfig,
-    InterpolationInversionConfig,
-    SDEditVideoConfig,
-)
-from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig, SDEditImageConfig
-from i2v3d.config.lora import LoraConfig
-from i2v3d.config.models import ImageModelConfig, VideoModelConfig
+from i2v3d.config.interpolate import AssembleConfig, FramesOf
 from i2v3d.config.render import RenderConfig, ViewsConfig
 from i2v3d.config.scene import SceneConfig
+from i2v3d.config.stages import (
+    CrossFadeStage,
+    EvaluateStage,
+    InterpolateStage,
+    InterpolationInversionStage,
+    KeyframeInversionStage,
+    KeyframesStage,
+    LoraStage,
+    SDEditImageStage,
+    SDEditVideoStage,
+    Source,
+)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a field of a stage's configuration comes from. path: dotted, in the composed configuration.
+class Machine:
+    """What one job of a stage asks for. threads: of the CPU; gpus: cards; minutes: of time; memory_mb: of memory,
+    None for what the models need (runtime.memory_mb)."""
 
-    section: the type that validates it (None: a plain value). without: keys that belong to other stages.
-    """
+    threads: int
+    minutes: int
+    memory_mb: int | None
+    gpus: int = 0
 
-    path: str
-    section: type | None
-    without: tuple[str, ...] = ()
 
-    def cut(self, value: Any) -> Any:
-        """The section's own keys of what stands at `path`."""
-        return {k: v for k, v in value.items() if k not in self.without} if self.without else value
+NETWORKS = partial(Machine, threads=4, memory_mb=None, gpus=1)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One node of the graph. entry and config_type: 'module:name', imported only by the job itself.
+    """One node of the graph. entry: 'module:name', imported only by the job itself. config: the type of its
+    configuration, whose fields say where they come from (`i2v3d.config.stages`), unless `section` names the one section
+    of the composed configuration that it is. machine: what a job needs. publishes: the files (patterns) in its folder
+    that stand for its result.
 
     needs: stages that it always reads; choices: option (dotted, in its own configuration) -> value -> stages
     that it reads besides; also: stages that it reads where the variant runs them anyway. files: dotted paths
@@ -58,8 +62,10 @@ class Stage:
     version: int
     help: str
     entry: str
-    config_type: str
-    sections: Mapping[str, Source]
+    config: type
+    machine: Machine
+    publishes: tuple[str, ...]
+    section: str | None = None
     needs: tuple[str, ...] = ()
     choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     also: tuple[str, ...] = ()
@@ -67,6 +73,21 @@ class Stage:
     weights: tuple[str, ...] = ()
     per_segment: bool = False
     chained: tuple[str, tuple[str, ...]] | None = None
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[Source, type | None]]:
+        """Option -> where it comes from, and the section type that validates it (None: a plain value).
+
+        The single option '' stands for the whole configuration.
+        """
+        if self.section is not None:
+            return {"": (Source(self.section), self.config)}
+        found = {}
+        for name, hint in get_type_hints(self.config, include_extras=True).items():
+            for source in (said for said in getattr(hint, "__metadata__", ()) if isinstance(said, Source)):
+                own = get_args(hint)[0]
+                found[name] = (source, own if is_dataclass(own) else None)
+        return found
 
     def reads(self, cut: Mapping[str, Any]) -> tuple[str, ...]:
         """The stages that a node with this configuration reads."""
@@ -134,18 +155,16 @@ def _get(cut: Mapping[str, Any], option: str) -> Any:
     return value
 
 
-_IMAGE = Source("models.image", ImageModelConfig)
-_VIDEO = Source("models.video", VideoModelConfig)
-_SEGMENT_FRAMES = Source("interpolate.segment_frames", None)
-
 _ALL = (
     Stage(
         "scene",
         version=1,
         help="photo or toy clip -> mask, background plate, meshes, animation: scene.json and scene.blend",
         entry="i2v3d.stages.scene:build_scene",
-        config_type="i2v3d.config.scene:SceneConfig",
-        sections={"": Source("scene", SceneConfig)},
+        config=SceneConfig,
+        machine=Machine(threads=2, minutes=30, memory_mb=4000),
+        publishes=("photo.png", "scene.json"),
+        section="scene",
         files=(
             "photo",
             "mask",
@@ -166,9 +185,11 @@ _ALL = (
         version=1,
         help="scene -> coarse RGB, depth, masks, optical flow and cameras of every frame",
         entry="i2v3d.stages.render:render_passes",
-        config_type="i2v3d.config.render:RenderConfig",
+        config=RenderConfig,
+        machine=Machine(threads=4, minutes=120, memory_mb=6000),
+        publishes=("cameras.json",),
         files=("folder",),
-        sections={"": Source("render", RenderConfig)},
+        section="render",
         needs=("scene",),
     ),
     Stage(
@@ -176,8 +197,10 @@ _ALL = (
         version=1,
         help="scene -> multi-view renders of the foreground with masks, for the LoRA",
         entry="i2v3d.stages.views:render_views",
-        config_type="i2v3d.config.render:ViewsConfig",
-        sections={"": Source("views", ViewsConfig)},
+        config=ViewsConfig,
+        machine=Machine(threads=4, minutes=60, memory_mb=6000),
+        publishes=("cameras.json",),
+        section="views",
         needs=("scene",),
     ),
     Stage(
@@ -185,8 +208,9 @@ _ALL = (
         version=1,
         help="photo and views -> LoRA weights of the image model",
         entry="i2v3d.stages.lora:train_lora",
-        config_type="i2v3d.stages.lora:LoraStage",
-        sections={"models": _IMAGE, "lora": Source("lora", LoraConfig)},
+        config=LoraStage,
+        machine=NETWORKS(minutes=120),
+        publishes=("pytorch_lora_weights.safetensors",),
         needs=("scene", "views"),
         files=("lora.weights",),
         weights=("models",),
@@ -196,12 +220,9 @@ _ALL = (
         version=1,
         help="coarse keyframes -> their DDIM inversion",
         entry="i2v3d.stages.keyframe_inversion:invert_keyframes",
-        config_type="i2v3d.stages.keyframe_inversion:KeyframeInversionStage",
-        sections={
-            "models": _IMAGE,
-            "inversion": Source("keyframes.inversion", KeyframeInversionConfig),
-            "segment_frames": _SEGMENT_FRAMES,
-        },
+        config=KeyframeInversionStage,
+        machine=NETWORKS(minutes=120),
+        publishes=("latents.safetensors",),
         needs=("render",),
         choices={"inversion.network": {"customised": ("lora",), "base": ()}},
         weights=("models",),
@@ -211,12 +232,9 @@ _ALL = (
         version=1,
         help="inverted keyframes -> photo-like keyframes under 3D guidance",
         entry="i2v3d.stages.keyframes:generate_keyframes",
-        config_type="i2v3d.stages.keyframes:KeyframesStage",
-        sections={
-            "models": _IMAGE,
-            "keyframes": Source("keyframes", KeyframesConfig, without=("inversion",)),
-            "segment_frames": _SEGMENT_FRAMES,
-        },
+        config=KeyframesStage,
+        machine=NETWORKS(minutes=240),
+        publishes=("*.png",),
         needs=("render", "lora", "keyframe_inversion"),
         choices={"keyframes.first": {"generated": (), "photo": ("scene",)}},
         weights=("models",),
@@ -226,12 +244,9 @@ _ALL = (
         version=1,
         help="a segment's coarse clip -> its EDM inversion, forward and reversed",
         entry="i2v3d.stages.interpolation_inversion:invert_segment",
-        config_type="i2v3d.stages.interpolation_inversion:InterpolationInversionStage",
-        sections={
-            "models": _VIDEO,
-            "inversion": Source("interpolate.inversion", InterpolationInversionConfig),
-            "segment_frames": _SEGMENT_FRAMES,
-        },
+        config=InterpolationInversionStage,
+        machine=NETWORKS(minutes=120),
+        publishes=("latents.safetensors",),
         needs=("render",),
         weights=("models",),
         per_segment=True,
@@ -241,11 +256,9 @@ _ALL = (
         version=2,
         help="two keyframes and the coarse clip between them -> all frames of the segment",
         entry="i2v3d.stages.interpolate:interpolate_segment",
-        config_type="i2v3d.stages.interpolate:InterpolateStage",
-        sections={
-            "models": _VIDEO,
-            "interpolate": Source("interpolate", InterpolateConfig, without=("inversion",)),
-        },
+        config=InterpolateStage,
+        machine=NETWORKS(minutes=240),
+        publishes=("*.png",),
         needs=("render", "interpolation_inversion"),
         choices={
             "interpolate.conditioning": {
@@ -263,8 +276,9 @@ _ALL = (
         version=1,
         help="keyframes -> all frames, each a blend of the keyframes around it (a baseline)",
         entry="i2v3d.stages.cross_fade:cross_fade",
-        config_type="i2v3d.stages.cross_fade:CrossFadeStage",
-        sections={"segment_frames": _SEGMENT_FRAMES},
+        config=CrossFadeStage,
+        machine=Machine(threads=1, minutes=10, memory_mb=1000),
+        publishes=("*.png",),
         needs=("keyframes",),
     ),
     Stage(
@@ -272,8 +286,9 @@ _ALL = (
         version=1,
         help="coarse renders -> the same frames refined one by one by the image model (a baseline)",
         entry="i2v3d.stages.sdedit_image:refine_frames",
-        config_type="i2v3d.stages.sdedit_image:SDEditImageStage",
-        sections={"models": _IMAGE, "sdedit": Source("sdedit_image", SDEditImageConfig)},
+        config=SDEditImageStage,
+        machine=NETWORKS(minutes=240),
+        publishes=("*.png",),
         needs=("render", "lora"),
         weights=("models",),
     ),
@@ -282,12 +297,9 @@ _ALL = (
         version=1,
         help="coarse renders -> the same frames refined by the video model (a baseline)",
         entry="i2v3d.stages.sdedit_video:refine_clip",
-        config_type="i2v3d.stages.sdedit_video:SDEditVideoStage",
-        sections={
-            "models": _VIDEO,
-            "sdedit": Source("sdedit_video", SDEditVideoConfig),
-            "segment_frames": _SEGMENT_FRAMES,
-        },
+        config=SDEditVideoStage,
+        machine=NETWORKS(minutes=240),
+        publishes=("*.png",),
         needs=("scene", "render"),
         weights=("models",),
     ),
@@ -296,8 +308,10 @@ _ALL = (
         version=3,
         help="frames -> the video, the coarse one, both side by side, and a contact sheet",
         entry="i2v3d.stages.assemble:assemble_video",
-        config_type="i2v3d.config.interpolate:AssembleConfig",
-        sections={"": Source("assemble", AssembleConfig)},
+        config=AssembleConfig,
+        machine=Machine(threads=1, minutes=30, memory_mb=2000),
+        publishes=("video.mp4",),
+        section="assemble",
         needs=("scene", "render"),
         choices={"frames": {name: (name,) for name in get_args(FramesOf)}},
     ),
@@ -306,11 +320,9 @@ _ALL = (
         version=5,
         help="the finished frames -> their scores, against the render's control and the truth where it is known",
         entry="i2v3d.stages.evaluate:evaluate_video",
-        config_type="i2v3d.stages.evaluate:EvaluateStage",
-        sections={
-            "evaluate": Source("evaluate", EvaluateConfig),
-            "segment_frames": _SEGMENT_FRAMES,
-        },
+        config=EvaluateStage,
+        machine=Machine(threads=2, minutes=30, memory_mb=6000),
+        publishes=("metrics.json", "metrics.csv"),
         needs=("scene", "render", "assemble"),
         also=("keyframes",),
         weights=("evaluate.estimators",),

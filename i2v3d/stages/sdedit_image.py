@@ -11,8 +11,7 @@ import torch
 from i2v3d.artifacts.folders import frame_name
 from i2v3d.artifacts.renders import Renders, frame_count, read_renders
 from i2v3d.config.keyframes import SDEditImageConfig
-from i2v3d.config.models import ImageModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import SDEditImageStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.sdedit import add_noise, sample_from, steps_run
@@ -32,14 +31,6 @@ from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
-
-
-@section
-class SDEditImageStage:
-    """What decides the result."""
-
-    models: ImageModelConfig
-    sdedit: SDEditImageConfig
 
 
 @torch.no_grad()

@@ -12,10 +12,8 @@ from torch import Tensor
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.renders import frame_count
 from i2v3d.artifacts.segments import CoarseClip, read_coarse_clip, read_picture
-from i2v3d.config.bounds import Count
 from i2v3d.config.interpolate import SDEditVideoConfig
-from i2v3d.config.models import VideoModelConfig
-from i2v3d.config.sections import section
+from i2v3d.config.stages import SDEditVideoStage
 from i2v3d.diffusion import edm
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.sdedit import steps_run
@@ -33,15 +31,6 @@ from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
-
-
-@section
-class SDEditVideoStage:
-    """What decides the result. segment_frames: F, the length of the clips that the video model sees."""
-
-    models: VideoModelConfig
-    sdedit: SDEditVideoConfig
-    segment_frames: Count
 
 
 @torch.no_grad()

@@ -198,7 +198,7 @@ def validate_sections(config: Mapping[str, Any]) -> None:
 
     Raises ConfigError for the first unknown section or key, missing key, or wrong value.
     """
-    sources = {source.path: source for stage in STAGES.values() for source in stage.sections.values()}
+    sources = {source[0].path: source for stage in STAGES.values() for source in stage.sources.values()}
     known = {path.split(".")[0] for path in sources} | TOP_LEVEL | {"perception", "runtime", "tracking"}
     for name in config:
         if name not in known:
@@ -206,9 +206,9 @@ def validate_sections(config: Mapping[str, Any]) -> None:
     build(ModelsConfig, _select(config, "models"), "models")
     build(PerceptionConfig, _select(config, "perception"), "perception")
     for path in sorted(sources, key=lambda path: path.count(".")):
-        source = sources[path]
-        if source.section is not None:
-            build(source.section, source.cut(_select(config, path)), path)
+        source, section = sources[path]
+        if section is not None:
+            build(section, source.cut(_select(config, path)), path)
 
 
 def needed_stages(config: Mapping[str, Any]) -> list[Stage]:
@@ -224,9 +224,9 @@ def needed_stages(config: Mapping[str, Any]) -> list[Stage]:
 def stage_config(stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
     """Cuts a stage's part out of a composed configuration.
 
-    A stage with the single field '' is configured by that section alone.
+    A stage with the single option '' is configured by that section alone.
     """
-    cut = {field: source.cut(_select(config, source.path)) for field, source in stage.sections.items()}
+    cut = {option: source.cut(_select(config, source.path)) for option, (source, _) in stage.sources.items()}
     return cut.get("", cut)
 
 

@@ -108,8 +108,7 @@ def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
         if segment is None or not 0 <= segment < node.segments:
             raise ConfigError(f"{stage.name} needs --segment from 0 to {node.segments - 1}, got {segment}")
         data["segment"] = segment
-    section: type[Any] = load_entry(stage.config_type)
-    return build(section, data, stage.name)
+    return build(stage.config, data, stage.name)
 
 
 def resolve_device(wanted: str) -> str:

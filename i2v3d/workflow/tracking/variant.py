@@ -12,22 +12,11 @@ from typing import Any
 from i2v3d.artifacts.folders import frame_name, segment_name
 from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import ArtifactError
+from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.tracking.wandb import Recorder, identifier, stage_name, start
 
 VIDEO = "video"
 METRICS = "metrics.jsonl"
-# The files that stand for a stage's result.
-RESULTS = {
-    "scene": ("photo.png", "scene.json"),
-    "render": ("cameras.json",),
-    "views": ("cameras.json",),
-    "lora": ("pytorch_lora_weights.safetensors",),
-    "keyframe_inversion": ("latents.safetensors",),
-    "keyframes": ("*.png",),
-    "interpolation_inversion": ("latents.safetensors",),
-    "assemble": ("video.mp4",),
-    "evaluate": ("metrics.json", "metrics.csv"),
-}
 
 
 def variant_run(
@@ -122,7 +111,7 @@ def stage_artifacts(records: Sequence[Mapping[str, Any]], results: Path) -> list
             },
         )
         entry["metadata"]["wall_s"] = entry["metadata"].get("wall_s", 0.0) + record["wall_s"]
-        for pattern in RESULTS.get(stage, ("*.png",)):
+        for pattern in STAGES[stage].publishes:
             for path in sorted(folder.glob(pattern)):
                 entry["files"][str(path.relative_to(results / "stages" / stage))] = path.resolve()
     return list(made.values())
