@@ -8,23 +8,14 @@ report: "rules/report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/common_reports.smk"
-include: "rules/scene.smk"
-include: "rules/lora.smk"
-include: "rules/keyframes.smk"
-include: "rules/interpolate.smk"
-include: "rules/baselines.smk"
-include: "rules/assemble.smk"
-include: "rules/evaluate.smk"
-include: "rules/results.smk"
+include: "rules/stages.smk"
 include: "rules/benchmark.smk"
+include: "rules/comparison.smk"
+include: "rules/preview.smk"
+include: "rules/results.smk"
 
 
 rule all:
     default_target: True
     input:
-        RESULTS,
-
-
-rule preview:
-    input:
-        PREVIEWS,
+        lambda wildcards: result_files(run_plan()),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from i2v3d.commands.tree import parse
 from i2v3d.errors import I2V3DError
-from i2v3d.logs import set_up_logging
+from i2v3d.logs import REASON, set_up_logging
 
 log = logging.getLogger("i2v3d")
 DONE, DEFECT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -42,6 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    log.debug("traceback", exc_info=True)
+    log.debug("%s%s", REASON, message, exc_info=True)
     sys.stderr.write(f"i2v3d: {message}\n")
     return status

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
+REASON = (
+    "failed: "  # begins the line of a log file that says why a command failed; the traceback comes after it
+)
 NOISY = ("PIL", "urllib3", "matplotlib", "wandb", "git", "filelock", "httpx", "httpcore", "asyncio")
 
 
@@ -23,3 +27,10 @@ def set_up_logging(file: Path | None) -> None:
         root.addHandler(full)
     for library in NOISY:
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def reason(file: Path) -> str | None:
+    """Why the command that wrote a log file failed: its own words, None if it left none (it was killed)."""
+    text = file.read_text(errors="replace")
+    said = re.findall(rf"^\S+ \S+ DEBUG i2v3d: {REASON}(?:error: )?(.+)$", text, flags=re.MULTILINE)
+    return str(said[-1]) if said else None

@@ -1,7 +1,7 @@
-"""Videos of a shot."""
+"""The video of a shot, from the method's frames or a baseline's."""
 
 
-rule assemble:
+use rule scene as assemble with:
     input:
         node=node_file("assemble"),
         upstream=upstream("assemble"),
@@ -11,12 +11,6 @@ rule assemble:
         record("log", "assemble"),
     benchmark:
         record("benchmark", "assemble")
-    conda:
-        ENVIRONMENT
-    threads: 1
+    threads: threads_of("assemble")
     resources:
-        gpu=0,
-        mem_mb=2000,
-        runtime=30,
-    shell:
-        command("assemble")
+        **machine("assemble"),

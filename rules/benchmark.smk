@@ -11,14 +11,13 @@ rule benchmark:
 
 localrules:
     benchmark_pages,
-    comparison,
 
 
 rule benchmark_pages:
     input:
-        plan=lambda wildcards: benchmark_plan_file(),
+        plan=lambda wildcards: str(benchmark_plan()[1]),
         folders=lambda wildcards: [
-            str(folder) for folder in benchmark_plan().folders(CACHE)
+            str(folder) for folder in benchmark_plan()[0].folders(CACHE)
         ],
     output:
         report(
@@ -50,28 +49,3 @@ rule benchmark_pages:
         gpu=0,
     shell:
         benchmark_command("{log}", "{input.plan}")
-
-
-rule comparison:
-    input:
-        plan=lambda wildcards: run_plan_file(),
-        folders=lambda wildcards: [str(folder) for folder in run_folders(CACHE, PLAN)],
-    output:
-        report(
-            "results/{run}/comparison.html",
-            caption="report/comparison.rst",
-            category="{run}",
-            labels={"what": "comparison of all variants"},
-        ),
-        table="results/{run}/comparison.csv",
-    log:
-        f"{CACHE}/log/comparison-{{run}}.log",
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        gpu=0,
-    params:
-        folder="results/{run}",
-    shell:
-        comparison_command("{params.folder}", "{input.plan}")

@@ -1,33 +1,19 @@
-"""The plans of reports over many shots, made when a target asks for them, and the commands that write the pages."""
+"""What the pages, the folders of results and the end of a run share: plans of comparisons, commands, last words."""
 
-import functools
-
-from i2v3d.benchmark.plan_benchmark import plan_benchmark
+from i2v3d.benchmark.plan_benchmark import plan_asked, report_folder
 from i2v3d.benchmark.plan_run import run_folders, write_run
-from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
+from i2v3d.workflow.failures import tell_failures
+from i2v3d.workflow.results import finished_files, preview_files, result_files
 
-NAME = config.get("benchmark", "benchmark")
-BENCHMARK = "results/benchmark" + ("" if NAME == "benchmark" else f"_{NAME}")
-if config.get("sweep"):
-    BENCHMARK += f"_{config['sweep']}"
+BENCHMARK = report_folder(ASKED)
 
 
 @functools.cache
 def benchmark_plan():
-    """Plans when the target is asked for, in the main process only."""
-    try:
-        name = config.get("benchmark", "benchmark")
-        settings = load_settings(CONF, "benchmark", name, BenchmarkSettings)
-        plan = plan_benchmark(CONF, CACHE, settings, config.get("sweep"), hydra_words())
-    except I2V3DError as error:
-        refuse(error)
+    """The planned clips and variants, and the path of what the report reads about them."""
+    plan, path = told(plan_asked, ASKED)
     logger.info(plan.told())
-    return plan
-
-
-@functools.cache
-def benchmark_plan_file():
-    return str(benchmark_plan().write(CACHE, SETTINGS))
+    return plan, path
 
 
 def benchmark_command(log, plan):
@@ -37,6 +23,12 @@ def benchmark_command(log, plan):
     )
 
 
+@functools.cache
+def comparison_plan():
+    """Path of what the page reads about the run."""
+    return told(write_run, ASKED.conf, CACHE, run_plan())
+
+
 def comparison_command(folder, plan):
     return (
         f"{PYTHON} -m i2v3d report run --cache {CACHE} --log {CACHE}/log/comparison.log"
@@ -44,16 +36,20 @@ def comparison_command(folder, plan):
     )
 
 
-@functools.cache
-def run_plan_file():
-    return str(write_run(CONF, CACHE, PLAN))
-
-
 def write_unfinished_reports():
     """With --keep-going everything else is finished: the reports show what failed as failed."""
-    if benchmark_plan.cache_info().currsize:
+    if is_made(benchmark_plan):
         log = f"{CACHE}/log/benchmark.log"
-        shell(f"{benchmark_command(log, benchmark_plan_file())} || true")
-    elif len(VARIANTS) > 1 and not PREVIEW:
-        folder = f"results/{PLAN.run}"
-        shell(f"{comparison_command(folder, run_plan_file())} || true")
+        shell(f"{benchmark_command(log, benchmark_plan()[1])} || true")
+    if is_made(run_plan) and len(run_plan().variants) > 1:
+        folder = f"results/{run_plan().run}"
+        shell(f"{comparison_command(folder, comparison_plan())} || true")
+
+
+def end_run():
+    """Says which variants have no result and why, and shows the files of the others."""
+    if is_made(run_plan):
+        for line in tell_failures(run_plan(), CACHE):
+            logger.error(f"i2v3d: {line}")
+        for path in finished_files(run_plan()):
+            print(path)

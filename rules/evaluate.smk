@@ -1,7 +1,7 @@
 """Scores of a finished shot."""
 
 
-rule evaluate:
+use rule scene as evaluate with:
     input:
         node=node_file("evaluate"),
         upstream=upstream("evaluate"),
@@ -11,12 +11,6 @@ rule evaluate:
         record("log", "evaluate"),
     benchmark:
         record("benchmark", "evaluate")
-    conda:
-        ENVIRONMENT
-    threads: 2
+    threads: threads_of("evaluate")
     resources:
-        gpu=0,
-        mem_mb=6000,
-        runtime=30,
-    shell:
-        command("evaluate")
+        **machine("evaluate"),

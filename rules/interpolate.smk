@@ -1,28 +1,7 @@
-"""All frames between neighbouring keyframes, one job a segment; inversion apart."""
+"""All frames between two neighbouring keyframes, one job a segment."""
 
 
-rule interpolation_inversion:
-    input:
-        node=node_file("interpolation_inversion"),
-        upstream=upstream("interpolation_inversion"),
-    output:
-        directory(stage_folder("interpolation_inversion")),
-    log:
-        record("log", "interpolation_inversion"),
-    benchmark:
-        record("benchmark", "interpolation_inversion")
-    conda:
-        ENVIRONMENT
-    threads: 4
-    resources:
-        gpu=1,
-        mem_mb=MEMORY_MB,
-        runtime=120,
-    shell:
-        command("interpolation_inversion")
-
-
-rule interpolate:
+use rule scene as interpolate with:
     input:
         node=node_file("interpolate"),
         upstream=upstream("interpolate"),
@@ -32,12 +11,6 @@ rule interpolate:
         record("log", "interpolate"),
     benchmark:
         record("benchmark", "interpolate")
-    conda:
-        ENVIRONMENT
-    threads: 4
+    threads: threads_of("interpolate")
     resources:
-        gpu=1,
-        mem_mb=MEMORY_MB,
-        runtime=240,
-    shell:
-        command("interpolate")
+        **machine("interpolate"),

@@ -1,28 +1,7 @@
-"""Photo-like keyframes under 3D guidance; inversion apart, so that ablations of the sampling share it."""
+"""Photo-like keyframes under 3D guidance."""
 
 
-rule keyframe_inversion:
-    input:
-        node=node_file("keyframe_inversion"),
-        upstream=upstream("keyframe_inversion"),
-    output:
-        directory(stage_folder("keyframe_inversion")),
-    log:
-        record("log", "keyframe_inversion"),
-    benchmark:
-        record("benchmark", "keyframe_inversion")
-    conda:
-        ENVIRONMENT
-    threads: 4
-    resources:
-        gpu=1,
-        mem_mb=MEMORY_MB,
-        runtime=120,
-    shell:
-        command("keyframe_inversion")
-
-
-rule keyframes:
+use rule scene as keyframes with:
     input:
         node=node_file("keyframes"),
         upstream=upstream("keyframes"),
@@ -32,12 +11,6 @@ rule keyframes:
         record("log", "keyframes"),
     benchmark:
         record("benchmark", "keyframes")
-    conda:
-        ENVIRONMENT
-    threads: 4
+    threads: threads_of("keyframes")
     resources:
-        gpu=1,
-        mem_mb=MEMORY_MB,
-        runtime=240,
-    shell:
-        command("keyframes")
+        **machine("keyframes"),

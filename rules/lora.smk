@@ -1,7 +1,7 @@
 """Customises the image model to the photo."""
 
 
-rule lora:
+use rule scene as lora with:
     input:
         node=node_file("lora"),
         upstream=upstream("lora"),
@@ -11,12 +11,6 @@ rule lora:
         record("log", "lora"),
     benchmark:
         record("benchmark", "lora")
-    conda:
-        ENVIRONMENT
-    threads: 4
+    threads: threads_of("lora")
     resources:
-        gpu=1,
-        mem_mb=MEMORY_MB,
-        runtime=120,
-    shell:
-        command("lora")
+        **machine("lora"),

@@ -1,4 +1,4 @@
-"""The folder of a variant with links, records and captions for the report."""
+"""The folder of a variant with links, records and captions for the report, and what becomes of a run's variants."""
 
 
 localrules:
@@ -7,8 +7,10 @@ localrules:
 
 rule variant:
     input:
-        variant=variant_file,
-        folders=variant_folders,
+        variant=lambda wildcards: told(
+            run_plan().variant_file, CACHE, wildcards.variant
+        ),
+        folders=lambda wildcards: told(run_plan().folders, CACHE, wildcards.variant),
     output:
         report(
             "results/{run}/{variant}/video.mp4",
@@ -71,14 +73,11 @@ rule variant:
 
 
 onsuccess:
-    if PLAN:
-        tell_failures()
-    for name in VARIANTS:
-        for path in finished_files(Path("results", PLAN.run, name)):
-            print(path)
+    end_run()
+    if is_made(preview_plan):
+        print(*preview_files(preview_plan()), sep="\n")
 
 
 onerror:
-    if PLAN:
-        tell_failures()
+    end_run()
     write_unfinished_reports()

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2v3d.benchmark.settings import BenchmarkSettings
+from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
 from i2v3d.benchmark.trials import Planned, plan_trials, sweep_methods, write_once
 from i2v3d.config.sections import plain
 from i2v3d.errors import ConfigError, nearest
 from i2v3d.workflow.plan import write_plan
+from i2v3d.workflow.planning import Asked
 
 RUN = "benchmark"
 
@@ -39,6 +40,26 @@ class BenchmarkPlan:
             f"{len(self.planned.methods)} variants on {len(self.planned.clips)} clips: {plan.jobs()} stage jobs, "
             f"{plan.jobs_unshared()} if nothing were shared"
         )
+
+
+def report_folder(asked: Asked) -> str:
+    """Where the report goes: results/benchmark, with the names of what is not the default."""
+    parts = [
+        RUN,
+        *([asked.benchmark] if asked.benchmark != RUN else []),
+        *([asked.sweep] if asked.sweep else []),
+    ]
+    return f"results/{'_'.join(parts)}"
+
+
+def plan_asked(asked: Asked) -> tuple[BenchmarkPlan, Path]:
+    """Plans the benchmark that was asked for and writes it; also what `BenchmarkPlan.write` returns.
+
+    Raises ConfigError for settings that do not exist, and as `plan_benchmark`.
+    """
+    settings = load_settings(asked.conf, "benchmark", asked.benchmark, BenchmarkSettings)
+    plan = plan_benchmark(asked.conf, asked.cache, settings, asked.sweep, asked.words)
+    return plan, plan.write(asked.cache, asked.settings)
 
 
 def plan_benchmark(

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from i2v3d.logs import reason
 from i2v3d.stages.registry import STAGES
-from i2v3d.workflow.plan import PlannedVariant, stage_dirs
+from i2v3d.workflow.plan import Plan, PlannedVariant, stage_dirs
 
 FILE = "failures.csv"
 NOT_STARTED = "was not started"
+KILLED = "was killed or left no word"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A variant that has no result. stage: what stopped it, with its segment; reason: the log's last words;
-    log: the log's path."""
+    """A variant that has no result. stage: what stopped it, with its segment; reason: the job's own words;
+    log: the log's path, with the traceback."""
 
     variant: str
     stage: str
@@ -35,7 +37,7 @@ def find_failures(variants: Sequence[PlannedVariant], cache: Path) -> list[Failu
         jobs = list(_unfinished(variant, cache))
         if jobs:
             stage, log = next((job for job in jobs if job[1].is_file()), jobs[0])
-            found.append(Failure(variant.name, stage, _last_words(log), str(log)))
+            found.append(Failure(variant.name, stage, _reason(log), str(log)))
     return found
 
 
@@ -49,6 +51,17 @@ def write_failures(failures: Sequence[Failure], folder: Path) -> None:
         rows = csv.DictWriter(file, [field.name for field in fields(Failure)])
         rows.writeheader()
         rows.writerows(asdict(failure) for failure in failures)
+
+
+def tell_failures(plan: Plan, cache: Path) -> list[str]:
+    """A line for each variant without a result and one that counts them; kept in results/<run>/failures.csv too."""
+    failures = find_failures(plan.variants, cache)
+    write_failures(failures, Path("results", plan.run))
+    lines = [f"variant {f.variant} has no result: {f.stage}: {f.reason} (log: {f.log})" for f in failures]
+    if failures:
+        done, all_of_them = len(plan.variants) - len(failures), len(plan.variants)
+        lines.append(f"{done} of {all_of_them} variants are finished; see results/{plan.run}/{FILE}")
+    return lines
 
 
 def read_failures(folder: Path) -> list[Failure]:
@@ -72,9 +85,8 @@ def _unfinished(variant: PlannedVariant, cache: Path) -> list[tuple[str, Path]]:
     return jobs
 
 
-def _last_words(log: Path) -> str:
-    """The last line of a log: of a failed stage the error's own message."""
+def _reason(log: Path) -> str:
+    """Why a job has no result, as its log says it."""
     if not log.is_file():
         return NOT_STARTED
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "was killed or left no word"
+    return (reason(log) or KILLED)[:300]

@@ -8,6 +8,7 @@ mean equal results, so variants share whatever they have in common. Nodes are wr
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -83,6 +84,25 @@ class Plan:
     runtime: RuntimeConfig
     tracking: TrackingConfig
 
+    def variant_file(self, cache: Path, name: str) -> str:
+        """Path of the frozen file of a variant."""
+        return str(variant_path(cache, self._variant(name)))
+
+    def folders(self, cache: Path, name: str) -> list[str]:
+        """Paths of every finished folder of a variant, stage by stage."""
+        variant = self._variant(name)
+        return [
+            str(folder)
+            for stage, key in variant.keys.items()
+            for folder in stage_dirs(cache, stage, key, variant.segments, None)
+        ]
+
+    def _variant(self, name: str) -> PlannedVariant:
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise ConfigError(f"this run has no variant {name}; {nearest(name, [v.name for v in self.variants])}")
+
     def jobs(self) -> int:
         """Number of stage jobs if nothing were cached: segments count one by one."""
         return sum(n.segments if STAGES[n.stage].per_segment else 1 for n in self.nodes)
@@ -127,9 +147,15 @@ def make_plan(
         run=str(first["run"]),
         variants=tuple(planned),
         nodes=tuple(nodes.values()),
-        runtime=build(RuntimeConfig, first["runtime"], "runtime"),
+        runtime=_runtime(variants),
         tracking=build(TrackingConfig, first["tracking"], "tracking"),
     )
+
+
+def _runtime(variants: Sequence[Variant]) -> RuntimeConfig:
+    """The first variant's; the memory is what the one that needs most asks for, since variants share jobs."""
+    found = [build(RuntimeConfig, variant.config["runtime"], "runtime") for variant in variants]
+    return dataclasses.replace(found[0], memory_mb=max(runtime.memory_mb for runtime in found))
 
 
 def write_plan(plan: Plan, cache: Path, settings: Path) -> None:

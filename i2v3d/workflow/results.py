@@ -11,16 +11,45 @@ from typing import Any
 import yaml
 
 from i2v3d.errors import ArtifactError
-from i2v3d.workflow.plan import stage_dirs
+from i2v3d.workflow.plan import Plan, stage_dirs
 from i2v3d.workflow.provenance import code_versions, machine
 from i2v3d.workflow.runner import RECORD, Settings
 from i2v3d.workflow.tracking.variant import variant_run
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")
+FIRST = (
+    "video.mp4",
+    "coarse.mp4",
+    "side_by_side.mp4",
+    "keyframes",
+    "contact_sheet.png",
+    "metrics.json",
+    "metrics.csv",
+    "config.yaml",
+    "provenance.json",
+)
 LINKS = {
     "assemble": ("video.mp4", "coarse.mp4", "side_by_side.mp4", "contact_sheet.png", "frames"),
     "evaluate": ("metrics.json", "metrics.csv", "curves.png"),
 }
+
+
+def result_files(plan: Plan) -> list[str]:
+    """What a run is asked for: the video of every variant, and the page that compares them."""
+    videos = [f"results/{plan.run}/{variant.name}/video.mp4" for variant in plan.variants]
+    return [*videos, f"results/{plan.run}/comparison.html"]
+
+
+def preview_files(plan: Plan) -> list[str]:
+    """What a preview is asked for."""
+    folders = [f"results/{plan.run}/{variant.name}/preview" for variant in plan.variants]
+    return [f"{folder}/{name}" for folder in folders for name in ("coarse.mp4", "sheet.png")]
+
+
+def finished_files(plan: Plan) -> list[Path]:
+    """What a user looks at first, as far as the run went."""
+    folders = (Path("results", plan.run, variant.name) for variant in plan.variants)
+    return [path for folder in folders for name in FIRST for path in [folder / name] if path.exists()]
 
 
 def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) -> None:

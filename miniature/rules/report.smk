@@ -1,25 +1,5 @@
 """Target mini_report: what the miniature family reaches on held-out clips, with pictures."""
 
-import functools
-
-from i2v3d.benchmark.settings import load_settings
-from miniature.report_plan import ReportSettings, plan_report
-
-MINI_REPORT = "results/mini_report" + (
-    "" if REPORT_NAME == "default" else f"_{REPORT_NAME}"
-)
-
-
-@functools.cache
-def mini_report_plan():
-    """Plans when the target is asked for, in the main process only."""
-    try:
-        own = Path(workflow.basedir, "conf")
-        settings = load_settings(own, "report", REPORT_NAME, ReportSettings)
-        return plan_report(CONF, CACHE, settings, hydra_words())
-    except I2V3DError as error:
-        refuse(error)
-
 
 rule mini_report:
     input:

@@ -10,6 +10,14 @@ from i2v3d.workflow.failures import Failure, find_failures, read_failures, write
 from i2v3d.workflow.plan import PlannedVariant
 from tests.support.checkout import QUICK, snakemake
 
+FAILED = """\
+2026-01-02 03:04:05,678 INFO i2v3d.workflow.runner: start
+2026-01-02 03:04:06,678 DEBUG i2v3d: failed: error: too small
+Traceback (most recent call last):
+  raise ShapeError("too small")
+i2v3d.errors.ShapeError: too small
+2026-01-02 03:04:06,700 WARNING wandb: late
+"""
 KEYS = {"scene": "a" * 12, "interpolation_inversion": "b" * 12, "assemble": "c" * 12}
 
 
@@ -32,15 +40,15 @@ def test_a_failure_is_the_first_unfinished_job_that_left_a_log(tmp_path: Path) -
     b = KEYS["interpolation_inversion"]
     finish(tmp_path, f"scene/{KEYS['scene']}", f"interpolation_inversion/{b}/segment_000")
     write_log(tmp_path, f"scene/{KEYS['scene']}.log", "fine\n")
-    write_log(tmp_path, f"interpolation_inversion/{b}-001.log", "start\nShapeError: too small\n\n")
+    write_log(tmp_path, f"interpolation_inversion/{b}-001.log", FAILED)
     (failure,) = find_failures([variant("one")], tmp_path)
     assert (failure.variant, failure.stage) == ("one", "interpolation_inversion segment 1")
-    assert failure.reason == "ShapeError: too small"
+    assert failure.reason == "too small"
     assert failure.log == str(tmp_path / "log" / "interpolation_inversion" / f"{b}-001.log")
 
 
 def test_what_never_started_and_what_said_nothing_is_told(tmp_path: Path) -> None:
-    write_log(tmp_path, f"scene/{'d' * 12}.log", "")
+    write_log(tmp_path, f"scene/{'d' * 12}.log", "2026-01-02 03:04:05,678 INFO i2v3d.workflow.runner: start")
     silent, waiting = find_failures([variant("silent", scene="d" * 12), variant("waiting")], tmp_path)
     assert (silent.stage, silent.reason) == ("scene", "was killed or left no word")
     assert (waiting.stage, waiting.reason) == ("scene", "was not started")
@@ -72,7 +80,7 @@ def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(finished: P
     (failure,) = read_failures(results)
     assert (failure.variant, failure.stage) == ("hopeless", "sdedit_video")
     assert "EDM sampling in 1 steps; expected at least 2" in failure.reason
-    assert (finished / failure.log).is_file()
-    assert "Traceback" not in ran.stdout, "the user sees one line; the log has the rest"
+    assert "Traceback" in (finished / failure.log).read_text(), "the log has the rest"
+    assert "Traceback" not in ran.stdout, "the user sees one line"
     assert "i2v3d: variant hopeless has no result: sdedit_video" in ran.stdout
     assert "1 of 2 variants are finished" in ran.stdout

@@ -1,0 +1,16 @@
+"""Coarse passes of every frame of the scene."""
+
+
+use rule scene as render with:
+    input:
+        node=node_file("render"),
+        upstream=upstream("render"),
+    output:
+        directory(stage_folder("render")),
+    log:
+        record("log", "render"),
+    benchmark:
+        record("benchmark", "render")
+    threads: threads_of("render")
+    resources:
+        **machine("render"),

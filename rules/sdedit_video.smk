@@ -1,0 +1,16 @@
+"""A baseline: the coarse clip refined by the video model."""
+
+
+use rule scene as sdedit_video with:
+    input:
+        node=node_file("sdedit_video"),
+        upstream=upstream("sdedit_video"),
+    output:
+        directory(stage_folder("sdedit_video")),
+    log:
+        record("log", "sdedit_video"),
+    benchmark:
+        record("benchmark", "sdedit_video")
+    threads: threads_of("sdedit_video")
+    resources:
+        **machine("sdedit_video"),

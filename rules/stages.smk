@@ -1,0 +1,16 @@
+"""Every stage of the graph, a file each."""
+
+
+include: "scene.smk"
+include: "render.smk"
+include: "views.smk"
+include: "lora.smk"
+include: "keyframe_inversion.smk"
+include: "keyframes.smk"
+include: "interpolation_inversion.smk"
+include: "interpolate.smk"
+include: "cross_fade.smk"
+include: "sdedit_image.smk"
+include: "sdedit_video.smk"
+include: "assemble.smk"
+include: "evaluate.smk"
