@@ -57,7 +57,7 @@ def captured(
     if device.type != "cuda":
         return plain(loss, draw, parameters, device)
     batch = tuple(tensor.clone() for tensor in draw())
-    step = _half_step(loss, batch, parameters, halves) if halves else _mixed_step(loss, batch, parameters)
+    step = half_step(loss, batch, parameters, halves) if halves else _mixed_step(loss, batch, parameters)
     try:
         replay = _capture(step)
     except RuntimeError as error:
@@ -90,7 +90,7 @@ def _mixed_step(
     return step
 
 
-def _half_step(
+def half_step(
     loss: Loss,
     batch: tuple[torch.Tensor, ...],
     parameters: Sequence[nn.Parameter],

@@ -63,17 +63,17 @@ def write_random(
     the files of a tokenizer, of no more words than the published ones, into a folder.
     """
     builders: Mapping[str, Callable[[], Any]] = {
-        "image/unet": _image_unet,
-        "image/vae": _image_vae,
-        "image/text_encoder": lambda: CLIPTextModel(_text(768, 12, 12, "quick_gelu")),
-        "image/text_encoder_2": lambda: CLIPTextModelWithProjection(_text(1280, 32, 20, "gelu")),
+        "image/unet": image_unet,
+        "image/vae": image_vae,
+        "image/text_encoder": lambda: CLIPTextModel(text_config(768, 12, 12, "quick_gelu")),
+        "image/text_encoder_2": lambda: CLIPTextModelWithProjection(text_config(1280, 32, 20, "gelu")),
         "image_controlnet": lambda: ControlNetModel(
             **_IMAGE_NETWORK, conditioning_embedding_out_channels=_CONDITIONING_CHANNELS
         ),
-        "video/unet": _video_unet,
+        "video/unet": video_unet,
         "video/vae": lambda: AutoencoderKLTemporalDecoder(**_VAE, scaling_factor=0.18215),
-        "video/image_encoder": _image_encoder,
-        "video_controlnet": lambda: TemporalControlNet.from_unet(_video_unet(), _CONDITIONING_CHANNELS),
+        "video/image_encoder": image_encoder,
+        "video_controlnet": lambda: TemporalControlNet.from_unet(video_unet(), _CONDITIONING_CHANNELS),
     }
     for name, builder in builders.items():
         with torch.device(device):
@@ -82,7 +82,7 @@ def write_random(
     write_configs(folder, VISION_SIDE, write_tokenizer)
 
 
-def _image_unet() -> UNet2DConditionModel:
+def image_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         **_IMAGE_NETWORK,
         sample_size=128,
@@ -90,18 +90,18 @@ def _image_unet() -> UNet2DConditionModel:
     )
 
 
-def _image_vae() -> AutoencoderKL:
+def image_vae() -> AutoencoderKL:
     return AutoencoderKL(
         **_VAE, up_block_types=("UpDecoderBlock2D",) * 4, sample_size=1024, scaling_factor=0.13025
     )
 
 
-def _video_unet() -> UNetSpatioTemporalConditionModel:
+def video_unet() -> UNetSpatioTemporalConditionModel:
     """The defaults of diffusers' class are those of SVD."""
     return UNetSpatioTemporalConditionModel(num_frames=14)
 
 
-def _text(width: int, layers: int, heads: int, activation: str) -> CLIPTextConfig:
+def text_config(width: int, layers: int, heads: int, activation: str) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=49408,
         hidden_size=width,
@@ -113,7 +113,7 @@ def _text(width: int, layers: int, heads: int, activation: str) -> CLIPTextConfi
     )
 
 
-def _image_encoder() -> CLIPVisionModelWithProjection:
+def image_encoder() -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=1280,

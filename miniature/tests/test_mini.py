@@ -28,7 +28,7 @@ from i2v3d.toy.world.shapes import build_bank
 from miniature.assemble import trained_networks, write_checksums
 from miniature.control import start_control
 from miniature.data import World, control_condition, disparity, prompts, to_signed, token_ids
-from miniature.gradients import _half_step, captured, fold_time_convolutions, plain, skip_single_keys
+from miniature.gradients import captured, fold_time_convolutions, half_step, plain, skip_single_keys
 from miniature.image import alphas_cumprod
 from miniature.loop import Average, Run, load_half, optimise, rate_at, save_half
 from miniature.scores import iou, psnr
@@ -319,7 +319,7 @@ def test_gradients_of_half_precision_copies_reach_the_parameters() -> None:
     layer.zero_grad(set_to_none=True)
     halves = [*half.parameters(), nn.Parameter(torch.ones(2))]
     for _ in range(2):  # gradients are replaced, not added up
-        _half_step(loss(half), (batch,), [*layer.parameters(), unused], halves)()
+        half_step(loss(half), (batch,), [*layer.parameters(), unused], halves)()
     assert unused.grad is None and len(expected) == 2
     for parameter, grad in zip(layer.parameters(), expected, strict=True):
         assert parameter.grad is not None

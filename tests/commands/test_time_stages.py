@@ -19,7 +19,7 @@ from tests.support.video_family import write_tiny_video_family
 
 @pytest.mark.parametrize(
     ("builder", "millions"),
-    [(published._image_unet, 2567), (published._image_vae, 84), (published._video_unet, 1525)],
+    [(published.image_unet, 2567), (published.image_vae, 84), (published.video_unet, 1525)],
 )
 def test_the_networks_have_as_many_parameters_as_published(builder, millions: int) -> None:
     with torch.device("meta"):
@@ -31,8 +31,8 @@ def test_the_second_text_encoder_and_the_image_encoder_have_their_published_size
     from transformers import CLIPTextModelWithProjection
 
     with torch.device("meta"):
-        text = CLIPTextModelWithProjection(published._text(1280, 32, 20, "gelu"))
-        vision = published._image_encoder()
+        text = CLIPTextModelWithProjection(published.text_config(1280, 32, 20, "gelu"))
+        vision = published.image_encoder()
     millions = [round(sum(p.numel() for p in n.parameters()) / 1e6) for n in (text, vision)]
     assert millions == [695, 632]
 
