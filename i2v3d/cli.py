@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from i2v3d.commands.tree import parse
 from i2v3d.errors import I2V3DError
 from i2v3d.logs import REASON, set_up_logging
 
@@ -22,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     file: Path | None = None
     try:
+        from i2v3d.commands.tree import parse  # half a second, in which Ctrl-C shall be a line as well
+
         options = parse(list(sys.argv[1:] if arguments is None else arguments))
         file = getattr(options, "log", None)
         set_up_logging(file)
