@@ -149,7 +149,7 @@ def camera_of(pose: Any, focal_px: float) -> dict[str, tuple[CameraKey, ...]]:
         (box_with(mesh="../box.glb"), "lies outside"),
         (box_with(mesh="box.obj"), "cannot be read"),
         (box_with(mesh="gone.glb"), "cannot be read"),
-        (box_with(role="prop"), "expected foreground or background"),
+        (box_with(role="prop"), r"objects\.0\.role: .*'foreground' or 'background'"),
         (camera_of(2 * LOOK_ALONG_Y, 60.0), "no rigid pose"),
         (camera_of(np.diag([1.0, 1, -1, 1]), 60.0), "no rigid pose"),
         (camera_of(LOOK_ALONG_Y, 0.0), "expected above 0 pixels"),
