@@ -94,11 +94,11 @@ def _list_held_out(options: Options) -> int:
 
 
 def _report(options: Options) -> int:
-    from i2v3d.report.files import replacing
+    from i2v3d.report.files import replacing_contents
     from miniature.report import collect
     from miniature.report_page import write_report
 
-    with replacing(options.out) as made:
+    with replacing_contents(options.out) as made:
         write_report(collect(options.plan, options.cache), options.cache, made)
     return 0
 

@@ -30,5 +30,10 @@ def run(options: Options) -> int:
 
     from i2v3d.commands.tree import build_tree
 
-    sys.stdout.write(shtab.complete(build_tree().parser, shell=options.shell) + "\n")
+    tree = build_tree()
+    for group in tree.groups:
+        for parser in group.tree.choices.values():
+            for action in parser.paths:
+                action.complete = shtab.FILE
+    sys.stdout.write(shtab.complete(tree.parser, shell=options.shell) + "\n")
     return 0

@@ -17,7 +17,18 @@ HELP_COLUMNS = 100
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ConfigError, one line, where argparse would print its usage and exit."""
+    """Raises ConfigError, one line, where argparse would print its usage and exit. paths: arguments that name files."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.paths: list[argparse.Action] = []
+        super().__init__(*args, **options)
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
+        """As argparse's."""
+        action = super().add_argument(*names, **options)
+        if options.get("type") is Path:
+            self.paths.append(action)
+        return action
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")

@@ -23,12 +23,12 @@ def add_parser(group: Group) -> None:
 
 def run(options: Options) -> int:
     """Writes the report and, with --settings, the tracker's runs of it."""
-    from i2v3d.report.files import replacing
+    from i2v3d.report.files import replacing_contents
     from i2v3d.report.of_benchmark import write_benchmark
     from i2v3d.report.of_run import write_run
 
     write = {"benchmark": write_benchmark, "run": write_run}[options.kind]
-    with replacing(options.out) as made:
+    with replacing_contents(options.out) as made:
         write(options.plan, options.cache, made)
     if options.settings is not None:
         from i2v3d.workflow.runner import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(out: Path) -> Iterator[Path]:
+def replacing_contents(out: Path) -> Iterator[Path]:
     """A folder to write into; at the end of the block all of it moves into `out`, over what is there by that name.
 
     If the block raises, `out` stays as it is.

@@ -104,12 +104,27 @@ def test_shells_complete_what_users_call(shell: str, capsys: pytest.CaptureFixtu
     assert "cross_fade" not in script and "preview-sheet" not in script
 
 
-def test_bash_completes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("cam", ["cameras"]),
+        ("cameras --fr", ["--from"]),
+        ("cameras --to ner", ["nerfstudio"]),
+        ("new mug --image ph", ["photo.jpg"]),
+        ("mesh ro", ["robot.fbx"]),
+    ],
+)
+def test_bash_completes_commands_options_choices_and_files(
+    words: str, completed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "robot.fbx").touch()
     assert cli.main(["completion", "bash"]) == 0
-    ask = "COMP_WORDS=(i2v3d cam); COMP_CWORD=1; _shtab_i2v3d; echo ${COMPREPLY[@]}"
+    last = len(words.split())
+    ask = f"COMP_WORDS=(i2v3d {words}); COMP_CWORD={last}; _shtab_i2v3d; echo ${{COMPREPLY[@]}}"
     script = capsys.readouterr().out + "\n" + ask
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["cameras"], done.stderr
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == completed, done.stderr
 
 
 @pytest.mark.parametrize("stage", list(STAGES))
