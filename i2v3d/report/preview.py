@@ -60,6 +60,8 @@ def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
     write_video(out / "coarse.mp4", frames, coarse.fps, options["crf"])
     write_rgb(out / "sheet.png", preview_sheet(coarse, options["sheet_columns"]))
     log.info("%s", first_frame_words(coarse.metrics))
+    if doubt := coarse.scene_metrics.get("mask_doubt"):
+        log.warning("the foreground %s; give scene.segment.box or points, or a mask", doubt)
 
 
 def first_frame_words(metrics: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from i2v3d.scene.motion.track_gaps import without_gaps
 from i2v3d.scene.parts import Part, ReadGeometry
 from i2v3d.scene.photo.framing import Framing, Photo, load_mask, load_photo, require_some_foreground
 from i2v3d.scene.photo.grabcut import grabcut, prompt_box
+from i2v3d.scene.photo.mask_doubt import mask_doubt
 from i2v3d.scene.photo.view import PhotoView, photo_view
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,8 @@ def frame_photo(cfg: PhotoSceneConfig, device: str) -> Framed:
     }
     what = f"the foreground ({source}) of {cfg.photo} at {cfg.width}x{cfg.height}"
     require_some_foreground(framed.mask, what, remedies[source])
+    if (doubt := mask_doubt(source, framed.mask, framed.rgb)) is not None:
+        log.warning("the foreground of %s %s; %s", cfg.photo, doubt, remedies[source])
     if cfg.width > 2 * framing.crop_width:
         log.warning("photo %s is enlarged from %d to %d pixels", cfg.photo, framing.crop_width, cfg.width)
     return framed
@@ -257,6 +260,7 @@ def _metrics(framed: Framed, view: PhotoView, meshes: Meshes) -> dict[str, Any]:
     depth = meshes.foreground.points_m @ inverse[2, :3] + inverse[2, 3]
     return {
         **mask_metrics(framed.mask_source, framed.mask),
+        "mask_doubt": mask_doubt(framed.mask_source, framed.mask, framed.rgb),
         "focal_px": view.focal_px,
         "pitch_deg": view.pitch_deg,
         "camera_height_m": view.camera_height_m,

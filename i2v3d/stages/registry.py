@@ -158,7 +158,7 @@ def _get(cut: Mapping[str, Any], option: str) -> Any:
 _ALL = (
     Stage(
         "scene",
-        version=1,
+        version=2,
         help="photo or toy clip -> mask, background plate, meshes, animation: scene.json and scene.blend",
         entry="i2v3d.stages.scene:build_scene",
         config=SceneConfig,
@@ -182,7 +182,7 @@ _ALL = (
     ),
     Stage(
         "render",
-        version=1,
+        version=2,
         help="scene -> coarse RGB, depth, masks, optical flow and cameras of every frame",
         entry="i2v3d.stages.render:render_passes",
         config=RenderConfig,

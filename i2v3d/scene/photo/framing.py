@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i2v3d.errors import InputError
 from i2v3d.images import Mask, Rgb
+from i2v3d.scene.photo.decoding import eight_bits, in_srgb, require_heif
 
 SMALLEST_SIDE_PX = 64
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -146,19 +147,20 @@ def _kept(aspect: float, photo_aspect: float) -> float:
 
 
 def load_photo(path: Path) -> Photo:
-    """Reads a photo: EXIF orientation applied, transparency over white and kept as `alpha`.
+    """Reads a photo as 8-bit sRGB: EXIF orientation applied, colours converted by its ICC profile, transparency over
+    white and kept as `alpha`.
 
-    Raises InputError if it is missing, empty, no picture, deeper than 8 bits in grey, damaged, too small
-    or too large to decode safely.
+    Raises InputError if it is missing, empty, no picture, of numbers without a scale, damaged, too small or too large
+    to decode safely.
     """
     photo_size(path)
     with _opened(path, "photo") as picture:
-        if picture.mode.startswith(("I", "F")):
-            raise InputError(f"photo {path} has pixel mode {picture.mode}; convert it to 8-bit sRGB")
         try:
-            upright = ImageOps.exif_transpose(picture)
+            upright = eight_bits(ImageOps.exif_transpose(picture))
+            if upright is None:
+                raise InputError(f"photo {path} has pixel mode {picture.mode}; convert it to 8-bit sRGB")
             transparent = upright.has_transparency_data
-            rgba = upright.convert("RGBA")
+            rgba = in_srgb(upright, path).convert("RGBA")
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"photo {path} is damaged ({error}); export it again") from error
     if not transparent:
@@ -201,11 +203,14 @@ def _opened(path: Path, what: str) -> Image.Image:
         raise InputError(f"{what} {path} does not exist; give the path of a picture")
     if path.stat().st_size == 0:
         raise InputError(f"{what} {path} is empty (0 bytes); give a picture")
+    require_heif(path, what)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(path)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"{what} {path} is too large ({error}); scale it down") from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"{what} {path} is not a readable picture; give a PNG or JPEG") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"{what} {path} is not a readable picture; give a PNG, JPEG, WebP, AVIF or TIFF"
+        ) from error
