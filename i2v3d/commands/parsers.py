@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         self.paths: list[argparse.Action] = []
         super().__init__(*args, **options)
 
-    def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         """As argparse's."""
         action = super().add_argument(*names, **options)
         if options.get("type") is Path:
