@@ -13,8 +13,9 @@ from torch import Tensor
 
 from i2v3d import images
 from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.denoiser import BothBranches
 from i2v3d.diffusion.depth import disparity_conditioning
-from i2v3d.diffusion.guidance import classifier_free_guidance
+from i2v3d.diffusion.guidance import Guided
 from i2v3d.diffusion.sdedit import sample_from
 from i2v3d.metrics.control import mask_iou
 from i2v3d.metrics.fidelity import psnr, psnr_inside
@@ -84,14 +85,10 @@ def draw(cfg: ImageProbe, models: sdxl.ImageModels, known: Truth, ctx: StageCont
     latents = sdxl.encode_images(models, known.photo[:1], ctx.max_batch)
     ddim = DDIM.from_config(models.scheduler, settings.steps)
     start = frame_noise(list(range(1, count + 1)), tuple(latents.shape[1:]), settings.seed, "probe image")
-
-    def denoise(x: Tensor, timestep: int) -> Tensor:
-        predicted = sdxl.denoise_in_chunks(models, torch.cat([x, x]), timestep, condition, ctx.max_batch)
-        unconditional, guided = predicted.chunk(2)
-        return classifier_free_guidance(unconditional, guided, settings.guidance)
-
+    network = sdxl.ImageDenoiser.of(models)
+    guided = Guided(BothBranches(network, condition, ctx.max_batch), settings.guidance)
     with ctx.bar("draw from depth") as bar:
-        clean = sample_from(ddim, start.to(latents.device), denoise, settings.steps, bar)
+        clean = sample_from(ddim, start.to(latents.device), guided.predict, settings.steps, bar)
     return sdxl.decode_latents(models, clean, ctx.max_batch)
 
 

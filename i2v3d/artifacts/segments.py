@@ -6,6 +6,7 @@ size; (H, W) pixels; D width of the image embedding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from i2v3d.artifacts.folders import keyframe_numbers, require, segment_frame_num
 from i2v3d.artifacts.latents import LATENTS_FILE
 from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.config.bounds import DepthRange
-from i2v3d.errors import ArtifactError, ShapeError
+from i2v3d.errors import ArtifactError, ConfigError, ShapeError
 from i2v3d.images import read_rgb
 
 
@@ -83,6 +84,21 @@ class InvertedClip:
                 f"{folder / LATENTS_FILE} is not an inversion ({error}); delete {folder} and re-run its stage"
             ) from error
 
+    def check(self, folder: Path, numbers: Sequence[int], sigmas: Sequence[float]) -> None:
+        """Raises ConfigError unless this is the inversion up to the noise levels `sigmas`, ascending, and ArtifactError
+        unless it is that of the frames `numbers`. folder: where it lies."""
+        levels, found = torch.tensor(sigmas), self.sigmas.cpu()
+        if found.shape != levels.shape or not torch.allclose(found, levels, rtol=1e-4):
+            raise ConfigError(
+                f"interpolate.steps is {len(levels) - 1} but {folder} was inverted in {len(found) - 1} steps "
+                "or at other noise levels; set interpolate.inversion.steps to the same number"
+            )
+        if self.forward.shape[1] != len(numbers):
+            raise ArtifactError(
+                f"{folder} holds {self.forward.shape[1]} frames, the segment has {len(numbers)}; "
+                "delete the folder and re-run its stage"
+            )
+
 
 def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_range: DepthRange) -> CoarseClip:
     """The renders of the 0-based `segment` of a shot that is cut into segments of `segment_frames`.
@@ -105,6 +121,20 @@ def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_rang
 def read_picture(path: Path) -> Tensor:
     """A picture file as (3, H, W) float32 in [-1, 1]."""
     return _signed(read_rgb(path)[None])[0]
+
+
+def read_end_picture(path: Path, clip: CoarseClip) -> Tensor:
+    """A picture that stands for a frame of a clip, (3, H, W) in [-1, 1].
+
+    Raises ArtifactError for another size than the render's.
+    """
+    picture, (height, width) = read_picture(path), clip.rgb.shape[-2:]
+    if picture.shape[1:] != (height, width):
+        raise ArtifactError(
+            f"{path} is {picture.shape[-1]}x{picture.shape[-2]} but the render is {width}x{height}; "
+            f"delete {path.parent} and re-run its stage"
+        )
+    return picture
 
 
 def _signed(rgb: NDArray[np.uint8]) -> Tensor:

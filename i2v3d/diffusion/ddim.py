@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
 
+from i2v3d.diffusion.denoiser import Predict
 from i2v3d.errors import WeightsError
 from i2v3d.progress import OnStep, ignore_step
-
-Denoise = Callable[[torch.Tensor, int], torch.Tensor]
-"""(x_t, timestep) -> the predicted noise, same shape, float32."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,14 @@ class DDIM:
         x0 = (x - (1 - alpha_bar) ** 0.5 * noise) / alpha_bar**0.5
         return alpha_bar_target**0.5 * x0 + (1 - alpha_bar_target) ** 0.5 * noise
 
-    def invert(self, x: torch.Tensor, denoise: Denoise, on_step: OnStep = ignore_step) -> list[torch.Tensor]:
+    def invert(self, x: torch.Tensor, predict: Predict, on_step: OnStep = ignore_step) -> list[torch.Tensor]:
         """Clean latents -> the latents of every level, x_1 ... x_S, ascending in noise.
 
-        The network is asked at the timestep of the level that is being reached.
+        predict: the noise in x. The network is asked at the timestep of the level that is being reached.
         """
         levels = []
         for level, t in enumerate(self.timesteps, start=1):
-            x = self.move(x, denoise(x, t), level - 1, level)
+            x = self.move(x, predict(x, t, level - 1), level - 1, level)
             levels.append(x)
             on_step(level, self.steps)
         return levels

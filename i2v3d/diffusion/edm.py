@@ -11,20 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
+from i2v3d.diffusion.denoiser import Predict
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.progress import OnStep, ignore_step
-
-
-class Denoiser(Protocol):
-    """The clean latents expected behind x at noise level sigma, float32; `step` counts calls from 0."""
-
-    def __call__(self, x: Tensor, sigma: float, step: int) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -98,11 +93,12 @@ def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> 
 
 
 def integrate(
-    x: Tensor, denoise: Denoiser, sigmas: Sequence[float], on_step: OnStep = ignore_step
+    x: Tensor, denoise: Predict, sigmas: Sequence[float], on_step: OnStep = ignore_step
 ) -> list[Tensor]:
     """Euler's solution of the probability flow through `sigmas`, in either direction.
 
-    x: latents at sigmas[0]. Returns the latents after each step, len(sigmas) - 1 of them, float32.
+    x: latents at sigmas[0]; denoise: the clean latents expected behind x. Returns the latents after each step,
+    len(sigmas) - 1 of them, float32.
     """
     trajectory, x = [], x.to(torch.float32)
     total = len(sigmas) - 1
@@ -113,12 +109,12 @@ def integrate(
     return trajectory
 
 
-def sample(x: Tensor, denoise: Denoiser, schedule: EDMSchedule, on_step: OnStep = ignore_step) -> Tensor:
+def sample(x: Tensor, denoise: Predict, schedule: EDMSchedule, on_step: OnStep = ignore_step) -> Tensor:
     """Latents at the highest noise level -> clean latents."""
     return integrate(x, denoise, schedule.sigmas, on_step)[-1]
 
 
-def invert(clean: Tensor, denoise: Denoiser, schedule: EDMSchedule, on_step: OnStep = ignore_step) -> Tensor:
+def invert(clean: Tensor, denoise: Predict, schedule: EDMSchedule, on_step: OnStep = ignore_step) -> Tensor:
     """Clean latents (...) -> (S + 1, ...): the latents at each level of `schedule.ascending()`, clean first.
 
     Entry S - i is what sampling step i starts from. All of them are at their own noise level; the released

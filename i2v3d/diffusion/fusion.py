@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from i2v3d.diffusion import edm
+from i2v3d.diffusion.guidance import Estimate
+from i2v3d.diffusion.time_limits import within
 from i2v3d.errors import ShapeError
-from i2v3d.guidance.masks import within
 from i2v3d.progress import OnStep, ignore_step
 
 Pass = Literal["forward", "reversed"]
@@ -30,22 +31,14 @@ Noise = Callable[[int, int], Tensor]
 """(step, repetition) -> unit noise (F, C, h, w), different for every argument."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a pass predicts of the clean latents, without and with classifier-free guidance, each (F, C, h, w)
-    in the order of the shot."""
-
-    unconditional: Tensor
-    guided: Tensor
-
-
-class Predict(Protocol):
-    """The passes of a segment: the predictions of the asked passes, in their order, for x at noise level sigma.
+class PredictPasses(Protocol):
+    """The passes of a segment: the estimates of the clean latents by the asked passes, in the passes' order, each
+    (F, C, h, w) in the order of the shot, for x at noise level sigma.
 
     step: 0-based, of the sampling; it says which features are injected.
     """
 
-    def __call__(self, x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]: ...
+    def __call__(self, x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]: ...
 
 
 @dataclass(frozen=True)
@@ -61,12 +54,16 @@ class Step:
 class Fusion(Protocol):
     """A rule for one segment."""
 
-    def advance(self, x: Tensor, at: Step, predict: Predict) -> Tensor:
+    def advance(self, x: Tensor, at: Step, predict: PredictPasses) -> Tensor:
         """The latents x at `at.sigma` -> the latents at `at.sigma_next`."""
 
 
 def sample(
-    x: Tensor, fusion: Fusion, predict: Predict, schedule: edm.EDMSchedule, on_step: OnStep = ignore_step
+    x: Tensor,
+    fusion: Fusion,
+    predict: PredictPasses,
+    schedule: edm.EDMSchedule,
+    on_step: OnStep = ignore_step,
 ) -> Tensor:
     """Latents (F, C, h, w) at the highest noise level -> clean latents, float32."""
     x = x.to(torch.float32)
@@ -125,14 +122,14 @@ def with_frame(clip: Tensor, index: int, frame: Tensor) -> Tensor:
     return replaced
 
 
-def distilled(forward: Prediction, last: Tensor) -> Prediction:
+def distilled(forward: Estimate, last: Tensor) -> Estimate:
     """The prediction of a reversed pass that moves as the forward one does and ends at `last` (C, h, w).
 
     Motion-prior distillation starts from the last keyframe z and adds up, backwards, the forward pass's
     differences between neighbouring frames. The sum telescopes: D_j + (z - D_{F-1}).
     Source: Jeon et al., Motion Prior Distillation in Time Reversal Sampling, 2026, section 4.
     """
-    return Prediction(*(d + (last - d[-1]) for d in (forward.unconditional, forward.guided)))
+    return Estimate(*(d + (last - d[-1]) for d in (forward.unconditional, forward.guided)))
 
 
 # ---------------------------------------------------------------- rules
@@ -142,7 +139,7 @@ class ForwardOnly:
 
     cfg_plus_plus: bool
 
-    def advance(self, x: Tensor, at: Step, predict: Predict) -> Tensor:
+    def advance(self, x: Tensor, at: Step, predict: PredictPasses) -> Tensor:
         (forward,) = predict(x, at.sigma, at.index, ("forward",))
         return move(x, forward.guided, forward.unconditional if self.cfg_plus_plus else forward.guided, at)
 
@@ -161,7 +158,7 @@ class Blend:
     distill: float
     last: Tensor
 
-    def advance(self, x: Tensor, at: Step, predict: Predict) -> Tensor:
+    def advance(self, x: Tensor, at: Step, predict: PredictPasses) -> Tensor:
         if within(at.index, at.steps, self.distill):
             (forward,) = predict(x, at.sigma, at.index, ("forward",))
             backward = distilled(forward, self.last)
@@ -192,7 +189,7 @@ class Sequential:
     last: Tensor
     noise: Noise
 
-    def advance(self, x: Tensor, at: Step, predict: Predict) -> Tensor:
+    def advance(self, x: Tensor, at: Step, predict: PredictPasses) -> Tensor:
         (forward,) = predict(x, at.sigma, at.index, ("forward",))
         x = self._half(x, forward, -1, self.last, at)
         x = renoise(x, at, self.noise(at.index, -1))
@@ -203,7 +200,7 @@ class Sequential:
             (backward,) = predict(x, at.sigma, at.index, ("reversed",))
         return self._half(x, backward, 0, self.first, at)
 
-    def _half(self, x: Tensor, prediction: Prediction, far: int, keyframe: Tensor, at: Step) -> Tensor:
+    def _half(self, x: Tensor, prediction: Estimate, far: int, keyframe: Tensor, at: Step) -> Tensor:
         """One pass's step; `far` is the index of the frame at the end that it is not conditioned on."""
         clean = prediction.guided
         slope = prediction.unconditional if self.cfg_plus_plus else clean
@@ -224,7 +221,7 @@ class EarlyStop:
     strength: float
     afterwards: Fusion
 
-    def advance(self, x: Tensor, at: Step, predict: Predict) -> Tensor:
+    def advance(self, x: Tensor, at: Step, predict: PredictPasses) -> Tensor:
         fusion = self.fusion if within(at.index, at.steps, self.strength) else self.afterwards
         return fusion.advance(x, at, predict)
 
@@ -242,7 +239,7 @@ class Repeated:
     until: float
     noise: Noise
 
-    def advance(self, x: Tensor, at: Step, predict: Predict) -> Tensor:
+    def advance(self, x: Tensor, at: Step, predict: PredictPasses) -> Tensor:
         times = self.times if within(at.index, at.steps, self.until) else 0
         for repetition in range(times):
             x = renoise(self.fusion.advance(x, at, predict), at, self.noise(at.index, repetition))
@@ -253,17 +250,17 @@ class Repeated:
 class ReplacedEnds:
     """Every prediction shows the keyframes themselves at both ends: hard replacement of the end latents.
 
-    A `Predict`. first, last: their latents (C, h, w), last None where only the first is known. Without noise
+    A `PredictPasses`. first, last: their latents (C, h, w), last None where only the first is known. Without noise
     left the ends are then the keyframes, up to the VAE.
     """
 
-    predict: Predict
+    predict: PredictPasses
     first: Tensor
     last: Tensor | None
 
-    def __call__(self, x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+    def __call__(self, x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]:
         return [
-            Prediction(self._replaced(p.unconditional), self._replaced(p.guided))
+            Estimate(self._replaced(p.unconditional), self._replaced(p.guided))
             for p in self.predict(x, sigma, step, passes)
         ]
 

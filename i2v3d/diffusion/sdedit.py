@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from i2v3d.diffusion.ddim import DDIM, Denoise
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.denoiser import Predict
 from i2v3d.progress import OnStep, ignore_step
 
 
@@ -23,10 +24,10 @@ def add_noise(ddim: DDIM, clean: torch.Tensor, noise: torch.Tensor, level: int) 
 
 
 def sample_from(
-    ddim: DDIM, x: torch.Tensor, denoise: Denoise, level: int, on_step: OnStep = ignore_step
+    ddim: DDIM, x: torch.Tensor, predict: Predict, level: int, on_step: OnStep = ignore_step
 ) -> torch.Tensor:
-    """Latents of noise level `level` -> clean latents, by DDIM."""
+    """Latents of noise level `level` -> clean latents, by DDIM. predict: the noise in x."""
     for done, source in enumerate(range(level, 0, -1), start=1):
-        x = ddim.move(x, denoise(x, ddim.timesteps[source - 1]), source, source - 1)
+        x = ddim.move(x, predict(x, ddim.timesteps[source - 1], done - 1), source, source - 1)
         on_step(done, level)
     return x

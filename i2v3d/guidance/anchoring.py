@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,26 @@ from torch import Tensor
 from i2v3d.geometry.correspondence import Motion
 
 SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing about contrast
+
+
+def anchored(
+    frames: Tensor,
+    pictures: Sequence[Tensor],
+    anchor: Literal["none", "colour", "detail"],
+    motion: Motion | None,
+    interp_strength: float,
+) -> Tensor:
+    """Frames (F, 3, H, W) uint8 with what they take over from the pictures of the ends that guide the last step.
+
+    pictures: (3, H, W) in [-1, 1] of the first and, if known, the last frame. motion: of the render, None where it is
+    not known: detail then stays as decoded. interp_strength: below 1 the last steps see the first picture only.
+    """
+    guiding = pictures if interp_strength == 1 else pictures[:1]
+    if anchor == "colour":
+        return anchor_colour(frames, guiding)
+    if anchor == "detail" and motion is not None:
+        return anchor_detail(frames, guiding, motion)
+    return frames
 
 
 def anchor_colour(frames: Tensor, pictures: Sequence[Tensor]) -> Tensor:

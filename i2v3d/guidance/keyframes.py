@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.diffusion.guidance import classifier_free_guidance
+from i2v3d.diffusion.denoiser import Network
+from i2v3d.diffusion.guidance import Guided
 from i2v3d.diffusion.sdedit import add_noise
 from i2v3d.diffusion.windows import Windows
+from i2v3d.errors import ShapeError
+from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.keyframe_denoiser import KeyframeDenoiser, KeyframeInjection, KeyframeLayers
+from i2v3d.guidance.masks import FrameMasks
 from i2v3d.progress import OnStep, ignore_step
 
 
-class PredictBranches(Protocol):
-    """Predicts the noise of the unconditional and the conditional branch.
+@dataclass(frozen=True)
+class KeyframeGuidance:
+    """How keyframes are guided (3c to 3f of the method).
 
-    x, source: (rows, C, h, w), the latents to denoise and the source branch's at the same noise level; rows
-    are the frames of all windows, window after window. step: from 0, for the time limits of the injection.
+    scale: of the classifier-free guidance. injection: None for the ablation without it. extended_attention: whether
+    the frames of a window share their background. window, overlap: keyframes denoised together, and those that two
+    neighbouring windows share.
     """
 
-    def __call__(
-        self, x: torch.Tensor, source: torch.Tensor, timestep: int, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+    scale: float
+    injection: KeyframeInjection | None
+    extended_attention: bool
+    window: int
+    overlap: int
 
 
 @dataclass(frozen=True)
@@ -52,30 +60,67 @@ def start_latents(inverted: torch.Tensor, visible: torch.Tensor, noise: torch.Te
     return torch.where(visible[:, None], inverted, noise)
 
 
+def guide_keyframes(
+    network: Network[Any],
+    layers: KeyframeLayers,
+    ddim: DDIM,
+    source: torch.Tensor,
+    branches: Branches[Any],
+    masks: FrameMasks,
+    noise: torch.Tensor,
+    guidance: KeyframeGuidance,
+    *,
+    max_batch: int,
+    known: KnownFrame | None = None,
+    on_step: OnStep = ignore_step,
+) -> list[torch.Tensor]:
+    """N keyframes from their inverted coarse renders; returns their latents (N, C, h, w) after each step.
+
+    source: (S, N, C, h, w) float32, `ddim.invert`'s levels. branches: the conditions, one row a keyframe; the source's
+    is that of the inversion. masks: of the renders. noise: (N, C, h, w), unit variance, for what is not visible.
+    max_batch: pictures a network call (0: no limit). known: a keyframe that keeps its picture.
+    Raises ShapeError if source and sampler differ in steps, LayerError if a layer pattern matches nothing,
+    ConfigError for an overlap that the window does not allow. Source: I2V3D, 3b to 3f of the method.
+    """
+    if len(source) != ddim.steps:
+        raise ShapeError(f"the source has {len(source)} noise levels; expected one a step, {ddim.steps}")
+    windows = Windows.over(source.shape[1], guidance.window, guidance.overlap)
+    denoiser = KeyframeDenoiser(
+        network,
+        layers,
+        source,
+        branches,
+        masks,
+        windows,
+        guidance.injection,
+        extended_attention=guidance.extended_attention,
+        max_batch=max_batch,
+    )
+    start = start_latents(source[-1], masks.visible.at(*source.shape[-2:]), noise)
+    with torch.no_grad():
+        return sample_keyframes(ddim, start, Guided(denoiser, guidance.scale), windows, on_step, known)
+
+
 def sample_keyframes(
     ddim: DDIM,
     start: torch.Tensor,
-    source: Sequence[torch.Tensor],
-    predict: PredictBranches,
+    guided: Guided,
     windows: Windows,
-    guidance: float,
     on_step: OnStep = ignore_step,
     known: KnownFrame | None = None,
 ) -> list[torch.Tensor]:
     """Denoises N keyframes together; returns the latents (N, C, h, w) after each step, the last one clean.
 
-    start: (N, C, h, w) at the highest level. source: the inverted latents of levels 1 ... S, ascending
-    in noise. known: a frame that keeps its picture. A frame in several windows gets the mean of its denoised
-    latents (3f of the method).
+    start: (N, C, h, w) at the highest level. guided: is asked for the rows of all windows, window after window.
+    known: a frame that keeps its picture. A frame in several windows gets the mean of its denoised latents (3f of the
+    method).
     """
     rows = torch.tensor(windows.rows, device=start.device)
     mean = windows.mean_weights().to(start)
     x, trajectory = _with_known(start, known, ddim, ddim.steps), []
     for step, level in enumerate(range(ddim.steps, 0, -1)):
         windowed = x[rows]
-        timestep = ddim.timesteps[level - 1]
-        parts = predict(windowed, source[level - 1][rows], timestep, step)
-        noise = classifier_free_guidance(*parts, guidance)
+        noise = guided.predict(windowed, ddim.timesteps[level - 1], step)
         denoised = ddim.move(windowed, noise, level, level - 1)
         x = _with_known(torch.einsum("nr,rchw->nchw", mean, denoised), known, ddim, level - 1)
         trajectory.append(x)

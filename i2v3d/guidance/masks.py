@@ -1,9 +1,8 @@
-"""Masks at every size a network works in, and when along the sampling they hold."""
+"""Masks at every size a network works in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -53,15 +52,6 @@ class LayerMask:
         return self._rows[index]
 
 
-def within(step: int, steps: int, fraction: float, inclusive: bool = False) -> bool:
-    """Whether 0-based `step` lies in the first `fraction` of `steps`.
-
-    inclusive: step <= fraction * steps, which holds one step longer, as the released code does.
-    """
-    limit = round(fraction * steps, 6)  # 0.7 * 10 is 7.000000000000001 in floating point
-    return step <= limit if inclusive else step < limit
-
-
 @dataclass(frozen=True)
 class FrameMasks:
     """Per frame, at any size: where a surface is visible, and where the foreground object is."""
@@ -69,23 +59,6 @@ class FrameMasks:
     visible: LayerMask
     foreground: LayerMask
 
-    @cached_property
-    def background(self) -> LayerMask:
-        """Where a surface is visible that is not the foreground."""
-        return LayerMask(self.visible.full & ~self.foreground.full)
-
     def items(self, index: tuple[int, ...]) -> FrameMasks:
         """The masks of some frames, in the order of `index`."""
         return FrameMasks(self.visible.items(index), self.foreground.items(index))
-
-    def injection(self, with_foreground: bool, with_background: bool) -> LayerMask | None:
-        """The mask of the attention injection, given which of its two time limits still hold.
-
-        Both: the visibility mask (foreground and known background); one: that part alone; none: None.
-        Source: I2V3D, feature injection.
-        """
-        if with_foreground and with_background:
-            return self.visible
-        if with_foreground:
-            return self.foreground
-        return self.background if with_background else None

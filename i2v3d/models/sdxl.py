@@ -1,4 +1,4 @@
-"""SDXL with a depth ControlNet behind one contract: latents, timestep and conditions in, noise out.
+"""SDXL with a depth ControlNet as one network: latents, timestep and conditions in, noise out.
 
 Prompt encoding and micro-conditioning as SDXL defines them, the VAE in float32. The networks' own
 configurations say latent channels, VAE factor and widths; nothing here knows one by heart.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from i2v3d.models.sdxl_weights import (
     LORA_FILE,
@@ -23,18 +24,19 @@ from i2v3d.models.sdxl_weights import (
     load_guided_models,
     load_image_models,
     load_lora,
+    take_depth_embedding,
 )
 
 __all__ = [
     "LORA_FILE",
     "ImageCondition",
+    "ImageDenoiser",
     "ImageModels",
     "PromptEmbedding",
     "TextEncoders",
     "check_size",
     "decode_latents",
     "denoise",
-    "denoise_in_chunks",
     "embed_depth",
     "encode_images",
     "encode_prompts",
@@ -43,6 +45,7 @@ __all__ = [
     "load_image_models",
     "load_lora",
     "micro_conditioning",
+    "take_depth_embedding",
 ]
 
 log = logging.getLogger(__name__)
@@ -176,41 +179,70 @@ def decode_latents(models: ImageModels, latents: torch.Tensor, max_batch: int) -
     return np.concatenate(pictures)
 
 
-@torch.no_grad()
-def denoise(models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCondition) -> torch.Tensor:
-    """The noise predicted in x (rows, C, h, w); float32 in and out, the networks run in `models.dtype`."""
-    dtype = models.dtype
-    added = {"text_embeds": cond.pooled.to(dtype), "time_ids": cond.time_ids.to(dtype)}
-    latents, text = x.to(dtype), cond.text.to(dtype)
-    # Filled on the device: a number would be copied there, which waits for all that is queued.
-    timesteps = torch.full((len(x),), timestep, device=x.device)
-    residuals: dict[str, Any] = {}
-    if cond.control is not None:
-        down, mid = models.controlnet(
+@dataclass(frozen=True)
+class ImageDenoiser:
+    """UNet and depth ControlNet as eps(x, t), a `Network` that predicts the noise.
+
+    controlnet: reads features of depth instead of pixels, see `take_depth_embedding`. The networks run in `dtype`;
+    latents are float32 in and out.
+    """
+
+    unet: Any
+    controlnet: Any
+    dtype: torch.dtype
+
+    @staticmethod
+    def of(models: ImageModels) -> ImageDenoiser:
+        """The denoiser of a loaded pipeline."""
+        return ImageDenoiser(models.unet, models.controlnet, models.dtype)
+
+    @property
+    def layers(self) -> nn.Module:
+        """The UNet."""
+        unet: nn.Module = self.unet
+        return unet
+
+    @torch.no_grad()
+    def __call__(self, x: torch.Tensor, level: float, condition: ImageCondition) -> torch.Tensor:
+        """The noise predicted in x (rows, C, h, w) at the timestep `level`."""
+        added = {
+            "text_embeds": condition.pooled.to(self.dtype),
+            "time_ids": condition.time_ids.to(self.dtype),
+        }
+        latents, text = x.to(self.dtype), condition.text.to(self.dtype)
+        # Filled on the device: a number would be copied there, which waits for all that is queued.
+        timesteps = torch.full((len(x),), level, device=x.device)
+        residuals: dict[str, Any] = {}
+        if condition.control is not None:
+            down, mid = self.controlnet(
+                latents,
+                timesteps,
+                encoder_hidden_states=text,
+                controlnet_cond=condition.control.to(self.dtype),
+                conditioning_scale=condition.control_scale,
+                added_cond_kwargs=added,
+                return_dict=False,
+            )
+            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        prediction = self.unet(
             latents,
             timesteps,
             encoder_hidden_states=text,
-            controlnet_cond=cond.control.to(dtype),
-            conditioning_scale=cond.control_scale,
             added_cond_kwargs=added,
             return_dict=False,
-        )
-        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-    prediction = models.unet(
-        latents,
-        timesteps,
-        encoder_hidden_states=text,
-        added_cond_kwargs=added,
-        return_dict=False,
-        **residuals,
-    )[0]
-    return prediction.float()
+            **residuals,
+        )[0]
+        return prediction.float()
+
+    def in_chunks(
+        self, x: torch.Tensor, level: float, condition: ImageCondition, max_batch: int
+    ) -> torch.Tensor:
+        """The same at most `max_batch` rows a call (0: all), for rows that do not depend on each other."""
+        size = max_batch or len(x)
+        spans = (slice(start, start + size) for start in range(0, len(x), size))
+        return torch.cat([self(x[span], level, condition.rows(span)) for span in spans])
 
 
-def denoise_in_chunks(
-    models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCondition, max_batch: int
-) -> torch.Tensor:
-    """`denoise` at most `max_batch` rows a call (0: all), for rows that do not depend on each other."""
-    size = max_batch or len(x)
-    spans = (slice(start, start + size) for start in range(0, len(x), size))
-    return torch.cat([denoise(models, x[span], timestep, cond.rows(span)) for span in spans])
+def denoise(models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCondition) -> torch.Tensor:
+    """The noise that the networks of a pipeline predict in x (rows, C, h, w), see `ImageDenoiser`."""
+    return ImageDenoiser.of(models)(x, timestep, cond)

@@ -14,7 +14,7 @@ from i2v3d.artifacts.renders import frame_count, read_renders
 from i2v3d.config.stages import KeyframeInversionStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.models.sdxl import (
-    denoise_in_chunks,
+    ImageDenoiser,
     embed_depth,
     encode_images,
     encode_prompts,
@@ -45,8 +45,10 @@ def invert_keyframes(
     clean = encode_images(models, renders.rgb, ctx.max_batch)
     ddim = DDIM.from_config(models.scheduler, cfg.inversion.steps)
 
-    def predict(x: torch.Tensor, timestep: int) -> torch.Tensor:
-        return denoise_in_chunks(models, x, timestep, condition, ctx.max_batch)
+    network = ImageDenoiser.of(models)
+
+    def predict(x: torch.Tensor, level: float, step: int) -> torch.Tensor:
+        return network.in_chunks(x, level, condition, ctx.max_batch)
 
     with ctx.bar("keyframe inversion") as bar:
         levels = ddim.invert(clean, predict, bar)

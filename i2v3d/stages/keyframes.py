@@ -14,13 +14,15 @@ from i2v3d.artifacts.renders import Renders, frame_count, read_renders
 from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ArtifactError
-from i2v3d.guidance.image_denoiser import Branches, GuidedDenoiser
-from i2v3d.guidance.keyframes import KnownFrame, sample_keyframes, start_latents
+from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
+from i2v3d.guidance.keyframes import KeyframeGuidance, KnownFrame, guide_keyframes
 from i2v3d.guidance.masks import FrameMasks, LayerMask
 from i2v3d.images import Rgb, read_rgb, write_rgb
 from i2v3d.models.sdxl import (
+    ImageCondition,
+    ImageDenoiser,
     ImageModels,
     decode_latents,
     embed_depth,
@@ -80,35 +82,48 @@ def _sample(
     ctx: StageContext,
 ) -> torch.Tensor:
     """The clean latents (N, C, h, w) of all keyframes. photo: (H, W, 3), the first one if it is not generated."""
-    keyframes, device = cfg.keyframes, torch.device(ctx.device)
-    windows = Windows.over(len(renders.frames), keyframes.window, keyframes.overlap)
+    keyframes, layers, device = cfg.keyframes, cfg.models.layers, torch.device(ctx.device)
     masks = FrameMasks(LayerMask(renders.visible.to(device)), LayerMask(renders.foreground.to(device)))
-    predict = GuidedDenoiser(
-        models,
-        cfg.models.layers,
-        keyframes,
-        _branches(keyframes, models, renders, inverted.prompt, ctx.max_batch),
-        masks,
-        windows,
-        ctx.max_batch,
-    )
     source = inverted.latents.to(device)  # once: every step finds its level on the device
     shape = tuple(source.shape[2:])
     noise = frame_noise(list(renders.frames), shape, keyframes.seed, "keyframes").to(device)
-    start = start_latents(source[-1], masks.visible.at(*shape[1:]), noise)
-    ddim = DDIM.from_config(models.scheduler, keyframes.steps)
     known = None
     if photo is not None:
         known = KnownFrame(0, encode_images(models, photo[None], ctx.max_batch)[0], noise[0])
-    with ctx.bar("keyframes") as bar, torch.no_grad():
-        return sample_keyframes(ddim, start, list(source), predict, windows, keyframes.guidance, bar, known)[
-            -1
-        ]
+    with ctx.bar("keyframes") as bar:
+        return guide_keyframes(
+            ImageDenoiser.of(models),
+            KeyframeLayers(layers.attention, layers.conv),
+            DDIM.from_config(models.scheduler, keyframes.steps),
+            source,
+            _branches(keyframes, models, renders, inverted.prompt, ctx.max_batch),
+            masks,
+            noise,
+            _guidance(keyframes),
+            max_batch=ctx.max_batch,
+            known=known,
+            on_step=bar,
+        )[-1]
+
+
+def _guidance(keyframes: KeyframesConfig) -> KeyframeGuidance:
+    """The options of the section as guidance takes them."""
+    injection = None
+    if keyframes.injection:
+        injection = KeyframeInjection(
+            keyframes.tau_foreground,
+            keyframes.tau_background,
+            keyframes.tau_conv,
+            keyframes.compat_inclusive_tau,
+        )
+    return KeyframeGuidance(
+        keyframes.guidance, injection, keyframes.extended_attention, keyframes.window, keyframes.overlap
+    )
 
 
 def _branches(
     keyframes: KeyframesConfig, models: ImageModels, renders: Renders, source_prompt: str, max_batch: int
-) -> Branches:
+) -> Branches[ImageCondition]:
     """The conditions of source, unconditional and conditional branch, one row a keyframe."""
     prompts = encode_prompts(models, [source_prompt, keyframes.negative_prompt, keyframes.prompt])
     control = embed_depth(models, renders.depth, max_batch)

@@ -13,14 +13,15 @@ from i2v3d.artifacts.renders import Renders, frame_count, read_renders
 from i2v3d.config.keyframes import SDEditImageConfig
 from i2v3d.config.stages import SDEditImageStage
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.diffusion.guidance import classifier_free_guidance
+from i2v3d.diffusion.denoiser import BothBranches
+from i2v3d.diffusion.guidance import Guided
 from i2v3d.diffusion.sdedit import add_noise, sample_from, steps_run
 from i2v3d.images import write_rgb
 from i2v3d.models.sdxl import (
     ImageCondition,
+    ImageDenoiser,
     ImageModels,
     decode_latents,
-    denoise_in_chunks,
     embed_depth,
     encode_images,
     encode_prompts,
@@ -51,13 +52,9 @@ def refine_frames(cfg: SDEditImageStage, inputs: Mapping[str, Path], out: Path, 
     level = steps_run(sdedit.steps, sdedit.strength)
     log.info("refining %d frames in %d of %d steps", len(frames), level, sdedit.steps)
 
-    def denoise(x: torch.Tensor, timestep: int) -> torch.Tensor:
-        predicted = denoise_in_chunks(models, torch.cat([x, x]), timestep, condition, ctx.max_batch)
-        unconditional, guided = predicted.chunk(2)
-        return classifier_free_guidance(unconditional, guided, sdedit.guidance)
-
+    guided = Guided(BothBranches(ImageDenoiser.of(models), condition, ctx.max_batch), sdedit.guidance)
     with ctx.bar("refine frames") as bar:
-        latents = sample_from(ddim, add_noise(ddim, clean, noise, level), denoise, level, bar)
+        latents = sample_from(ddim, add_noise(ddim, clean, noise, level), guided.predict, level, bar)
     for number, picture in zip(frames, decode_latents(models, latents, ctx.max_batch), strict=True):
         write_rgb(out / frame_name(number), picture)
     ctx.log_media("sdedit_image/middle_frame", out / frame_name((1 + len(frames)) // 2))

@@ -15,9 +15,9 @@ from i2v3d.artifacts.segments import CoarseClip, read_coarse_clip, read_picture
 from i2v3d.config.interpolate import SDEditVideoConfig
 from i2v3d.config.stages import SDEditVideoStage
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.guidance import classifier_free_guidance
+from i2v3d.diffusion.denoiser import BothBranches
+from i2v3d.diffusion.guidance import Guided
 from i2v3d.diffusion.sdedit import steps_run
-from i2v3d.guidance.video_denoiser import ClipCondition, ClipDenoiser
 from i2v3d.images import write_rgb
 from i2v3d.models.svd import (
     VideoModels,
@@ -27,6 +27,8 @@ from i2v3d.models.svd import (
     load_video_models,
     picture_condition,
 )
+from i2v3d.models.svd_denoiser import ClipCondition, ClipDenoiser
+from i2v3d.progress import OnStep
 from i2v3d.randomness import frame_noise
 from i2v3d.stages.context import StageContext
 
@@ -60,23 +62,19 @@ def _refined(
     clip: CoarseClip,
     picture: Tensor,
     max_batch: int,
-    on_step: edm.OnStep,
+    on_step: OnStep,
 ) -> Tensor:
     """The clean latents (F, C, h, w) of a clip, conditioned on `picture` (3, H, W) in [-1, 1]."""
-    denoiser = ClipDenoiser(models.unet, models.controlnet, sdedit.control_scale)
+    network = ClipDenoiser(models.unet, models.controlnet, sdedit.control_scale)
     known = picture_condition(models, picture, clip.numbers[0], sdedit.noise_aug, sdedit.seed)
     time_ids = added_time_ids(sdedit.fps, sdedit.motion_bucket, sdedit.noise_aug).to(models.device)
-    conditional = ClipCondition(
-        known.embedding[None], known.latents[None], time_ids[None], denoiser.control(clip.depth)
-    )
+    conditional = network.condition(known, time_ids, network.control(clip.depth))
     both = ClipCondition.join([conditional.unconditional(), conditional])
 
-    def denoise(x: Tensor, sigma: float, step: int) -> Tensor:
-        unconditional, guided = denoiser.in_chunks(torch.stack([x, x]), sigma, both, max_batch)
-        return classifier_free_guidance(unconditional, guided, sdedit.guidance)
-
+    guided = Guided(BothBranches(network, both, max_batch), sdedit.guidance)
     schedule = edm.EDMSchedule.from_config(models.scheduler, sdedit.steps)
     sigmas = schedule.sigmas[schedule.steps - steps_run(schedule.steps, sdedit.strength) :]
     clean = encode_frames(models, clip.rgb)
     noise = frame_noise(clip.numbers, tuple(clean.shape[1:]), sdedit.seed, "sdedit video")
-    return edm.integrate(clean + sigmas[0] * noise.to(clean.device), denoise, sigmas, on_step)[-1]
+    start = clean + sigmas[0] * noise.to(clean.device)
+    return edm.integrate(start[None], guided.predict, sigmas, on_step)[-1][0]

@@ -1,4 +1,4 @@
-"""DDIM against the exact solution for Gaussian data, guidance, windows, and the keyframe loop."""
+"""DDIM against the exact solution for Gaussian data, and windows of keyframes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ConfigError, WeightsError
-from i2v3d.guidance.keyframes import KnownFrame, sample_keyframes, start_latents
 from i2v3d.models.layout import DDIM_SCHEDULER
 
 SPREAD = 0.5  # standard deviation of the Gaussian data
@@ -72,7 +70,7 @@ def test_inverting_and_sampling_returns_the_data() -> None:
     errors = []
     for steps in (100, 200):
         sampler = ddim(steps)
-        levels = sampler.invert(x, lambda x, t, s=sampler: ideal_noise(s, x, t))
+        levels = sampler.invert(x, lambda x, t, step, s=sampler: ideal_noise(s, x, int(t)))
         assert len(levels) == steps
         errors.append(float((sample(sampler, levels[-1]) - x).norm() / x.norm()))
     assert errors[1] < 0.02
@@ -87,20 +85,13 @@ def test_moving_there_and_back_with_the_same_noise_is_exact() -> None:
 
 def test_inversion_reports_every_step() -> None:
     seen: list[tuple[int, int]] = []
-    ddim(3).invert(torch.zeros(1), lambda x, t: x, lambda done, total: seen.append((done, total)))
+    ddim(3).invert(torch.zeros(1), lambda x, t, step: x, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_network_that_predicts_something_else_is_refused() -> None:
     with pytest.raises(WeightsError, match="predicts 'v_prediction'; expected 'epsilon'"):
         DDIM.from_config({**DDIM_SCHEDULER, "prediction_type": "v_prediction"}, 3)
-
-
-def test_guidance_of_one_is_the_conditional_prediction() -> None:
-    unconditional, conditional = torch.tensor([1.0]), torch.tensor([3.0])
-    assert classifier_free_guidance(unconditional, conditional, 1.0) == 3
-    assert classifier_free_guidance(unconditional, conditional, 0.0) == 1
-    assert classifier_free_guidance(unconditional, conditional, 2.5) == 6
 
 
 @pytest.mark.parametrize(
@@ -132,51 +123,3 @@ def test_the_mean_over_windows_of_what_was_gathered_is_the_frame() -> None:
 def test_an_overlap_of_the_whole_window_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected 0 to 2"):
         Windows.over(9, 3, 3)
-
-
-def test_start_is_inverted_where_visible_and_noise_elsewhere() -> None:
-    visible = torch.tensor([[[True, False]]])
-    start = start_latents(torch.ones(1, 2, 1, 2), visible, torch.zeros(1, 2, 1, 2))
-    assert start.tolist() == [[[[1, 0]], [[1, 0]]]]
-
-
-def test_the_keyframe_loop_feeds_each_level_its_own_source_and_averages_windows() -> None:
-    sampler, windows = ddim(3), Windows.over(3, 2, 1)
-    source = [torch.full((3, 1, 1, 1), float(level)) for level in (1, 2, 3)]
-    seen = []
-
-    def predict(
-        x: torch.Tensor, latents: torch.Tensor, timestep: int, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append((timestep, step, float(latents[0])))
-        rows = torch.arange(4.0).reshape(4, 1, 1, 1)  # frames 0, 1, 1, 2
-        return torch.zeros_like(x), rows
-
-    start = torch.zeros(3, 1, 1, 1)
-    trajectory = sample_keyframes(sampler, start, source, predict, windows, 1.0)
-    assert seen == [(667, 0, 3.0), (334, 1, 2.0), (1, 2, 1.0)]
-    shared = torch.tensor([0.0, 1.5, 3.0]).reshape(3, 1, 1, 1)  # frame 1 lies in two windows
-    assert torch.allclose(trajectory[0], sampler.move(start, shared, 3, 2), atol=1e-6)
-    assert len(trajectory) == 3
-
-
-def test_a_known_keyframe_keeps_its_picture_at_every_level_and_leaves_the_others_alone() -> None:
-    sampler, windows = ddim(3), Windows.over(3, 2, 1)
-    clean, noise = torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), -1.0)
-    known, seen = KnownFrame(1, clean, noise), []
-
-    def predict(
-        x: torch.Tensor, latents: torch.Tensor, timestep: int, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append(x[[1, 2]].flatten().tolist())  # the rows of frame 1, one a window
-        return torch.zeros_like(x), 0.5 * x
-
-    start = torch.arange(3.0).reshape(3, 1, 1, 1)
-    levels = [torch.zeros(3, 1, 1, 1)] * 3
-    found = sample_keyframes(sampler, start, levels, predict, windows, 1.0, known=known)
-    for level, rows in zip((3, 2, 1), seen, strict=True):
-        expected = sampler.alpha_bar[level] ** 0.5 * 2 - (1 - sampler.alpha_bar[level]) ** 0.5
-        assert rows == pytest.approx([expected, expected])
-    assert torch.equal(found[-1][1], clean)
-    without = sample_keyframes(sampler, start, levels, predict, windows, 1.0)
-    assert torch.equal(found[-1][[0, 2]], without[-1][[0, 2]])

@@ -17,7 +17,6 @@ from i2v3d.diffusion.fusion import (
     ForwardOnly,
     Fusion,
     Pass,
-    Prediction,
     Repeated,
     ReplacedEnds,
     Sequential,
@@ -29,6 +28,7 @@ from i2v3d.diffusion.fusion import (
     reversed_weights,
     sample,
 )
+from i2v3d.diffusion.guidance import Estimate
 from i2v3d.errors import ShapeError
 from i2v3d.models.layout import EDM_SCHEDULER
 
@@ -40,20 +40,20 @@ def schedule(steps: int) -> edm.EDMSchedule:
     return edm.EDMSchedule.from_config(EDM_SCHEDULER, steps)
 
 
-def ideal(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+def ideal(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]:
     """The ideal denoiser of data N(0, SPREAD^2), whichever end a pass starts from."""
     clean = SPREAD**2 / (SPREAD**2 + sigma**2) * x
-    return [Prediction(clean, clean) for _ in passes]
+    return [Estimate(clean, clean) for _ in passes]
 
 
-def towards(targets: dict[Pass, Tensor], guidance: float = 1.5) -> Callable[..., list[Prediction]]:
+def towards(targets: dict[Pass, Tensor], guidance: float = 1.5) -> Callable[..., list[Estimate]]:
     """Each pass is pulled towards a picture of its own; the reversed one sees latents last to first."""
 
-    def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+    def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]:
         share = 1 / (1 + sigma**2)
         plain = share * x + 0.1 * torch.roll(x, 1, 0) * share
         guided = {name: plain + guidance * (1 - share) * targets[name] for name in passes}
-        return [Prediction(plain, guided[name]) for name in passes]
+        return [Estimate(plain, guided[name]) for name in passes]
 
     return predict
 
@@ -200,10 +200,10 @@ def test_turning_time_round_turns_the_blended_clip_round(weights: Weights, plus:
         "reversed": targets["forward"].flip(0),
     }
 
-    def plain(targets: dict[Pass, Tensor]) -> Callable[..., list[Prediction]]:
-        def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+    def plain(targets: dict[Pass, Tensor]) -> Callable[..., list[Estimate]]:
+        def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]:
             share = 1 / (1 + sigma**2)
-            return [Prediction(share * x, share * x + (1 - share) * targets[name]) for name in passes]
+            return [Estimate(share * x, share * x + (1 - share) * targets[name]) for name in passes]
 
         return predict
 
@@ -226,7 +226,7 @@ def test_each_end_of_a_blend_belongs_to_its_keyframe_and_the_middle_to_both() ->
 
 
 def test_a_distilled_pass_moves_as_the_forward_one_and_ends_at_the_keyframe() -> None:
-    forward = Prediction(*torch.randn(2, FRAMES, 3, 2, 2, generator=torch.Generator().manual_seed(3)))
+    forward = Estimate(*torch.randn(2, FRAMES, 3, 2, 2, generator=torch.Generator().manual_seed(3)))
     last = torch.full((3, 2, 2), 0.7)
     backward = distilled(forward, last)
     for found, given in ((backward.guided, forward.guided), (backward.unconditional, forward.unconditional)):
@@ -243,7 +243,7 @@ def test_a_distilled_pass_moves_as_the_forward_one_and_ends_at_the_keyframe() ->
 def test_a_distilled_step_does_not_ask_for_the_reversed_pass() -> None:
     asked: list[tuple[Pass, ...]] = []
 
-    def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+    def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]:
         asked.append(passes)
         return ideal(x, sigma, step, passes)
 
@@ -257,7 +257,7 @@ def test_a_distilled_step_does_not_ask_for_the_reversed_pass() -> None:
 def test_early_stop_leaves_the_rest_to_the_forward_pass() -> None:
     asked: list[tuple[Pass, ...]] = []
 
-    def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Prediction]:
+    def predict(x: Tensor, sigma: float, step: int, passes: tuple[Pass, ...]) -> list[Estimate]:
         asked.append(passes)
         return ideal(x, sigma, step, passes)
 

@@ -1,4 +1,4 @@
-"""Masks at layer sizes, and time limits of the injection."""
+"""Masks at layer sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from i2v3d.errors import ShapeError
-from i2v3d.guidance.masks import FrameMasks, LayerMask, nearest_resize, within
+from i2v3d.guidance.masks import LayerMask, nearest_resize
 
 
 def test_nearest_resize_takes_the_top_left_pixel_of_each_cell() -> None:
@@ -47,28 +47,3 @@ def test_items_of_a_layer_mask_keep_their_order_and_their_sizes() -> None:
 def test_a_layer_mask_of_other_shape_or_type_is_refused(bad: torch.Tensor) -> None:
     with pytest.raises(ShapeError, match=r"expected \(items, H, W\) bool"):
         LayerMask(bad)
-
-
-@pytest.mark.parametrize(
-    ("steps", "fraction", "count"),
-    [(50, 0.8, 40), (10, 0.7, 7), (5, 0.6, 3), (5, 1.0, 5), (5, 0.0, 0), (7, 0.5, 4)],
-)
-def test_a_fraction_of_the_steps(steps: int, fraction: float, count: int) -> None:
-    assert sum(within(i, steps, fraction) for i in range(steps)) == count
-
-
-def test_the_released_limit_holds_one_step_longer() -> None:
-    assert [within(i, 5, 0.8, inclusive=True) for i in range(6)] == [True] * 5 + [False]
-    assert [within(i, 5, 0.8) for i in range(6)] == [True] * 4 + [False] * 2
-
-
-def test_which_mask_the_time_limits_leave() -> None:
-    visible = LayerMask(torch.tensor([[[True, True, False]]]))
-    foreground = LayerMask(torch.tensor([[[True, False, False]]]))
-    masks = FrameMasks(visible, foreground)
-    assert masks.injection(True, True) is visible
-    assert masks.injection(True, False) is foreground
-    background = masks.injection(False, True)
-    assert background is not None
-    assert background.full.tolist() == [[[False, True, False]]]
-    assert masks.injection(False, False) is None

@@ -121,7 +121,7 @@ def test_decoding_gives_pictures_whatever_the_batch(models: ImageModels) -> None
 def test_rows_do_not_depend_on_each_other(models: ImageModels) -> None:
     cond = condition(models, 3)
     whole = sdxl.denoise(models, latents(3), 500, cond)
-    chunked = sdxl.denoise_in_chunks(models, latents(3), 500, cond, max_batch=2)
+    chunked = sdxl.ImageDenoiser.of(models).in_chunks(latents(3), 500, cond, max_batch=2)
     assert torch.allclose(whole, chunked, atol=1e-5)
 
 

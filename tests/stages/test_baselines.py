@@ -87,7 +87,7 @@ def test_sdedit_with_the_true_noise_gives_the_picture_back(level: int) -> None:
     ddim = DDIM.from_config(DDIM_SCHEDULER, 50)
     clean, noise = torch.randn(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noisy = add_noise(ddim, clean, noise, level)
-    back = sample_from(ddim, noisy, lambda x, t: noise, level)
+    back = sample_from(ddim, noisy, lambda x, t, step: noise, level)
     torch.testing.assert_close(
         back, add_noise(ddim, clean, noise, 0)
     )  # the schedule ends just above no noise
@@ -99,7 +99,7 @@ def test_sdedit_forgets_as_much_of_gaussian_data_as_its_noise_covers() -> None:
     ddim, s = DDIM.from_config(DDIM_SCHEDULER, 400), 0.7
     level_of = {t: level for level, t in enumerate(ddim.timesteps, start=1)}
 
-    def ideal(x: torch.Tensor, timestep: int) -> torch.Tensor:
+    def ideal(x: torch.Tensor, timestep: int, step: int) -> torch.Tensor:
         alpha_bar = ddim.alpha_bar[level_of[timestep]]
         return (1 - alpha_bar) ** 0.5 / (alpha_bar * s * s + 1 - alpha_bar) * x
 

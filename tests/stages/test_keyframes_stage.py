@@ -221,7 +221,9 @@ def test_a_missing_render_is_named(world: World, tmp_path: Path) -> None:
 def test_a_file_that_is_no_lora_is_refused(world: World, tmp_path: Path) -> None:
     (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"nonsense")
     broken = World(world.models, {**world.inputs, "lora": tmp_path})
-    with pytest.raises(InputError, match="is no LoRA of the configured image UNet"):
+    with pytest.raises(
+        InputError, match=r"is no safetensors file .* give a LoRA of the configured image UNet"
+    ):
         broken.generate(tmp_path / "out")
 
 

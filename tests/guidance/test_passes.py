@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from i2v3d.diffusion.fusion import Pass
+from i2v3d.guidance.branches import Branches
 from i2v3d.guidance.injection import resolve_layers
-from i2v3d.guidance.video_denoiser import (
-    ClipCondition,
-    ClipDenoiser,
-    DirectionalPass,
-    GuidedInterpolation,
-    InjectionLayers,
-)
+from i2v3d.guidance.passes import ClipInjection, DirectionalPass, GuidedPasses
+from i2v3d.models.svd_denoiser import ClipCondition, ClipDenoiser
 from tests.support.video_family import (
     CHANNELS,
     EMBED_WIDTH,
@@ -30,9 +28,9 @@ FRAMES, HEIGHT, WIDTH, STEPS, SIGMA = 4, 4, 6, 4, 1.5
 class CountingDenoiser(ClipDenoiser):
     """Notes how many clips each network call has."""
 
-    def __call__(self, x: torch.Tensor, sigma: float, condition: ClipCondition) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, level: float, condition: ClipCondition) -> torch.Tensor:
         self.__dict__.setdefault("calls", []).append(len(x))
-        return super().__call__(x, sigma, condition)
+        return super().__call__(x, level, condition)
 
 
 @pytest.fixture
@@ -41,8 +39,8 @@ def denoiser() -> CountingDenoiser:
 
 
 @pytest.fixture
-def layers(denoiser: CountingDenoiser) -> InjectionLayers:
-    return InjectionLayers(
+def layers(denoiser: CountingDenoiser) -> ClipInjection:
+    return ClipInjection(
         resolve_layers(denoiser.unet, LAYERS.attention), resolve_layers(denoiser.unet, LAYERS.block), 1.0, 1.0
     )
 
@@ -60,7 +58,13 @@ def condition(denoiser: ClipDenoiser, seed: int, depth: torch.Tensor) -> ClipCon
     )
 
 
-def passes(denoiser: ClipDenoiser) -> tuple[DirectionalPass, DirectionalPass]:
+def branches(
+    source: ClipCondition, keyframe: ClipCondition, unconditional: bool = True
+) -> Branches[ClipCondition]:
+    return Branches(source, keyframe.unconditional() if unconditional else None, keyframe)
+
+
+def passes(denoiser: ClipDenoiser, unconditional: bool = True) -> tuple[DirectionalPass, DirectionalPass]:
     """A forward and a reversed pass of one clip, with random sources, keyframes, depth and visibility."""
     depth = random(1, FRAMES, 3, HEIGHT * FACTOR, WIDTH * FACTOR)
     visible = random(2, FRAMES, HEIGHT * FACTOR, WIDTH * FACTOR) > 0
@@ -70,8 +74,11 @@ def passes(denoiser: ClipDenoiser) -> tuple[DirectionalPass, DirectionalPass]:
         made.append(
             DirectionalPass(
                 source=SIGMA * random(10 + backwards, STEPS, FRAMES, CHANNELS, HEIGHT, WIDTH),
-                source_condition=condition(denoiser, 20 + backwards, ordered),
-                condition=condition(denoiser, 30 + backwards, ordered),
+                branches=branches(
+                    condition(denoiser, 20 + backwards, ordered),
+                    condition(denoiser, 30 + backwards, ordered),
+                    unconditional,
+                ),
                 visible=visible.flip(0) if backwards else visible,
                 reversed=backwards,
             )
@@ -85,14 +92,14 @@ BOTH: tuple[Pass, ...] = ("forward", "reversed")
 def guided(
     denoiser: ClipDenoiser,
     both: tuple[DirectionalPass, DirectionalPass | None],
-    layers: InjectionLayers | None,
+    layers: ClipInjection | None,
     max_batch: int = 0,
-) -> GuidedInterpolation:
-    return GuidedInterpolation(denoiser, *both, 1.5, layers, max_batch, unconditional=True)
+) -> GuidedPasses:
+    return GuidedPasses(denoiser, *both, 1.5, layers, max_batch)
 
 
 def predict(
-    sampler: GuidedInterpolation, x: torch.Tensor, step: int = 0, passes: tuple[Pass, ...] = BOTH
+    sampler: GuidedPasses, x: torch.Tensor, step: int = 0, passes: tuple[Pass, ...] = BOTH
 ) -> torch.Tensor:
     """The guided predictions of some passes, (passes, F, C, h, w)."""
     return torch.stack([p.guided for p in sampler(x, SIGMA, step, passes)])
@@ -103,7 +110,7 @@ def latents() -> torch.Tensor:
 
 
 def test_reversing_time_and_swapping_the_keyframes_reverses_the_prediction(
-    denoiser: CountingDenoiser, layers: InjectionLayers
+    denoiser: CountingDenoiser, layers: ClipInjection
 ) -> None:
     forward, backward = passes(denoiser)
     expected = predict(guided(denoiser, (forward, backward), layers), latents(), 1)
@@ -114,27 +121,35 @@ def test_reversing_time_and_swapping_the_keyframes_reverses_the_prediction(
 
 def _turned(one: DirectionalPass) -> DirectionalPass:
     """The same pass of the clip that is turned round in time: what it sees in its own order stays."""
-    return DirectionalPass(one.source, one.source_condition, one.condition, one.visible, not one.reversed)
+    return replace(one, reversed=not one.reversed)
 
 
-@pytest.mark.parametrize("injected", [True, False])
-@pytest.mark.parametrize(("max_batch", "calls"), [(0, 1), (1, 0), (2 * FRAMES, 0), (3 * FRAMES, 2)])
-def test_the_size_of_a_call_does_not_change_the_prediction(
-    denoiser: CountingDenoiser, layers: InjectionLayers, injected: bool, max_batch: int, calls: int
+@pytest.mark.parametrize(
+    ("injected", "max_batch", "calls"),
+    [
+        (True, 0, [6]),  # clips: two passes of three branches
+        (True, 1, [3, 3]),  # the branches of one pass are the least
+        (True, 5 * FRAMES, [3, 3]),
+        (True, 6 * FRAMES, [6]),
+        (False, 0, [4]),  # nothing couples the branches, and there is no source
+        (False, 1, [1] * 4),  # a clip is the least
+        (False, 2 * FRAMES, [2, 2]),
+        (False, 3 * FRAMES, [2, 2]),
+    ],
+)
+def test_a_network_call_has_at_most_max_batch_pictures_or_what_cannot_be_split(
+    denoiser: CountingDenoiser, layers: ClipInjection, injected: bool, max_batch: int, calls: list[int]
 ) -> None:
     used = layers if injected else None
     expected = predict(guided(denoiser, passes(denoiser), used), latents())
     denoiser.__dict__["calls"].clear()
     chunked = predict(guided(denoiser, passes(denoiser), used, max_batch=max_batch), latents())
     torch.testing.assert_close(chunked, expected, rtol=1e-4, atol=1e-5)
-    if calls and injected:
-        assert len(denoiser.__dict__["calls"]) == calls
-    if max_batch and not injected:
-        assert max(denoiser.__dict__["calls"]) <= max(1, max_batch // FRAMES)
+    assert denoiser.__dict__["calls"] == calls
 
 
-def test_only_what_is_read_is_computed(denoiser: CountingDenoiser, layers: InjectionLayers) -> None:
-    late = InjectionLayers(layers.attention, layers.blocks, tau_attention=0.5, tau_block=0.25)
+def test_only_what_is_read_is_computed(denoiser: CountingDenoiser, layers: ClipInjection) -> None:
+    late = ClipInjection(layers.attention, layers.block, tau_attention=0.5, tau_block=0.25)
     sampler = guided(denoiser, passes(denoiser), late)
     for step in range(STEPS):
         sampler(latents(), SIGMA, step, BOTH if step < 3 else ("forward",))
@@ -142,7 +157,7 @@ def test_only_what_is_read_is_computed(denoiser: CountingDenoiser, layers: Injec
     assert denoiser.__dict__["calls"] == [6, 6, 4, 2]
 
 
-def test_passes_together_are_the_passes_alone(denoiser: CountingDenoiser, layers: InjectionLayers) -> None:
+def test_passes_together_are_the_passes_alone(denoiser: CountingDenoiser, layers: ClipInjection) -> None:
     forward, backward = passes(denoiser)
     sampler = guided(denoiser, (forward, backward), layers)
     both = predict(sampler, latents())
@@ -152,9 +167,7 @@ def test_passes_together_are_the_passes_alone(denoiser: CountingDenoiser, layers
     assert (both[0] - both[1]).abs().max() > 1e-3
 
 
-def test_a_pass_that_is_never_read_need_not_exist(
-    denoiser: CountingDenoiser, layers: InjectionLayers
-) -> None:
+def test_a_pass_that_is_never_read_need_not_exist(denoiser: CountingDenoiser, layers: ClipInjection) -> None:
     forward, backward = passes(denoiser)
     alone, both = (guided(denoiser, (forward, other), layers) for other in (None, backward))
     found, expected = (predict(sampler, latents(), passes=("forward",)) for sampler in (alone, both))
@@ -162,25 +175,22 @@ def test_a_pass_that_is_never_read_need_not_exist(
 
 
 def test_injection_changes_the_prediction_and_leaves_the_network_as_it_was(
-    denoiser: CountingDenoiser, layers: InjectionLayers
+    denoiser: CountingDenoiser, layers: ClipInjection
 ) -> None:
     plain = guided(denoiser, passes(denoiser), None)
     before = predict(plain, latents())
     for tau_attention, tau_block in ((1.0, 0.0), (0.0, 1.0)):
-        some = InjectionLayers(layers.attention, layers.blocks, tau_attention, tau_block)
+        some = ClipInjection(layers.attention, layers.block, tau_attention, tau_block)
         injected = predict(guided(denoiser, passes(denoiser), some), latents())
         assert (injected - before).abs().max() > 1e-4
     assert torch.equal(predict(plain, latents()), before)
 
 
 def test_attention_is_injected_only_where_a_surface_is_visible(
-    denoiser: CountingDenoiser, layers: InjectionLayers
+    denoiser: CountingDenoiser, layers: ClipInjection
 ) -> None:
-    attention = InjectionLayers(layers.attention, layers.blocks, 1.0, 0.0)
-    hidden = tuple(
-        DirectionalPass(p.source, p.source_condition, p.condition, torch.zeros_like(p.visible), p.reversed)
-        for p in passes(denoiser)
-    )
+    attention = ClipInjection(layers.attention, layers.block, 1.0, 0.0)
+    hidden = tuple(replace(p, visible=torch.zeros_like(p.visible)) for p in passes(denoiser))
     assert len(hidden) == 2
     nothing = predict(guided(denoiser, hidden, attention), latents())
     plain = predict(guided(denoiser, passes(denoiser), None), latents())
@@ -190,11 +200,9 @@ def test_attention_is_injected_only_where_a_surface_is_visible(
 def test_guidance_extrapolates_from_the_unconditional_prediction(denoiser: CountingDenoiser) -> None:
     forward, _ = passes(denoiser)
     x = latents()
-    (found,) = GuidedInterpolation(denoiser, forward, None, 3.0, None, 0, unconditional=True)(
-        x, SIGMA, 0, ("forward",)
-    )
-    unconditional = denoiser(x[None], SIGMA, forward.condition.unconditional())[0]
-    conditional = denoiser(x[None], SIGMA, forward.condition)[0]
+    (found,) = GuidedPasses(denoiser, forward, None, 3.0, None, 0)(x, SIGMA, 0, ("forward",))
+    unconditional = denoiser(x[None], SIGMA, forward.branches.conditional.unconditional())[0]
+    conditional = denoiser(x[None], SIGMA, forward.branches.conditional)[0]
     expected = unconditional + 3.0 * (conditional - unconditional)
     torch.testing.assert_close(found.guided, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.unconditional, unconditional, rtol=1e-4, atol=1e-5)
@@ -202,12 +210,11 @@ def test_guidance_extrapolates_from_the_unconditional_prediction(denoiser: Count
 
 @pytest.mark.parametrize("injected", [True, False])
 def test_a_guidance_of_one_needs_no_unconditional_branch(
-    denoiser: CountingDenoiser, layers: InjectionLayers, injected: bool
+    denoiser: CountingDenoiser, layers: ClipInjection, injected: bool
 ) -> None:
     used = layers if injected else None
-    both = passes(denoiser)
     whole, spared = (
-        GuidedInterpolation(denoiser, *both, 1.0, used, 0, unconditional=unconditional)
+        GuidedPasses(denoiser, *passes(denoiser, unconditional), 1.0, used, 0)
         for unconditional in (True, False)
     )
     expected = predict(whole, latents())
@@ -221,8 +228,8 @@ def test_control_scale_zero_leaves_the_controlnet_out(denoiser: CountingDenoiser
     off = ClipDenoiser(denoiser.unet, denoiser.controlnet, 0.0)
     other = condition(denoiser, 30, -random(1, FRAMES, 3, HEIGHT * FACTOR, WIDTH * FACTOR))
     x = latents()[None]
-    assert torch.equal(off(x, SIGMA, forward.condition), off(x, SIGMA, other))
-    assert not torch.equal(denoiser(x, SIGMA, forward.condition), denoiser(x, SIGMA, other))
+    assert torch.equal(off(x, SIGMA, forward.branches.conditional), off(x, SIGMA, other))
+    assert not torch.equal(denoiser(x, SIGMA, forward.branches.conditional), denoiser(x, SIGMA, other))
 
 
 def test_depth_features_belong_to_their_frames(denoiser: CountingDenoiser) -> None:

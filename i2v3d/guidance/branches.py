@@ -1,0 +1,94 @@
+"""One network call of three branches: source, unconditional and conditional (3c and 4c of the method).
+
+Pictures and clips alike: a row is an item, a picture or a clip, and rows lie branch by branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from i2v3d.diffusion.denoiser import Condition, Network, Prediction
+from i2v3d.guidance.cross_frame import CrossFramePlan, extend_attention
+from i2v3d.guidance.injection import FeatureCopy, InjectionPlan, inject
+
+C = TypeVar("C", bound=Condition)
+
+
+@dataclass(frozen=True)
+class Branches(Generic[C]):
+    """The conditions of the three branches, each with one row an item.
+
+    unconditional: None where nobody reads that branch; its prediction then is the conditional one, as a guidance of
+    1 makes it.
+    """
+
+    source: C
+    unconditional: C | None
+    conditional: C
+
+    @property
+    def guided(self) -> list[C]:
+        """The conditions of the branches that are sampled."""
+        return [b for b in (self.unconditional, self.conditional) if b is not None]
+
+    def rows(self, index: Tensor) -> Branches[C]:
+        """The conditions of some items."""
+        unconditional = None if self.unconditional is None else self.unconditional.rows(index)
+        return Branches(self.source.rows(index), unconditional, self.conditional.rows(index))
+
+
+@dataclass(frozen=True)
+class SharedBackground:
+    """Extended attention of a call. attentions: layer names; foreground, windows: as in `CrossFramePlan`."""
+
+    attentions: tuple[str, ...]
+    with_source: CrossFramePlan
+    without_source: CrossFramePlan
+
+
+class BranchedNetwork:
+    """A network run on the branches of one group of items; the source branch is left out if nothing is copied."""
+
+    def __init__(
+        self,
+        network: Network[Any],
+        branches: Branches[Any],
+        background: SharedBackground | None,
+        max_batch: int,
+    ) -> None:
+        """max_batch: pictures a call where no feature couples the rows of a call (0: all)."""
+        guided = branches.guided
+        self._network, self._background, self._max_batch = network, background, max_batch
+        self._sampled = len(guided)
+        self._with_source = guided[0].join([branches.source, *guided])
+        self._without_source = guided[0].join(guided)
+
+    def __call__(self, x: Tensor, source: Tensor, level: float, copies: Sequence[FeatureCopy]) -> Prediction:
+        """The predictions for the items x, given the source latents of the same items and noise level.
+
+        copies: the features that the other branches take over from the source.
+        """
+        sampled = [x] * self._sampled
+        if copies:
+            rows, condition = torch.cat([source, *sampled]), self._with_source
+        else:
+            rows, condition = torch.cat(sampled), self._without_source
+        predicted = self._run(rows, level, condition, tuple(copies)).split(len(x))
+        return Prediction(predicted[-self._sampled], predicted[-1])
+
+    def _run(self, rows: Tensor, level: float, condition: Any, copies: tuple[FeatureCopy, ...]) -> Tensor:
+        if not copies and self._background is None:
+            return self._network.in_chunks(rows, level, condition, self._max_batch)
+        layers = self._network.layers
+        with ExitStack() as steered:
+            steered.enter_context(inject(layers, InjectionPlan(copies, branches=1 + self._sampled)))
+            if self._background is not None:
+                plan = self._background.with_source if copies else self._background.without_source
+                steered.enter_context(extend_attention(layers, self._background.attentions, plan))
+            return self._network(rows, level, condition)

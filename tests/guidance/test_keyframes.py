@@ -1,0 +1,214 @@
+"""Keyframes under guidance: the loop, what is injected when, and how many pictures a network call has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from torch import nn
+
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.denoiser import Prediction
+from i2v3d.diffusion.guidance import Guided
+from i2v3d.diffusion.windows import Windows
+from i2v3d.errors import LayerError, ShapeError
+from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
+from i2v3d.guidance.keyframes import (
+    KeyframeGuidance,
+    KnownFrame,
+    guide_keyframes,
+    sample_keyframes,
+    start_latents,
+)
+from i2v3d.guidance.masks import FrameMasks, LayerMask
+from i2v3d.models.layout import DDIM_SCHEDULER
+from i2v3d.models.sdxl import ImageCondition, ImageDenoiser
+from tests.support.image_family import CHANNELS, LAYERS, tiny_unet
+from tests.support.video_family import seeded
+
+FRAMES, STEPS, HEIGHT, WIDTH = 5, 3, 8, 8
+EVERYTHING = KeyframeInjection(1.0, 1.0, 1.0, compat_inclusive_tau=False)
+GUIDANCE = KeyframeGuidance(3.0, EVERYTHING, extended_attention=True, window=3, overlap=1)
+
+
+# ---------------------------------------------------------------- the loop
+def test_start_is_inverted_where_visible_and_noise_elsewhere() -> None:
+    visible = torch.tensor([[[True, False]]])
+    start = start_latents(torch.ones(1, 2, 1, 2), visible, torch.zeros(1, 2, 1, 2))
+    assert start.tolist() == [[[[1, 0]], [[1, 0]]]]
+
+
+def test_the_keyframe_loop_goes_down_the_levels_and_averages_windows() -> None:
+    sampler, windows = DDIM.from_config(DDIM_SCHEDULER, 3), Windows.over(3, 2, 1)
+    seen = []
+
+    def denoiser(x: torch.Tensor, level: float, step: int) -> Prediction:
+        seen.append((level, step))
+        rows = torch.arange(4.0).reshape(4, 1, 1, 1)  # frames 0, 1, 1, 2
+        return Prediction(torch.zeros_like(x), rows)
+
+    start = torch.zeros(3, 1, 1, 1)
+    trajectory = sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows)
+    assert seen == [(667, 0), (334, 1), (1, 2)]
+    shared = torch.tensor([0.0, 1.5, 3.0]).reshape(3, 1, 1, 1)  # frame 1 lies in two windows
+    assert torch.allclose(trajectory[0], sampler.move(start, shared, 3, 2), atol=1e-6)
+    assert len(trajectory) == 3
+
+
+def test_a_known_keyframe_keeps_its_picture_at_every_level_and_leaves_the_others_alone() -> None:
+    sampler, windows = DDIM.from_config(DDIM_SCHEDULER, 3), Windows.over(3, 2, 1)
+    clean, noise = torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), -1.0)
+    known, seen = KnownFrame(1, clean, noise), []
+
+    def denoiser(x: torch.Tensor, level: float, step: int) -> Prediction:
+        seen.append(x[[1, 2]].flatten().tolist())  # the rows of frame 1, one a window
+        return Prediction(torch.zeros_like(x), 0.5 * x)
+
+    start = torch.arange(3.0).reshape(3, 1, 1, 1)
+    found = sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows, known=known)
+    for level, rows in zip((3, 2, 1), seen, strict=True):
+        expected = sampler.alpha_bar[level] ** 0.5 * 2 - (1 - sampler.alpha_bar[level]) ** 0.5
+        assert rows == pytest.approx([expected, expected])
+    assert torch.equal(found[-1][1], clean)
+    without = sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows)
+    assert torch.equal(found[-1][[0, 2]], without[-1][[0, 2]])
+
+
+# ---------------------------------------------------------------- what is injected when
+def mask_names(limits: KeyframeInjection, steps: int) -> list[str | None]:
+    """Which mask the attention's injection has at every step."""
+    masks = FrameMasks(*(LayerMask(torch.zeros(1, 1, 1, dtype=torch.bool)) for _ in range(2)))
+    names = {id(masks.visible): "visible", id(masks.foreground): "foreground"}
+    found = [limits.attention_mask(masks, step, steps) for step in range(steps)]
+    return [None if mask is None else names[id(mask)] for mask in found]
+
+
+@pytest.mark.parametrize(
+    ("foreground", "background", "inclusive", "expected"),
+    [
+        (1.0, 0.8, False, "vvvvf"),  # as published
+        (1.0, 0.8, True, "vvvvv"),  # as released
+        (0.6, 0.4, True, "vvvf-"),
+        (0.4, 0.8, False, "vvff-"),  # after the smaller limit the foreground, whichever it is
+        (0.6, 0.0, False, "fff--"),
+        (0.0, 0.0, False, "-----"),
+    ],
+)
+def test_the_foreground_is_injected_between_the_two_limits(
+    foreground: float, background: float, inclusive: bool, expected: str
+) -> None:
+    limits = KeyframeInjection(foreground, background, 0.0, inclusive)
+    letters = {"v": "visible", "f": "foreground", "-": None}
+    assert mask_names(limits, 5) == [letters[letter] for letter in expected]
+
+
+# ---------------------------------------------------------------- whole keyframes on a small network
+@dataclass(frozen=True)
+class CountingDenoiser(ImageDenoiser):
+    """Notes how many pictures each network call has."""
+
+    calls: list[int] = field(default_factory=list)
+
+    def __call__(self, x: torch.Tensor, level: float, condition: ImageCondition) -> torch.Tensor:
+        self.calls.append(len(x))
+        return super().__call__(x, level, condition)
+
+
+@pytest.fixture(scope="module")
+def unet() -> nn.Module:
+    return seeded(tiny_unet)
+
+
+def random(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def condition(seed: int) -> ImageCondition:
+    text, pooled = random(seed, 1, 4, 128), random(seed + 1, 1, 64)
+    return ImageCondition(
+        text.expand(FRAMES, -1, -1), pooled.expand(FRAMES, -1), torch.ones(FRAMES, 6), None, 0.0
+    )
+
+
+def generated(
+    network: ImageDenoiser,
+    guidance: KeyframeGuidance = GUIDANCE,
+    max_batch: int = 0,
+    layers: KeyframeLayers | None = None,
+    source_steps: int = STEPS,
+) -> torch.Tensor:
+    """The latents after every step."""
+    visible = torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
+    visible[:, 1:] = True
+    foreground = torch.zeros_like(visible)
+    foreground[:, 2:5, 2:5] = True
+    trajectory = guide_keyframes(
+        network,
+        layers or KeyframeLayers(LAYERS.attention, LAYERS.conv),
+        DDIM.from_config(DDIM_SCHEDULER, STEPS),
+        random(1, source_steps, FRAMES, CHANNELS, HEIGHT, WIDTH),
+        Branches(condition(10), condition(20), condition(30)),
+        FrameMasks(LayerMask(visible), LayerMask(foreground)),
+        random(2, FRAMES, CHANNELS, HEIGHT, WIDTH),
+        guidance,
+        max_batch=max_batch,
+    )
+    return torch.stack(trajectory)
+
+
+@pytest.mark.parametrize(
+    ("extended", "max_batch", "calls"),
+    [
+        (True, 0, [18]),  # windows of 3 and 3, with three branches
+        (True, 1, [9, 9]),  # one window with its branches is the least
+        (True, 2, [9, 9]),
+        (True, 9, [9, 9]),
+        (True, 18, [18]),
+        (False, 1, [3] * 6),  # then a frame is a window of its own
+        (False, 7, [6] * 3),
+    ],
+)
+def test_a_network_call_has_at_most_max_batch_pictures_or_one_window(
+    unet: nn.Module, extended: bool, max_batch: int, calls: list[int]
+) -> None:
+    network = CountingDenoiser(unet, None, torch.float32)
+    guidance = replace(GUIDANCE, extended_attention=extended)
+    found = generated(network, guidance, max_batch)
+    assert network.calls == calls * STEPS
+    whole = generated(ImageDenoiser(unet, None, torch.float32), guidance)
+    torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
+
+
+def test_the_source_branch_is_left_out_once_nothing_is_injected(unet: nn.Module) -> None:
+    network = CountingDenoiser(unet, None, torch.float32)
+    generated(network, replace(GUIDANCE, injection=KeyframeInjection(0.3, 0.3, 0.6, False)))
+    assert network.calls == [18, 18, 12]
+    network.calls.clear()
+    generated(network, replace(GUIDANCE, injection=None))
+    assert network.calls == [12] * STEPS
+
+
+def test_every_kind_of_guidance_has_an_effect_and_leaves_the_network_as_it_was(unet: nn.Module) -> None:
+    network = ImageDenoiser(unet, None, torch.float32)
+    plain = replace(GUIDANCE, injection=None, extended_attention=False)
+    before = generated(network, plain)
+    for changed in (
+        replace(plain, scale=1.0),
+        replace(plain, extended_attention=True),
+        replace(plain, injection=KeyframeInjection(1.0, 0.0, 0.0, False)),
+        replace(plain, injection=KeyframeInjection(0.0, 0.0, 1.0, False)),
+    ):
+        assert (generated(network, changed)[-1] - before[-1]).abs().max() > 1e-4
+    assert torch.equal(generated(network, plain), before)
+
+
+def test_a_source_of_other_steps_is_refused(unet: nn.Module) -> None:
+    with pytest.raises(ShapeError, match="the source has 4 noise levels; expected one a step, 3"):
+        generated(ImageDenoiser(unet, None, torch.float32), source_steps=4)
+
+
+def test_a_layer_that_does_not_exist_is_refused(unet: nn.Module) -> None:
+    with pytest.raises(LayerError, match="matches no module"):
+        generated(ImageDenoiser(unet, None, torch.float32), layers=KeyframeLayers(("nope",), LAYERS.conv))

@@ -1,0 +1,223 @@
+"""The same numbers as the released code, on tiny random networks: the truth that everything else leans on.
+
+README.md in this folder tells where the numbers come from. With the compat switches on, all that the method
+computes between clean coarse latents and clean results agrees within 2e-5 of the norm.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.edm import EDMSchedule
+from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.interpolation import (
+    ClipInversion,
+    ClipNoise,
+    EndPicture,
+    FusionOptions,
+    InterpolationGuidance,
+    interpolate,
+    invert_clip,
+)
+from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
+from i2v3d.guidance.keyframes import KeyframeGuidance, guide_keyframes
+from i2v3d.guidance.masks import FrameMasks, LayerMask, nearest_resize
+from i2v3d.guidance.passes import ClipInjection
+from i2v3d.models.sdxl import ImageCondition, PromptEmbedding, micro_conditioning
+from i2v3d.models.svd import PictureCondition
+from i2v3d.models.svd_denoiser import ClipCondition, ClipDenoiser
+from tests.parity.rebuilt import (
+    CONFIGS,
+    Keyframes,
+    clip_inputs,
+    image_network,
+    keyframe_inputs,
+    recorded,
+    video_network,
+)
+
+LIMIT = 2e-5  # of the norm
+STEPS = 5
+SAMPLED = (
+    ...,
+    slice(None, None, 4),
+    slice(None, None, 4),
+)  # the latents that the recording kept of every step
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """Of two tensors, as a fraction of the expected one's norm."""
+    assert found.shape == expected.shape
+    return float((found - expected).norm() / expected.norm())
+
+
+# ---------------------------------------------------------------- keyframes
+class KeyframeRun:
+    """Inversion and sampling of the recorded keyframes, with the released '<=' or without."""
+
+    def __init__(self) -> None:
+        self.network, embedding = image_network()
+        self.inputs: Keyframes = keyframe_inputs()
+        self.ddim = DDIM.from_config(CONFIGS["sdxl"]["sched"], STEPS)
+        with torch.no_grad():
+            self.control = embedding(self.inputs.depth[:, None].expand(-1, 3, -1, -1))
+        empty = self.condition(self.inputs.empty)
+        with torch.no_grad():
+            self.source = torch.stack(
+                self.ddim.invert(self.inputs.clean, lambda x, level, step: self.network(x, level, empty))
+            )
+
+    def condition(self, prompt: PromptEmbedding) -> ImageCondition:
+        rows = prompt.repeat(0, 3)
+        ids = micro_conditioning((576, 1024), (0, 0), (576, 1024)).expand(3, -1)
+        return ImageCondition(rows.text, rows.pooled, ids, self.control, 1.0)
+
+    def sample(self, numbers: dict[str, Tensor], *, inclusive: bool) -> Tensor:
+        masks = FrameMasks(LayerMask(numbers["visible"]), LayerMask(numbers["foreground"]))
+        hidden = ~masks.visible.at(72, 128)[:, None].expand_as(self.inputs.clean)
+        noise = torch.zeros_like(self.inputs.clean).masked_scatter(hidden, numbers["start_noise"])
+        layers = KeyframeLayers(
+            ("up_blocks.[01].attentions.*.transformer_blocks.*.attn1",), ("up_blocks.[012].resnets.*.conv2",)
+        )
+        branches = Branches(
+            *(self.condition(p) for p in (self.inputs.empty, self.inputs.negative, self.inputs.positive))
+        )
+        guidance = KeyframeGuidance(
+            7.5, KeyframeInjection(1.0, 0.8, 0.6, inclusive), True, window=4, overlap=1
+        )
+        trajectory = guide_keyframes(
+            self.network, layers, self.ddim, self.source, branches, masks, noise, guidance, max_batch=0
+        )
+        return torch.stack(trajectory)
+
+
+@pytest.fixture(scope="module")
+def keyframes() -> KeyframeRun:
+    return KeyframeRun()
+
+
+@pytest.mark.slow
+def test_the_inversion_of_keyframes_is_the_released_one(keyframes: KeyframeRun) -> None:
+    numbers = recorded("keyframes")
+    assert keyframes.ddim.timesteps == tuple(numbers["timesteps"].tolist())
+    for found, expected in zip(keyframes.source[SAMPLED], numbers["inverted"], strict=True):
+        assert distance(found, expected) < LIMIT
+
+
+@pytest.mark.slow
+def test_keyframes_are_the_released_ones_at_every_step(keyframes: KeyframeRun) -> None:
+    numbers = recorded("keyframes")
+    trajectory = keyframes.sample(numbers, inclusive=True)
+    for found, expected in zip(trajectory[SAMPLED], numbers["trajectory"], strict=True):
+        assert distance(found, expected) < LIMIT
+    assert distance(trajectory[-1], numbers["keyframes"]) < LIMIT
+
+
+# ---------------------------------------------------------------- interpolation
+class ClipRun:
+    """Inversion and interpolation of the recorded segment."""
+
+    def __init__(self) -> None:
+        self.numbers = recorded("interpolation")
+        self.network: ClipDenoiser = video_network()
+        self.schedule = EDMSchedule.from_config(CONFIGS["svd"]["sched"], STEPS)
+        self.clean, depth = clip_inputs()
+        with torch.no_grad():
+            self.control = self.network.control(depth)
+
+    def condition(self, name: str) -> ClipCondition:
+        picture = PictureCondition(self.numbers[f"{name}_embedding"], self.numbers[f"{name}_latents"])
+        return self.network.condition(picture, self.numbers["time_ids"], self.control)
+
+    def invert(self, *, unflipped_depth: bool) -> ClipInversion[ClipCondition]:
+        return invert_clip(
+            self.network,
+            self.schedule,
+            self.clean,
+            self.condition("first"),
+            self.condition("last"),
+            compat_unflipped_depth=unflipped_depth,
+            max_batch=0,
+        )
+
+    def interpolate(
+        self, inversion: ClipInversion[ClipCondition], *, unflipped_masks: bool, scaled_source: bool
+    ) -> Tensor:
+        start = self.numbers["start"] / self.schedule.start_sigma  # what is visible is not read
+        options = FusionOptions("blend", "linear", 1.0, False, False, 0, 0.0, 0.0, False)
+        attention = (
+            "up_blocks.1.attentions.[12].transformer_blocks.*.attn1",
+            "up_blocks.[23].attentions.[012].transformer_blocks.*.attn1",
+        )
+        injection = ClipInjection(attention, ("up_blocks.1.resnets.1",), 1.0, 1.0)
+        ends = [
+            EndPicture(self.condition(f"{end}_keyframe"), self.numbers[f"{end}_keyframe_latents"])
+            for end in ("first", "last")
+        ]
+        guidance = InterpolationGuidance(1.5, 1.0, options, injection, unflipped_masks, scaled_source)
+        noise = ClipNoise(start, again=lambda step, repetition: start)
+        return interpolate(
+            self.network,
+            self.schedule,
+            inversion,
+            self.numbers["visible"],
+            ends,
+            noise,
+            guidance,
+            max_batch=0,
+        )
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipRun:
+    return ClipRun()
+
+
+@pytest.fixture(scope="module")
+def inversion(clip: ClipRun) -> ClipInversion[ClipCondition]:
+    return clip.invert(unflipped_depth=True)
+
+
+def test_both_inversions_of_a_clip_are_the_released_ones(
+    clip: ClipRun, inversion: ClipInversion[ClipCondition]
+) -> None:
+    # The released code divides the highest level by the spread of its noise.
+    scale = torch.ones(STEPS + 1)
+    scale[-1] = (1 + clip.schedule.sigma_max**2) ** -0.5
+    for direction in ("forward", "reversed"):
+        levels = getattr(inversion, direction) * scale.reshape(-1, 1, 1, 1, 1)
+        for found, expected in zip(levels, clip.numbers[f"inverted_{direction}"], strict=True):
+            assert distance(found, expected) < LIMIT
+
+
+def test_the_start_of_a_segment_is_the_released_one(
+    clip: ClipRun, inversion: ClipInversion[ClipCondition]
+) -> None:
+    """So that no noise was read where a surface is visible."""
+    visible = nearest_resize(clip.numbers["visible"], 16, 24)[:, None].expand_as(clip.clean)
+    start = inversion.forward[-1] / (1 + clip.schedule.sigma_max**2) ** 0.5 * clip.schedule.start_sigma
+    assert distance(start[visible], clip.numbers["start"][visible]) < LIMIT
+
+
+def test_an_interpolated_segment_is_the_released_one(
+    clip: ClipRun, inversion: ClipInversion[ClipCondition]
+) -> None:
+    found = clip.interpolate(inversion, unflipped_masks=True, scaled_source=True)
+    assert distance(found, clip.numbers["out"]) < LIMIT
+
+
+def test_without_its_switch_the_reversed_inversion_is_another(clip: ClipRun) -> None:
+    found = clip.invert(unflipped_depth=False)
+    assert distance(found.reversed[2], clip.numbers["inverted_reversed"][2]) > LIMIT
+    assert distance(found.forward[2], clip.numbers["inverted_forward"][2]) < LIMIT
+
+
+@pytest.mark.parametrize("switch", ["unflipped_masks", "scaled_source"])
+def test_without_its_switch_the_segment_is_another(
+    clip: ClipRun, inversion: ClipInversion[ClipCondition], switch: str
+) -> None:
+    on = {"unflipped_masks": True, "scaled_source": True, switch: False}
+    assert distance(clip.interpolate(inversion, **on), clip.numbers["out"]) > LIMIT
