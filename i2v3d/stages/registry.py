@@ -82,11 +82,11 @@ class Stage:
         """
         if self.section is not None:
             return {"": (Source(self.section), self.config)}
-        found = {}
+        found: dict[str, tuple[Source, type | None]] = {}
         for name, hint in get_type_hints(self.config, include_extras=True).items():
             for source in (said for said in getattr(hint, "__metadata__", ()) if isinstance(said, Source)):
                 own = get_args(hint)[0]
-                found[name] = (source, own if is_dataclass(own) else None)
+                found[name] = (source, own if isinstance(own, type) and is_dataclass(own) else None)
         return found
 
     def reads(self, cut: Mapping[str, Any]) -> tuple[str, ...]:
