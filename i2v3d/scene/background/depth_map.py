@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from i2v3d.errors import ArtifactError, ConfigError, InputError
+from i2v3d.errors import ConfigError, InputError
 from i2v3d.geometry.cameras import Array
-from i2v3d.images import FloatMap, Mask, read_exr_channels
+from i2v3d.images import FloatMap, Mask
+from i2v3d.scene.exr_files import exr_depth
 
 Kind = Literal["metric", "disparity"]
 SUFFIXES = (".png", ".exr", ".npy")
-EXR_CHANNELS = ("Z", "depth.Z", "Depth.Z", "Y", "V", "R")
 FARTHEST = 20.0  # times the wall's distance: what is beyond, the sky too, is put there
 FEWEST_PIXELS = 50  # that a fit needs
 ROUNDS = 8  # of the robust fit
@@ -36,12 +36,12 @@ def check_depth_file(path: Path) -> None:
 def load_depth(path: Path, width: int, height: int, unit_m: float, kind: Kind) -> FloatMap:
     """A depth map (H, W) float32 of the photo's size: metres (times `unit_m`), or disparity of any scale.
 
-    PNG: 16-bit grey. EXR: the channel Z, Y, V or R. NPY: (H, W), or a point map (H, W, 3) in camera axes (z
+    PNG: 16-bit grey. EXR: see `exr_depth`. NPY: (H, W), or a point map (H, W, 3) in camera axes (z
     forward), of which z is taken. Metric: 0 and what is not finite mean very far (inf). Raises InputError if it
     cannot be read, has another size, holds negative numbers, or says nothing on most pixels.
     """
     check_depth_file(path)
-    readers = {".png": _read_png, ".exr": _read_exr, ".npy": _read_npy}
+    readers = {".png": _read_png, ".exr": exr_depth, ".npy": _read_npy}
     values = readers[path.suffix.lower()](path).astype(np.float32)
     if values.shape != (height, width):
         shape = "x".join(str(side) for side in values.shape[::-1])
@@ -72,19 +72,6 @@ def _read_png(path: Path) -> npt.NDArray[np.float32]:
             return np.asarray(picture).astype(np.float32)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise InputError(f"depth map {path} is not a readable PNG ({error}); export it again") from error
-
-
-def _read_exr(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        channels = read_exr_channels(path)
-    except ArtifactError as error:
-        raise InputError(f"depth map {path} is not a readable EXR; export it again") from error
-    name = next((name for name in EXR_CHANNELS if name in channels), None)
-    if name is None:
-        raise InputError(
-            f"depth map {path} has the channels {', '.join(channels)}; expected one of {', '.join(EXR_CHANNELS)}"
-        )
-    return np.asarray(channels[name], np.float32)
 
 
 def _read_npy(path: Path) -> npt.NDArray[np.float32]:
