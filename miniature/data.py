@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from i2v3d.models.layout import feature_extractor
+from i2v3d.models.svd import resize_antialiased
 from i2v3d.toy.tokenizer import END, MAX_TOKENS, START, tokenizer_files
 from i2v3d.toy.world.catalogue import SHAPES, SUBJECT
 from i2v3d.toy.world.render import Frames, Renderer
@@ -17,9 +19,6 @@ from miniature.checkpoint import Checkpoint
 from miniature.settings import ControlSettings, PromptSettings, WorldSettings
 
 log = logging.getLogger(__name__)
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class World:
@@ -86,14 +85,13 @@ def to_signed(image: torch.Tensor) -> torch.Tensor:
 
 
 def clip_pixels(image: torch.Tensor, side: int) -> torch.Tensor:
-    """Images (N, 3, H, W) in [-1, 1] for the CLIP vision tower, resized as in diffusers' SVD pipeline."""
-    from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
-        _resize_with_antialiasing,
+    """Images (N, 3, H, W) in [-1, 1] for the CLIP vision tower, as SVD shows them to it."""
+    small = (resize_antialiased(image.float(), side, side) + 1) / 2
+    extractor = feature_extractor(side)
+    mean, std = (
+        torch.tensor(extractor[name], device=image.device).view(1, 3, 1, 1)
+        for name in ("image_mean", "image_std")
     )
-
-    small = (_resize_with_antialiasing(image.float(), (side, side)) + 1) / 2
-    mean = torch.tensor(CLIP_MEAN, device=image.device).view(1, 3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=image.device).view(1, 3, 1, 1)
     return (small - mean) / std
 
 

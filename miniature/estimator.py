@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from i2v3d.metrics import identity
+from i2v3d.metrics.control import mask_iou
 from i2v3d.models.object_crops import mask_boxes, object_crops
 from i2v3d.toy.architectures import VAE_FACTOR
 from i2v3d.toy.estimator import EstimatorNetwork, estimator_network
@@ -23,7 +25,7 @@ from miniature.data import World, to_bytes, to_signed
 from miniature.gradients import captured
 from miniature.image import encode_pool, frozen_vae
 from miniature.loop import Run, optimise, save_half
-from miniature.scores import iou, save_grid
+from miniature.scores import save_grid
 from miniature.settings import EstimatorSettings
 
 SURROUNDINGS = (
@@ -246,9 +248,8 @@ def estimate(network: EstimatorNetwork, pictures: Tensor) -> Estimated:
 
 def top1(embedding: Tensor, gallery: int) -> float:
     """How often the second picture of an object is nearest to its first one among `gallery` objects."""
-    one, two = (half.unflatten(0, (-1, gallery)) for half in embedding.chunk(2))
-    found = (two @ one.transpose(1, 2)).argmax(dim=2)
-    return float((found == torch.arange(gallery, device=found.device)).float().mean())
+    one, two = (half.cpu().split(gallery) for half in embedding.chunk(2))
+    return float(torch.cat([identity.top1(*pair) for pair in zip(two, one, strict=True)]).float().mean())
 
 
 def measure(estimated: Estimated, truth: Truth, gallery: int) -> dict[str, float]:
@@ -261,7 +262,7 @@ def measure(estimated: Estimated, truth: Truth, gallery: int) -> dict[str, float
     return {
         "depth_abs_rel": float((relative.sum((1, 2, 3)) / area).mean()),
         "depth_si_log": float(variance.clamp(min=0.0).sqrt().mean()),
-        "mask_iou": iou(estimated.mask > 0.5, truth.masks > 0.5),
+        "mask_iou": float(mask_iou(estimated.mask[:, 0] > 0.5, truth.masks[:, 0] > 0.5).mean()),
         "top1": top1(estimated.embedding, gallery),
     }
 

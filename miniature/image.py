@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from diffusers import DDIMScheduler
 
+from i2v3d.customise.training import add_noise
+from i2v3d.diffusion.ddim import DDIM
+from i2v3d.diffusion.guidance import classifier_free_guidance
+from i2v3d.diffusion.sdedit import sample_from
+from i2v3d.models import sdxl
 from i2v3d.models.layout import DDIM_SCHEDULER
 from i2v3d.toy.architectures import image_controlnet, image_unet, image_vae, text_encoder, text_encoder_2
 from i2v3d.toy.world.sampling import Scenes
@@ -35,13 +41,6 @@ class ImageModel(NamedTuple):
         for network in model[:2]:
             network.to(memory_format=torch.channels_last)
         return model
-
-
-def alphas_cumprod(device: torch.device) -> torch.Tensor:
-    """The scaled-linear schedule of SDXL, float32 (1000,)."""
-    start, end = DDIM_SCHEDULER["beta_start"] ** 0.5, DDIM_SCHEDULER["beta_end"] ** 0.5
-    betas = torch.linspace(start, end, DDIM_SCHEDULER["num_train_timesteps"], dtype=torch.float64) ** 2
-    return (1 - betas).cumprod(0).float().to(device)
 
 
 def read(model: ImageModel, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,8 +83,8 @@ def predict_noise(
 
 def micro_conditioning(settings: ImageSettings, count: int, device: torch.device) -> torch.Tensor:
     """SDXL's original size, crop corner and target size, (count, 6): the native size, uncropped."""
-    size = [settings.world.height, settings.world.width]
-    return torch.tensor([*size, 0, 0, *size], device=device, dtype=torch.float32).repeat(count, 1)
+    size = settings.world.height, settings.world.width
+    return sdxl.micro_conditioning(size, (0, 0), size).to(device).repeat(count, 1)
 
 
 def noise_loss(
@@ -172,25 +171,24 @@ def train_image(settings: ImageSettings, run: Run) -> dict[str, float]:
         frozen_vae(run),
         ImageModel.start(settings, run),
     )
-    pool, schedule = LatentPool(world, vae, settings, run), alphas_cumprod(run.device)
+    pool = LatentPool(world, vae, settings, run)
+    alpha_bar = DDIMScheduler.from_config(DDIM_SCHEDULER).alphas_cumprod.to(run.device)
     trained = list(model) if settings.train_text else list(model[:2])
     micro = micro_conditioning(settings, settings.loop.batch, run.device)
     states = None if settings.train_text else pool.read(model)
 
     def draw() -> tuple[torch.Tensor, ...]:
         latents, index, condition, keep = pool.batch(settings)
-        timestep = (pool.uniform(len(latents)) * len(schedule)).long()
-        alpha = schedule[timestep]
+        timestep = (pool.uniform(len(latents)) * len(alpha_bar)).long()
+        alpha = alpha_bar[timestep]
         noise = torch.randn(latents.shape, generator=pool.generator, device=run.device)
-        a = alpha.view(-1, 1, 1, 1)
         # Min-SNR weights. Source: Hang et al., ICCV 2023, for noise prediction.
         weight = (settings.snr * (1 - alpha) / alpha).clamp(max=1.0)
         text, pooled = (
             read(model, pool.ids[index]) if states is None else [part[index].float() for part in states]
         )
-        noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
         given = ImageConditions(text, pooled, condition, keep, micro)
-        return noisy, noise, weight, timestep, *given
+        return add_noise(latents, noise, alpha), noise, weight, timestep, *given
 
     def loss(*batch: torch.Tensor) -> torch.Tensor:
         noisy, noise, weight, timestep, *given = batch
@@ -213,28 +211,24 @@ def generate(
 ) -> torch.Tensor:
     """DDIM samples (N, C, h, w) for prompts and depth, with guidance against the empty prompt."""
     device, count = condition.device, len(texts)
-    schedule = alphas_cumprod(device)
-    gap = len(schedule) // settings.steps
-    steps = [1 + gap * i for i in reversed(range(settings.steps))]
+    ddim = DDIM.from_config(DDIM_SCHEDULER, settings.steps)
     generator = torch.Generator().manual_seed(settings.world.seed)
     channels = model.unet.config.in_channels
     small = (condition.shape[-2] // 8, condition.shape[-1] // 8)
-    state = torch.randn(count, channels, *small, generator=generator).to(device)
+    noise = torch.randn(count, channels, *small, generator=generator).to(device)
     given = ImageConditions(
         *read(model, token_ids(["" for _ in texts] + texts).to(device)),
         depth=condition.repeat(2, 1, 1, 1),
         keep=torch.full((2 * count,), float(keep), device=device),
         micro=micro_conditioning(settings, 2 * count, device),
     )
-    for now in steps:
-        timestep = torch.full((2 * count,), now, device=device)
-        noise = predict_noise(model, state.repeat(2, 1, 1, 1), timestep, given)
-        empty, full = noise.chunk(2)
-        noise = empty + settings.guidance * (full - empty)
-        alpha, before = schedule[now], schedule[max(now - gap, 0)]
-        clean = (state - (1 - alpha).sqrt() * noise) / alpha.sqrt()
-        state = before.sqrt() * clean + (1 - before).sqrt() * noise
-    return state
+
+    def denoise(x: torch.Tensor, level: float, step: int) -> torch.Tensor:
+        now = torch.full((2 * count,), int(level), device=device)
+        empty, full = predict_noise(model, x.repeat(2, 1, 1, 1), now, given).chunk(2)
+        return classifier_free_guidance(empty, full, settings.guidance)
+
+    return sample_from(ddim, noise, denoise, ddim.steps)
 
 
 @torch.no_grad()
@@ -243,7 +237,7 @@ def evaluate(
 ) -> dict[str, float]:
     """PSNR against the true photo with and without depth, on held-out scenes; writes a picture."""
     scenes, frames = world.held_out(1)
-    photo, mask = to_signed(frames.photo[:, 0]), (frames.mask[:, 0] > 0.5).float()
+    photo, mask = to_signed(frames.photo[:, 0]), frames.mask[:, 0] > 0.5
     condition = control_condition(disparity(frames.depth), settings.control, None)[:, 0].expand(-1, 3, -1, -1)
     texts = _captions(scenes)
     made = vae.decode(generate(model, texts, condition, settings, keep=True)).sample

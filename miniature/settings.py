@@ -1,23 +1,24 @@
-"""Types of conf/training/*.yaml. Nothing here has a default; unknown and missing keys are refused.
-
-Plain dataclasses rather than i2v3d.config, so that training runs where only PyTorch and diffusers are
-installed.
-"""
+"""Types of conf/training/*.yaml. Nothing here has a default; unknown and missing keys are refused."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
 import yaml
+from pydantic import Field
 
-from i2v3d.errors import ConfigError, nearest
+from i2v3d.config.bounds import Count, Fraction, Index, NonNegative, Positive
+from i2v3d.config.sections import build, section
+from i2v3d.errors import ConfigError
 
 T = TypeVar("T")
 
+AtLeastOne = Annotated[float, Field(ge=1)]
+AtLeastTwo = Annotated[int, Field(ge=2)]
 
-@dataclasses.dataclass(frozen=True)
+
+@section
 class LoopSettings:
     """One optimisation: AdamW, a short warm-up, cosine decay over wall-clock time, weights averaged (EMA).
 
@@ -25,49 +26,49 @@ class LoopSettings:
     floor: final learning rate as a fraction of `rate`.
     """
 
-    seconds: float
-    max_steps: int
-    batch: int
-    rate: float
-    floor: float
-    warm_up: int
-    weight_decay: float
-    clip: float
-    ema: float
-    log_every: int
+    seconds: Positive
+    max_steps: Count
+    batch: Count
+    rate: Positive
+    floor: Fraction
+    warm_up: Count
+    weight_decay: NonNegative
+    clip: Positive
+    ema: Fraction
+    log_every: Count
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class WorldSettings:
     """The data: seed of bank and scenes, pictures held on the device, most seconds to render them."""
 
-    seed: int
-    variants: int
-    pool: int
-    pool_seconds: float
-    chunk: int
-    samples: int
-    held_out: int
-    width: int
-    height: int
+    seed: Index
+    variants: Count
+    pool: Index
+    pool_seconds: NonNegative
+    chunk: Count
+    samples: Count
+    held_out: Count
+    width: Count
+    height: Count
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class VaeSettings:
     """Autoencoder. foreground: extra loss weight on the object; gradient, squared, kl: weights of loss terms;
     coarse, views: fractions of flat renders and of flat renders of the object on white."""
 
     world: WorldSettings
     loop: LoopSettings
-    foreground: float
-    gradient: float
-    squared: float
-    kl: float
-    coarse: float
-    views: float
+    foreground: NonNegative
+    gradient: NonNegative
+    squared: NonNegative
+    kl: NonNegative
+    coarse: Fraction
+    views: Fraction
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class VaeDecoderSettings:
     """Decoder of the autoencoder. foreground, gradient: weights of the object's and of the image gradients'
     error beside the frame's; noise: largest deviation of noise on the latents; coarse, views: as in
@@ -77,15 +78,15 @@ class VaeDecoderSettings:
 
     world: WorldSettings
     loop: LoopSettings
-    foreground: float
-    gradient: float
-    noise: float
-    coarse: float
-    views: float
-    uneven: float
-    uneven_cap: float
-    window: int
-    measured: int
+    foreground: NonNegative
+    gradient: NonNegative
+    noise: NonNegative
+    coarse: Fraction
+    views: Fraction
+    uneven: NonNegative
+    uneven_cap: AtLeastOne
+    window: Count
+    measured: Count
 
     def __post_init__(self) -> None:
         if self.window % 2 == 0:
@@ -94,7 +95,7 @@ class VaeDecoderSettings:
             )
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class TemporalDecoderSettings:
     """Decoder of the video model's autoencoder. frames: of a clip; coarse: fraction of flat clips; foreground,
     gradient: as in `VaeDecoderSettings`; change: weight of the error of neighbouring frames' differences; noise:
@@ -102,48 +103,48 @@ class TemporalDecoderSettings:
 
     world: WorldSettings
     loop: LoopSettings
-    frames: int
-    coarse: float
-    foreground: float
-    gradient: float
-    change: float
-    noise: float
+    frames: AtLeastTwo
+    coarse: Fraction
+    foreground: NonNegative
+    gradient: NonNegative
+    change: NonNegative
+    noise: NonNegative
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class ClipSettings:
     """Contrastive pair of the image encoder and the second text encoder."""
 
     world: WorldSettings
     loop: LoopSettings
-    temperature: float
+    temperature: Positive
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class PromptSettings:
     """Chances that a prompt is empty, names the subject only as 'sks', or lacks accents or surroundings."""
 
-    empty: float
-    subject: float
-    no_parts: float
-    no_place: float
+    empty: Fraction
+    subject: Fraction
+    no_parts: Fraction
+    no_place: Fraction
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class ControlSettings:
     """Depth control. keep: chance that it is used; init: gain of the control convolutions' first weights;
     range: largest factor by which the shot's nearest point is nearer than this picture's; wall: chance of a
     far wall, and its nearest and farthest distance in metres."""
 
-    keep: float
-    init: float
-    range: float
-    wall: float
-    wall_near_m: float
-    wall_far_m: float
+    keep: Fraction
+    init: NonNegative
+    range: AtLeastOne
+    wall: Fraction
+    wall_near_m: Positive
+    wall_far_m: Positive
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class ImageSettings:
     """Image UNet, depth ControlNet and first text encoder. coarse: fraction of flat renders;
     snr: cap of the min-SNR loss weight; fresh: start from nothing, the ControlNet
@@ -153,15 +154,15 @@ class ImageSettings:
     loop: LoopSettings
     prompt: PromptSettings
     control: ControlSettings
-    coarse: float
-    snr: float
+    coarse: Fraction
+    snr: Positive
     fresh: bool
     train_text: bool
-    steps: int
-    guidance: float
+    steps: AtLeastTwo
+    guidance: NonNegative
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class VideoSettings:
     """Video UNet and temporal depth ControlNet. sigma_mean, sigma_std: log-normal noise levels;
     drop: chance of no image condition; augmentation: noise on the conditioning image; fps_id_low,
@@ -171,20 +172,20 @@ class VideoSettings:
     world: WorldSettings
     loop: LoopSettings
     control: ControlSettings
-    frames: int
-    coarse: float
+    frames: AtLeastTwo
+    coarse: Fraction
     sigma_mean: float
-    sigma_std: float
-    drop: float
-    augmentation: float
-    fps_id_low: int
-    fps_id_high: int
-    motion_bucket: int
+    sigma_std: Positive
+    drop: Fraction
+    augmentation: NonNegative
+    fps_id_low: Index
+    fps_id_high: Index
+    motion_bucket: Index
     fresh: bool
-    steps: int
+    steps: AtLeastTwo
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class EstimatorSettings:
     """Estimators of depth, mask and identity. clean: fraction of pictures that are not spoilt; coarse: of flat
     renders; decoded, latent_noise, blur_px, noise, blotches, tint: how the others are spoilt; elsewhere,
@@ -194,58 +195,38 @@ class EstimatorSettings:
 
     world: WorldSettings
     loop: LoopSettings
-    clean: float
-    coarse: float
-    decoded: float
-    latent_noise: float
-    blur_px: float
-    noise: float
-    blotches: float
-    tint: float
-    elsewhere: float
-    turn_deg: float
-    far_m: float
-    foreground: float
-    edges: float
-    shape: float
-    mask: float
-    identity: float
-    temperature: float
-    gallery: int
+    clean: Fraction
+    coarse: Fraction
+    decoded: Fraction
+    latent_noise: NonNegative
+    blur_px: NonNegative
+    noise: NonNegative
+    blotches: NonNegative
+    tint: NonNegative
+    elsewhere: Fraction
+    turn_deg: NonNegative
+    far_m: Positive
+    foreground: NonNegative
+    edges: NonNegative
+    shape: NonNegative
+    mask: NonNegative
+    identity: NonNegative
+    temperature: Positive
+    gallery: AtLeastTwo
 
     def __post_init__(self) -> None:
-        if self.gallery < 2 or self.world.held_out % self.gallery:
+        if self.world.held_out % self.gallery:
             raise ConfigError(
-                f"world.held_out must be a multiple of gallery, at least 2, got {self.world.held_out} and "
+                f"world.held_out must be a multiple of gallery, got {self.world.held_out} and "
                 f"{self.gallery}; change one of them"
             )
 
 
 def load(path: Path, kind: type[T]) -> T:
-    """Reads one of the settings above. Raises ConfigError on unknown, missing or mistyped keys."""
+    """Reads one of the settings above. Raises ConfigError for an unknown or missing key, or a wrong value."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return _build(kind, content, str(path))
-
-
-def _build(kind: type[T], content: Any, where: str) -> T:
     if not isinstance(content, dict):
-        raise ConfigError(f"{where} must be a mapping for {kind.__name__}, got {type(content).__name__}")
-    fields = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in content:
-        if key not in fields:
-            raise ConfigError(f"{where} has unknown key '{key}'; {nearest(key, fields)}")
-    missing = sorted(set(fields) - set(content))
-    if missing:
-        raise ConfigError(f"{where} lacks {', '.join(missing)}; add it")
-    return kind(**{key: _value(str(fields[key]), content[key], f"{where}:{key}") for key in fields})
-
-
-def _value(kind: str, value: Any, where: str) -> Any:
-    nested = {cls.__name__: cls for cls in (LoopSettings, WorldSettings, PromptSettings, ControlSettings)}
-    if kind in nested:
-        return _build(nested[kind], value, where)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {"bool": isinstance(value, bool), "int": number and value == int(value), "float": number}[kind]
-    if not fits:
-        raise ConfigError(f"{where} must be {kind}, got {value!r}")
-    return {"bool": bool, "int": int, "float": float}[kind](value)
+        raise ConfigError(
+            f"{path} must map the keys of {kind.__name__} to values; see miniature/conf/training"
+        )
+    return build(kind, content, path.stem)

@@ -105,7 +105,7 @@ def evaluate(
     for name, vae in vaes.items():
         for kind, given in (("", latents), ("_noisy", latents + added)):
             made = torch.cat([decode_clips(vae, part) for part in given.split(4)])
-            inside = (mask.flatten(0, 1) > 0.5).float()
+            inside = mask.flatten(0, 1) > 0.5
             flat = made.flatten(0, 1), truth.flatten(0, 1)
             scores[f"{name}psnr{kind}"] = psnr(*flat)
             scores[f"{name}psnr_fg{kind}"] = psnr(*flat, inside)

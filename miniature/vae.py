@@ -102,7 +102,7 @@ def evaluate(vae: Any, world: World, out: Path) -> dict[str, float]:
     save_grid(
         torch.cat([photo[:6], again[:6], photo[6:12], again[6:12], coarse[:6], flat[:6]]), 6, out / "vae.png"
     )
-    inside = (mask > 0.5).float()
+    inside = mask > 0.5
     return {
         "psnr": psnr(again, photo),
         "psnr_fg": psnr(again, photo, inside),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from i2v3d.diffusion import edm
+from i2v3d.models import svd
 from i2v3d.models.layout import EDM_SCHEDULER
 from i2v3d.models.temporal_controlnet import denoise_with_residuals
 from i2v3d.toy.architectures import VISION_SIDE, image_encoder, video_controlnet, video_unet
@@ -96,10 +97,10 @@ def velocity(
     model: VideoModel, state: torch.Tensor, sigma: torch.Tensor, given: ClipConditions
 ) -> torch.Tensor:
     """v-prediction (B, F, C, h, w) of noisy clips `state` of that shape, at noise levels sigma (B,)."""
-    scale = torch.rsqrt(sigma**2 + 1).view(-1, 1, 1, 1, 1)
     frames, dtype = state.shape[1], model.vunet.dtype
-    sample = torch.cat([state * scale, given.marked[:, None].expand(-1, frames, -1, -1, -1)], dim=2).to(dtype)
-    time = 0.25 * torch.log(sigma)
+    scaled = edm.scaled_input(state, sigma.view(-1, 1, 1, 1, 1))
+    sample = torch.cat([scaled, given.marked[:, None].expand(-1, frames, -1, -1, -1)], dim=2).to(dtype)
+    time = edm.timestep(sigma)
     embed = given.embed[:, None].to(dtype)
     down, middle = model.vcontrolnet(sample, time, embed, given.ids, given.depth.to(dtype))
     gate = given.keep.repeat_interleave(frames).view(-1, 1, 1, 1).to(dtype)
@@ -161,8 +162,8 @@ class ClipPool:
 
 def time_ids(settings: VideoSettings, count: int, device: torch.device) -> torch.Tensor:
     """SVD's added time ids (count, 3): lowest frame-rate id, motion bucket, noise augmentation."""
-    values = [float(settings.fps_id_low), float(settings.motion_bucket), settings.augmentation]
-    return torch.tensor(values, device=device).expand(count, 3)
+    ids = svd.added_time_ids(settings.fps_id_low + 1, settings.motion_bucket, settings.augmentation)
+    return ids.to(device).expand(count, 3)
 
 
 def train_video(settings: VideoSettings, run: Run) -> dict[str, float]:
@@ -196,12 +197,6 @@ def train_video(settings: VideoSettings, run: Run) -> dict[str, float]:
     return {**scores, "steps": outcome.steps, "samples": outcome.samples, "seconds": outcome.seconds}
 
 
-def karras_sigmas(steps: int) -> list[float]:
-    """Descending noise levels and a final zero. Source: Karras et al. 2022, eq. 5, rho 7."""
-    low, high = EDM_SCHEDULER["sigma_min"] ** (1 / 7), EDM_SCHEDULER["sigma_max"] ** (1 / 7)
-    return [(high + i / (steps - 1) * (low - high)) ** 7 for i in range(steps)] + [0.0]
-
-
 @torch.no_grad()
 def interpolate(
     model: VideoModel, clips: Clips, settings: VideoSettings, *, both_ways: bool, keep: bool
@@ -213,8 +208,8 @@ def interpolate(
     """
     shape, device = clips.latents.shape, clips.latents.device
     generator = torch.Generator().manual_seed(settings.world.seed)
-    sigmas = karras_sigmas(settings.steps)
-    state = torch.randn(shape, generator=generator).to(device) * sigmas[0]
+    schedule = edm.EDMSchedule.from_config(EDM_SCHEDULER, settings.steps)
+    noise = torch.randn(shape, generator=generator).to(device) * schedule.sigma_max
     reverse = clips.backwards(torch.ones(shape[0], dtype=torch.bool, device=device))
     weight = torch.linspace(0, 1, shape[1], device=device).view(1, -1, 1, 1, 1)
     gate, ids = torch.full((shape[0],), float(keep), device=device), time_ids(settings, shape[0], device)
@@ -225,15 +220,15 @@ def interpolate(
         )
         level = torch.full((shape[0],), sigma, device=device)
         given = ClipConditions(side.first.float(), side.embeds[:, 0], ids, condition, gate)
-        v = velocity(model, noisy, level, given)
-        return noisy / (sigma**2 + 1) - v * sigma / (sigma**2 + 1) ** 0.5
+        return edm.denoised_from_velocity(velocity(model, noisy, level, given), noisy, sigma)
 
-    for sigma, following in pairwise(sigmas):
-        estimate = clean(state, sigma, clips)
-        if both_ways:
-            estimate = (1 - weight) * estimate + weight * clean(state.flip(1), sigma, reverse).flip(1)
-        state = estimate + (state - estimate) * (following / sigma)
-    return state
+    def denoise(x: torch.Tensor, level: float, step: int) -> torch.Tensor:
+        forward = clean(x, level, clips)
+        if not both_ways:
+            return forward
+        return (1 - weight) * forward + weight * clean(x.flip(1), level, reverse).flip(1)
+
+    return edm.sample(noise, denoise, schedule)
 
 
 @torch.no_grad()

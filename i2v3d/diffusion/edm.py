@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import torch
 from diffusers import EulerDiscreteScheduler
@@ -71,14 +71,19 @@ class EDMSchedule:
         return (lowest * lowest / second, *reversed(self.sigmas[:-1]))
 
 
-def scaled_input(x: Tensor, sigma: float) -> Tensor:
-    """x as the network sees it, of about unit variance."""
-    return x / math.sqrt(sigma * sigma + 1)
+def scaled_input(x: Tensor, sigma: float | Tensor) -> Tensor:
+    """x as the network sees it, of about unit variance. sigma: a number, or levels that broadcast against x."""
+    variance = sigma * sigma + 1
+    return x / (variance.sqrt() if isinstance(variance, Tensor) else math.sqrt(variance))
 
 
-def timestep(sigma: float) -> float:
+@overload
+def timestep(sigma: float) -> float: ...
+@overload
+def timestep(sigma: Tensor) -> Tensor: ...
+def timestep(sigma: float | Tensor) -> float | Tensor:
     """The continuous timestep that the network is told: ln(sigma) / 4."""
-    return 0.25 * math.log(sigma)
+    return 0.25 * (sigma.log() if isinstance(sigma, Tensor) else math.log(sigma))
 
 
 def denoised_from_velocity(velocity: Tensor, x: Tensor, sigma: float) -> Tensor:

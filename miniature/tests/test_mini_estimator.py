@@ -131,9 +131,9 @@ def test_losses_of_the_truth_are_least(tmp_path: Path) -> None:
 def test_scores_of_the_truth_are_perfect_and_a_factor_is_told_apart() -> None:
     truth = _truth()
     vectors = torch.eye(2)
-    estimated = Estimated(truth.log_depth, truth.masks, torch.cat([vectors[:1], vectors[:1]]))
+    estimated = Estimated(truth.log_depth, truth.masks, torch.cat([vectors, vectors]))
     pair = Estimated(truth.log_depth + math.log(1.1), truth.masks, estimated.embedding)
-    perfect, scaled = (measure(e, truth, gallery=1) for e in (estimated, pair))
+    perfect, scaled = (measure(e, truth, gallery=2) for e in (estimated, pair))
     assert perfect == {"depth_abs_rel": 0.0, "depth_si_log": 0.0, "mask_iou": 1.0, "top1": 1.0}
     assert scaled["depth_abs_rel"] == pytest.approx(0.1, rel=1e-3)
     assert scaled["depth_si_log"] == pytest.approx(0.0, abs=1e-3)

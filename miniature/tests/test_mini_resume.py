@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from i2v3d.errors import WeightsError
-from i2v3d.toy import family as mini
+from i2v3d.toy import architectures
 from miniature import loop
 from miniature.checkpoint import Checkpoint, identify, write_tensors
 from miniature.loop import save_half
@@ -26,15 +26,20 @@ from miniature.tests.support import command
 from miniature.train import merge
 
 CONF = Path(__file__).parents[1] / "conf" / "training"
-STEPS = 6
+STEPS = 4
+
+
+@pytest.fixture(autouse=True)
+def _small_autoencoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architectures.VAE_CONFIG, "block_out_channels", (32, 32, 32, 32))
 
 
 def _tiny(name: str, path: Path, **loop_changes: Any) -> Path:
     """The shipped settings for a few small steps on the CPU."""
     content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    content["world"] |= {"variants": 40, "pool": 12, "chunk": 1, "samples": 1, "held_out": 12}
+    content["world"] |= {"variants": 40, "pool": 6, "chunk": 1, "samples": 1, "held_out": 2}
     content["world"] |= {"width": 48, "height": 32}
-    content["loop"] |= {"max_steps": STEPS, "batch": 2, "log_every": 4, "warm_up": 1, "seconds": 1e6}
+    content["loop"] |= {"max_steps": STEPS, "batch": 2, "log_every": 3, "warm_up": 1, "seconds": 1e6}
     content["loop"] |= loop_changes
     content |= {"measured": 4} if "measured" in content else {}
     content |= {"frames": 3} if "frames" in content else {}
@@ -60,7 +65,9 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 
 def _weights(folder: Path) -> Path:
-    save_half(mini.random_family(5)["image/vae"], folder / "weights" / "vae.safetensors")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        save_half(architectures.image_vae(), folder / "weights" / "vae.safetensors")
     return folder
 
 
@@ -70,16 +77,16 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 ) -> None:
     config = _tiny(model, tmp_path / "tiny.yaml")
     whole, broken = _weights(tmp_path / "whole"), _weights(tmp_path / "broken")
-    _train(model, config, whole, "--checkpoint-every", "2")
+    _train(model, config, whole, "--checkpoint-every", "3")
     with monkeypatch.context() as during:
-        _interrupt(during, after=5)
+        _interrupt(during, after=3)
         with pytest.raises(KeyboardInterrupt):
-            _train(model, config, broken, "--checkpoint-every", "3")
+            _train(model, config, broken, "--checkpoint-every", "2")
     state = broken / "out" / f"{model}.checkpoint.safetensors"
     assert state.is_file() and not list((broken / "out").glob("vae.safetensors"))
     # A pool that time cut short is rendered again as it was: these settings would render only one batch.
     monkeypatch.setattr("miniature.data.time.monotonic", _Leaps())
-    _train(model, config, broken, "--checkpoint-every", "3")
+    _train(model, config, broken, "--checkpoint-every", "2")
     assert not state.exists() and not (whole / "out" / state.name).exists()
     for path in sorted((whole / "out").glob("*.safetensors")):
         assert path.read_bytes() == (broken / "out" / path.name).read_bytes(), path.name
@@ -168,7 +175,7 @@ def test_scalars_go_to_the_tracker_if_asked_for(monkeypatch: pytest.MonkeyPatch,
     _train("clip", config, folder)
     assert rows == []
     _train("clip", config, folder, "--wandb", "offline")
-    assert [row["step"] for row in rows[:-1]] == [4, STEPS] and "final/top1" in rows[-1]
+    assert [row["step"] for row in rows[:-1]] == [3, STEPS] and "final/top1" in rows[-1]
 
 
 TWO = """
