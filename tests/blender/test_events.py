@@ -35,47 +35,73 @@ pytestmark = pytest.mark.slow
 
 CAP = 100_000
 FORMATS = ("glb", "fbx")
-# Evaluates a .blend: the foreground's vertices at frames, as JSON of name -> frame -> list.
+# Evaluates .blend files: the vertices of their meshes at frames, as JSON of file -> name -> frame -> list.
 EVALUATE = """
 import json, os, sys, bpy, numpy as np
-bpy.ops.wm.open_mainfile(filepath=sys.argv[1])
-scene, found = bpy.context.scene, {}
-for frame in json.loads(sys.argv[2]):
-    scene.frame_set(frame)
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    for item in scene.objects:
-        if item.type == "MESH":
-            evaluated = item.evaluated_get(depsgraph)
-            pose = np.array(evaluated.matrix_world)
-            points = np.array([v.co for v in evaluated.to_mesh().vertices]) @ pose[:3, :3].T + pose[:3, 3]
-            found.setdefault(item.name, {})[frame] = points.tolist()
+found = {}
+for blend in json.loads(sys.argv[1]):
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    scene = bpy.context.scene
+    for frame in json.loads(sys.argv[2]):
+        scene.frame_set(frame)
+        depsgraph = bpy.context.evaluated_depsgraph_get()
+        for item in scene.objects:
+            if item.type == "MESH":
+                evaluated = item.evaluated_get(depsgraph)
+                pose = np.array(evaluated.matrix_world)
+                points = np.array([v.co for v in evaluated.to_mesh().vertices]) @ pose[:3, :3].T + pose[:3, 3]
+                found.setdefault(blend, {}).setdefault(item.name, {})[frame] = points.tolist()
 json.dump(found, open(sys.argv[3], "w"))
 os._exit(0)
 """
-# The figure as it was built, before any file format, with one of its actions.
+# The figure as it was built, before any file format, in a file for each of some actions.
 BUILT = """
 import os, sys, bpy
 from i2v3d.blender.inside.figure import build_figure
+from mathutils import Matrix
 rig, body = build_figure()
-rig.animation_data.action = bpy.data.actions[sys.argv[2]]
-rig.animation_data.action_slot = rig.animation_data.action.slots[0]
-bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
+for name in sys.argv[2:]:
+    for bone in rig.pose.bones:  # what an action does not move stays where another one left it
+        bone.matrix_basis = Matrix()
+    rig.animation_data.action = bpy.data.actions[name]
+    rig.animation_data.action_slot = rig.animation_data.action.slots[0]
+    bpy.ops.wm.save_as_mainfile(filepath=f"{sys.argv[1]}/{name}.blend")
 os._exit(0)
 """
+
+Frames = dict[int, np.ndarray]  # frame -> (n, 3) evaluated vertices in the world
 
 
 def python(code: str, *words: str) -> None:
     subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, timeout=120)
 
 
-def vertices(blend: Path, frames: list[int]) -> dict[str, dict[int, np.ndarray]]:
-    """Object -> frame -> (n, 3) evaluated vertices in the world."""
-    out = blend.with_suffix(".json")
-    python(EVALUATE, str(blend), json.dumps(frames), str(out))
-    return {
-        name: {int(frame): np.array(points) for frame, points in rows.items()}
-        for name, rows in json.loads(out.read_text()).items()
-    }
+def vertices(blends: list[Path], frames: list[int]) -> list[dict[str, Frames]]:
+    """Of every file, object -> frame -> vertices; all files are opened by one Blender."""
+    out = blends[0].with_suffix(".json")
+    python(EVALUATE, json.dumps([str(blend) for blend in blends]), json.dumps(frames), str(out))
+    found = json.loads(out.read_text())
+    return [
+        {
+            name: {int(frame): np.array(points) for frame, points in rows.items()}
+            for name, rows in found[str(blend)].items()
+        }
+        for blend in blends
+    ]
+
+
+def figures(blends: list[Path], frames: list[int]) -> list[Frames]:
+    """The figure's vertices of every file."""
+    return [found["figure"] for found in vertices(blends, frames)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frames]:
+    """Action -> the figure as it was built, at every frame of the action."""
+    folder, actions = tmp_path_factory.mktemp("built"), ["walk", "wave"]
+    python(BUILT, str(folder), *actions)
+    found = figures([folder / f"{name}.blend" for name in actions], list(range(1, 26)))
+    return dict(zip(actions, found, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -122,31 +148,30 @@ def test_the_shipped_figure_is_the_one_that_the_builder_makes(figure: Path) -> N
 
 @pytest.mark.parametrize("action", ["walk", "wave"])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_rig_survives_the_file(kind: str, action: str, figure: Path, tmp_path: Path) -> None:
+def test_the_rig_survives_the_file(
+    kind: str, action: str, figure: Path, built: dict[str, Frames], tmp_path: Path
+) -> None:
     """Every vertex at every third frame, against the figure before it was written."""
     frames = list(range(1, 26, 3))
-    python(BUILT, str(tmp_path / "built.blend"), action)
-    scene_of(tmp_path / "scene", figure, kind, actions=(ActionSpec(action, 1, 1.0, 1.0),))
-    built = vertices(tmp_path / "built.blend", frames)["figure"]
-    read = vertices(tmp_path / "scene" / "scene.blend", frames)["figure"]
-    moved = max(np.abs(built[frame] - built[1]).max() for frame in frames)
+    scene_of(tmp_path, figure, kind, actions=(ActionSpec(action, 1, 1.0, 1.0),))
+    (read,) = figures([tmp_path / "scene.blend"], frames)
+    made = built[action]
+    moved = max(np.abs(made[frame] - made[1]).max() for frame in frames)
     assert moved > 0.05
     for frame in frames:  # formats split vertices at texture seams, so each is compared with the nearest
-        for a, b in ((built, read), (read, built)):
+        for a, b in ((made, read), (read, made)):
             assert cKDTree(a[frame]).query(b[frame])[0].max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_action_keeps_its_seconds_at_another_rate_speed_and_start(
-    kind: str, figure: Path, tmp_path: Path
+    kind: str, figure: Path, built: dict[str, Frames], tmp_path: Path
 ) -> None:
     """At 12 frames a second, twice as fast, from frame 5 on: a second of 24 keys takes 6 frames; repeated once."""
-    python(BUILT, str(tmp_path / "built.blend"), "walk")
-    scene_of(tmp_path / "scene", figure, kind, fps=12, actions=(ActionSpec("walk", 5, 2.0, 2.0),))
-    built = vertices(tmp_path / "built.blend", [1, 9, 17])["figure"]
-    read = vertices(tmp_path / "scene" / "scene.blend", [1, 5, 7, 9, 13, 17, 30])["figure"]
+    scene_of(tmp_path, figure, kind, fps=12, actions=(ActionSpec("walk", 5, 2.0, 2.0),))
+    (read,) = figures([tmp_path / "scene.blend"], [1, 5, 7, 9, 13, 17, 30])
     for frame, source in ((1, 1), (5, 1), (7, 9), (9, 17), (13, 9), (17, 1), (30, 1)):
-        assert cKDTree(read[frame]).query(built[source])[0].max() < 1e-4, frame
+        assert cKDTree(read[frame]).query(built["walk"][source])[0].max() < 1e-4, frame
 
 
 def test_actions_follow_each_other(figure: Path, tmp_path: Path) -> None:
@@ -154,23 +179,18 @@ def test_actions_follow_each_other(figure: Path, tmp_path: Path) -> None:
     scene_of(tmp_path / "both", figure, actions=actions)
     scene_of(tmp_path / "wave", figure, actions=actions[:1])
     scene_of(tmp_path / "walk", figure, actions=actions[1:])
-    both, wave, walk = (
-        vertices(tmp_path / n / "scene.blend", [7, 19])["figure"] for n in ("both", "wave", "walk")
-    )
+    both, wave, walk = figures([tmp_path / n / "scene.blend" for n in ("both", "wave", "walk")], [7, 19])
     np.testing.assert_allclose(both[7], wave[7], atol=1e-6)
     legs = walk[19][:, 2] < 0.3  # of what both move, the later one holds
     np.testing.assert_allclose(both[19][legs], walk[19][legs], atol=1e-6)
     assert not np.allclose(both[19][legs], wave[19][legs], atol=1e-2)
 
 
-def test_without_an_action_the_rig_rests(figure: Path, tmp_path: Path) -> None:
+def test_without_an_action_the_rig_rests(figure: Path, built: dict[str, Frames], tmp_path: Path) -> None:
     scene_of(tmp_path, figure)
-    found = vertices(tmp_path / "scene.blend", [1, 9])["figure"]
+    (found,) = figures([tmp_path / "scene.blend"], [1, 9])
     np.testing.assert_array_equal(found[1], found[9])
-    python(BUILT, str(tmp_path / "built.blend"), "wave")
-    assert not np.allclose(
-        found[1].max(axis=0), vertices(tmp_path / "built.blend", [1])["figure"][1].max(axis=0)
-    )
+    assert not np.allclose(found[1].max(axis=0), built["wave"][1].max(axis=0))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -184,7 +204,7 @@ def test_an_action_that_is_not_there_names_those_that_are(kind: str, figure: Pat
 def test_shape_keys_move_the_mesh_by_their_value(kind: str, figure: Path, tmp_path: Path) -> None:
     keys = (ShapeKey("puffed", 1, 0.0, "LINEAR"), ShapeKey("puffed", 9, 1.0, "CONSTANT"))
     scene_of(tmp_path, figure, kind, shape_keys=keys)
-    found = vertices(tmp_path / "scene.blend", [1, 5, 9, 20])["figure"]
+    (found,) = figures([tmp_path / "scene.blend"], [1, 5, 9, 20])
     np.testing.assert_allclose(found[5], (found[1] + found[9]) / 2, atol=1e-6)
     np.testing.assert_array_equal(found[20], found[9])
     belly = (np.abs(found[1][:, 2] - 0.6) < 0.05) & (np.abs(found[1][:, 0]) < 0.09)
@@ -219,10 +239,9 @@ def test_a_place_turns_scales_and_moves_before_the_keys_do(figure: Path, tmp_pat
     keys = (TransformKey(1, (0.0, 0.0, 0.25), (0.0, 0.0, 0.0), (1.0, 1.0, 0.5), "CONSTANT"),)
     scene_of(tmp_path / "plain", figure)
     scene_of(tmp_path / "placed", figure, place=turned, keys=keys)
-    plain = vertices(tmp_path / "plain" / "scene.blend", [1])["figure"][1]
-    placed = vertices(tmp_path / "placed" / "scene.blend", [1])["figure"][1]
-    expected = plain @ np.array(turned)[:3, :3].T + np.array(turned)[:3, 3]
-    np.testing.assert_allclose(placed, expected * [1, 1, 0.5] + [0, 0, 0.25], atol=1e-5)
+    plain, placed = figures([tmp_path / n / "scene.blend" for n in ("plain", "placed")], [1])
+    expected = plain[1] @ np.array(turned)[:3, :3].T + np.array(turned)[:3, 3]
+    np.testing.assert_allclose(placed[1], expected * [1, 1, 0.5] + [0, 0, 0.25], atol=1e-5)
 
 
 def test_an_exported_glb_moves_as_the_scene_does(figure: Path, tmp_path: Path) -> None:
@@ -242,8 +261,8 @@ def test_an_exported_glb_moves_as_the_scene_does(figure: Path, tmp_path: Path) -
     api.export_scene(tmp_path / "scene", tmp_path / "again" / "figure.glb")
     (name,) = api.inspect_mesh(tmp_path / "again" / "figure.glb", max_faces=CAP).actions
     scene_of(tmp_path / "twice", tmp_path / "again", frames=9, actions=(ActionSpec(name, 1, 1.0, 1.0),))
-    blends = (tmp_path / name / "scene.blend" for name in ("scene", "twice"))
-    before, after = (next(iter(vertices(blend, [1, 4, 9]).values())) for blend in blends)
+    blends = [tmp_path / name / "scene.blend" for name in ("scene", "twice")]
+    before, after = (next(iter(found.values())) for found in vertices(blends, [1, 4, 9]))
     assert np.abs(before[9] - before[1]).max() > 0.1 and spec.frames == 9
     for frame in (1, 4, 9):
         assert cKDTree(after[frame]).query(before[frame])[0].max() < 1e-4, frame
