@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,17 @@ from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender.checks import check_scene
 from i2v3d.blender.crew import STALL_S, RenderReport, run_jobs, split_frames
-from i2v3d.blender.jobs import AdoptJob, BlendJob, ExportJob, FigureJob, FramesJob, InspectJob, Job, ViewsJob
+from i2v3d.blender.jobs import (
+    AdoptJob,
+    BlendJob,
+    ExamineJob,
+    ExportJob,
+    FigureJob,
+    FramesJob,
+    InspectJob,
+    Job,
+    ViewsJob,
+)
 from i2v3d.blender.machine import check_machine
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import InputError, RenderError
@@ -32,6 +43,7 @@ __all__ = [
     "RenderReport",
     "adopt_blend",
     "check_machine",
+    "examine_blend",
     "export_scene",
     "inspect_mesh",
     "render_frames",
@@ -102,6 +114,23 @@ def adopt_blend(
     found: Mapping[str, Any] = json.loads(contents.read_text())
     contents.unlink()
     return found
+
+
+def examine_blend(blend: Path, *, foreground: Sequence[str], first_frame: int, last_frame: int) -> None:
+    """Refuses an artist's .blend that could not be the scene, everything that is wrong with it in one message.
+
+    What was found good once is not opened again until it changes. Raises InputError, MachineError or RenderError.
+    """
+    state = blend.stat()
+    _examined(
+        str(blend.resolve()), (state.st_mtime_ns, state.st_size), tuple(foreground), first_frame, last_frame
+    )
+
+
+@lru_cache(maxsize=64)
+def _examined(blend: str, _: tuple[int, int], foreground: tuple[str, ...], first: int, last: int) -> None:
+    job = ExamineJob(blend=blend, foreground=foreground, first_frame=first, last_frame=last)
+    _run(job, what=f"opening {blend}", log_dir=None, stall_s=STALL_S)
 
 
 def export_scene(

@@ -84,8 +84,19 @@ class AdoptJob:
     foreground: tuple[str, ...]
 
 
-Job = AdoptJob | ExportJob | BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
-_CLASSES = (AdoptJob, ExportJob, BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
+@dataclass(frozen=True)
+class ExamineJob:
+    """Look for all that keeps an artist's .blend from being a scene. foreground: names of objects or collections;
+    first_frame, last_frame: of its timeline, the shot's."""
+
+    blend: str
+    foreground: tuple[str, ...]
+    first_frame: int
+    last_frame: int
+
+
+Job = AdoptJob | ExamineJob | ExportJob | BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
+_CLASSES = (AdoptJob, ExamineJob, ExportJob, BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
 _TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in _CLASSES}
 
 

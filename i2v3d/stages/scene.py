@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def check_scene(cfg: SceneConfig) -> None:
-    """Refuses, in a fraction of a second, what `build_scene` could not use.
+    """Refuses, in a fraction of a second (an artist's .blend takes the start of a Blender), what `build_scene` could
+    not use.
 
     Raises InputError for a photo or mask that is missing, unreadable, too small, or of another size, and for
     a mask that selects nothing or everything; ConfigError for an empty box or an animation that does not
@@ -33,7 +34,13 @@ def check_scene(cfg: SceneConfig) -> None:
     if isinstance(cfg, PhotoSceneConfig):
         check_photo(cfg)
     if isinstance(cfg, BlendSceneConfig):
+        from i2v3d.blender import api
+
         check_blend(cfg)
+        last = cfg.start_frame + cfg.frames - 1
+        api.examine_blend(
+            Path(cfg.blend), foreground=cfg.foreground, first_frame=cfg.start_frame, last_frame=last
+        )
 
 
 def _check_toy(cfg: ToySceneConfig) -> None:
@@ -51,7 +58,10 @@ def build_scene(cfg: SceneConfig, inputs: Mapping[str, Path], out: Path, ctx: St
     """
     from i2v3d.blender.api import inspect_mesh, save_blend
 
-    check_scene(cfg)
+    if isinstance(cfg, BlendSceneConfig):
+        check_blend(cfg)  # Blender looks at it once it is open
+    else:
+        check_scene(cfg)
     if isinstance(cfg, ToySceneConfig):
         metrics = _build_toy(cfg, out)
     elif isinstance(cfg, BlendSceneConfig):

@@ -21,7 +21,7 @@ from i2v3d.config.render import RenderConfig
 from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build
 from i2v3d.diffusion.depth import disparity_conditioning
-from i2v3d.errors import ConfigError, InputError, RenderError
+from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import read_depth, read_flow, read_mask, read_rgb, write_depth
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
@@ -156,15 +156,20 @@ driver.expression = "100 if open({str(marker)!r}, 'w') else 100"
 @pytest.mark.parametrize(
     ("code", "changes", "error", "message"),
     [
-        ("", {"foreground": ["bocks"]}, ConfigError, "names 'bocks', which .* did you mean 'box'"),
+        (
+            "",
+            {"foreground": ["bocks"]},
+            InputError,
+            "lacks 'bocks', which scene.foreground names; did you mean 'box'",
+        ),
         (
             "for o in list(scene.objects): o.pop('i2v3d_role', None)",
             {},
-            ConfigError,
-            "has no foreground; name some in scene.foreground, of its meshes: background, box, foreground",
+            InputError,
+            "has no foreground; name some in scene.foreground, of its objects: background, box, foreground",
         ),
-        ("scene.camera = None", {}, RenderError, "no active camera"),
-        ("scene.camera.data.type = 'ORTHO'", {}, RenderError, "expected a perspective camera"),
+        ("scene.camera = None", {}, InputError, "no active camera"),
+        ("scene.camera.data.type = 'ORTHO'", {}, InputError, "expected a perspective camera"),
         (
             "image = bpy.data.images[0]; image.unpack(method='WRITE_ORIGINAL') if image.packed_file else None; "
             "image.filepath = '/nowhere/gone.png'",

@@ -39,8 +39,21 @@ def add_camera(scene: bpy.types.Scene, name: str) -> bpy.types.Object:
     return camera
 
 
+def unit_m(scene: bpy.types.Scene) -> float:
+    """Metres a unit of the file, by its unit scale; 1 where it has no unit system."""
+    units = scene.unit_settings
+    return 1.0 if units.system == "NONE" or units.scale_length == 1 else round(units.scale_length, 9)
+
+
+def scaled(pose: Array, factor: float) -> Array:
+    """A pose (4, 4) whose lengths are `factor` times as large, its axes as they are."""
+    moved = pose.copy()
+    moved[:3, 3] *= factor
+    return moved
+
+
 def place(camera: bpy.types.Object, world_from_camera: Array) -> None:
-    """Puts a camera at a pose: (4, 4), OpenCV camera axes."""
+    """Puts a camera at a pose: (4, 4), OpenCV camera axes, in units of the file."""
     location, rotation, _ = Matrix((world_from_camera @ OPENCV_FROM_BLENDER).tolist()).decompose()
     if rotation.dot(camera.rotation_quaternion) < 0:
         rotation = Quaternion([-v for v in rotation])  # the short way round from the key before
@@ -71,7 +84,7 @@ def animate_camera(scene: bpy.types.Scene, spec: SceneSpec) -> bpy.types.Object:
 
 
 def read_camera(scene: bpy.types.Scene) -> tuple[Array, Array]:
-    """K (3, 3) in pixels and w2c (4, 4) of the evaluated camera at the scene's current frame.
+    """K (3, 3) in pixels and w2c (4, 4), in metres, of the evaluated camera at the scene's current frame.
 
     Raises RenderError if there is no camera, it is not a perspective one, or it is not finite.
     """
@@ -94,7 +107,7 @@ def read_camera(scene: bpy.types.Scene) -> tuple[Array, Array]:
     pose = np.array(camera.matrix_world.normalized(), dtype=np.float64)
     if not (np.isfinite(K).all() and np.isfinite(pose).all()):
         raise RenderError(f"the camera is not finite at frame {scene.frame_current}; check its keys")
-    return K, OPENCV_FROM_BLENDER @ np.linalg.inv(pose)
+    return K, scaled(OPENCV_FROM_BLENDER @ np.linalg.inv(pose), unit_m(scene))
 
 
 def read_cameras(

@@ -11,9 +11,9 @@ import numpy as np
 
 from i2v3d.artifacts.render_folder import RenderFolder, seen_range_m
 from i2v3d.artifacts.scene_spec import SceneSpec
-from i2v3d.blender.inside.camera import Array, read_cameras
+from i2v3d.blender.inside.camera import Array, read_cameras, unit_m
 from i2v3d.blender.inside.materials import check_all_textures
-from i2v3d.blender.inside.passes import Float, Passes, coarse_frame, read_passes
+from i2v3d.blender.inside.passes import Float, Passes, coarse_frame, in_metres, read_passes
 from i2v3d.blender.inside.reporter import Reporter
 from i2v3d.blender.inside.roles import assign_indices
 from i2v3d.blender.inside.settings import configure, reset
@@ -65,7 +65,7 @@ def render_still(scene: bpy.types.Scene, work: Path) -> Passes:
     scene.render.filepath = str(path)
     try:
         bpy.ops.render.render(write_still=True)
-        return read_passes(path)
+        return in_metres(read_passes(path), unit_m(scene))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise RenderError(f"Blender cannot render frame {scene.frame_current}: {reason}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,11 @@ class Passes:
     def foreground(self) -> NDArray[np.bool_]:
         """(H, W): the foreground is seen at the pixel's centre."""
         return self.visible & (self.index == FOREGROUND)
+
+
+def in_metres(passes: Passes, unit_m: float) -> Passes:
+    """The passes of a scene one unit of which is `unit_m` metres."""
+    return passes if unit_m == 1 else replace(passes, depth_m=passes.depth_m * np.float32(unit_m))
 
 
 def read_passes(path: Path) -> Passes:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 from numpy.typing import NDArray
 
-from i2v3d.blender.inside.nodes import everything
+from i2v3d.blender.inside.nodes import FACE_KINDS, everything
 from i2v3d.blender.inside.passes import BACKGROUND, FOREGROUND
 
 ROLE = "i2v3d_role"  # custom property of objects: foreground or background
@@ -31,15 +32,20 @@ def assign_indices(scene: bpy.types.Scene) -> None:
 
 
 def foreground_meshes(scene: bpy.types.Scene) -> list[bpy.types.Object]:
-    """The mesh objects of the foreground that are rendered."""
-    return [o for o in scene.objects if o.type == "MESH" and not o.hide_render and role(o) == "foreground"]
+    """The objects with faces of the foreground that are rendered, those of instanced collections included."""
+    return [
+        o for o in everything(scene) if o.type in FACE_KINDS and not o.hide_render and role(o) == "foreground"
+    ]
 
 
 def hide_all_but(scene: bpy.types.Scene, keep: Iterable[bpy.types.Object]) -> None:
-    """Hides every other object from the render, whatever its keys say; lights stay on."""
+    """Hides every other object from the render, whatever its keys say; lights and what shows kept instances stay."""
     kept = set(keep)
     for item in scene.objects:
-        if item in kept or item.type == "LIGHT":
+        shows = item.instance_collection is not None and not kept.isdisjoint(
+            item.instance_collection.all_objects
+        )
+        if item in kept or item.type == "LIGHT" or shows:
             continue
         item.hide_render = True
         if item.animation_data is not None and item.animation_data.action is not None:
@@ -49,15 +55,26 @@ def hide_all_but(scene: bpy.types.Scene, keep: Iterable[bpy.types.Object]) -> No
 
 
 def world_vertices(items: Iterable[bpy.types.Object]) -> NDArray[np.float64]:
-    """(N, 3) evaluated vertices of mesh objects in world metres, at the scene's current frame."""
+    """(N, 3) evaluated vertices of objects with faces and all their instances, in world units, at the current frame."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
+    wanted, scene = set(items), bpy.context.scene
     clouds = [np.zeros((0, 3))]
-    for item in items:
+    for item in sorted((item for item in wanted if item.name in scene.objects), key=lambda item: item.name):
         evaluated = item.evaluated_get(depsgraph)
-        mesh = evaluated.to_mesh()
-        local = np.empty(3 * len(mesh.vertices), dtype=np.float32)
-        mesh.vertices.foreach_get("co", local)
-        evaluated.to_mesh_clear()
-        pose = np.array(evaluated.matrix_world, dtype=np.float64)
-        clouds.append(local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3])
+        clouds.append(_vertices(evaluated, evaluated.matrix_world))
+    for instance in depsgraph.object_instances:
+        if instance.is_instance and instance.object.original in wanted:
+            clouds.append(_vertices(instance.object, instance.matrix_world))
     return np.concatenate(clouds)
+
+
+def _vertices(evaluated: bpy.types.Object, matrix_world: Matrix) -> NDArray[np.float64]:
+    """(n, 3) vertices that an evaluated object is rendered with, placed by a matrix."""
+    mesh = evaluated.to_mesh()
+    if mesh is None:
+        return np.zeros((0, 3))
+    local = np.empty(3 * len(mesh.vertices), dtype=np.float32)
+    mesh.vertices.foreach_get("co", local)
+    evaluated.to_mesh_clear()
+    pose = np.array(matrix_world, dtype=np.float64)
+    return local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3]

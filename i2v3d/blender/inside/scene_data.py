@@ -9,7 +9,7 @@ import logging
 
 import bpy
 
-from i2v3d.blender.inside.nodes import everything
+from i2v3d.blender.inside.nodes import FACE_KINDS, everything
 from i2v3d.blender.inside.opacity import LAYER_FLAG, is_split, split_by_layer, surface_opacity
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,13 @@ def pin_scene_data(scene: bpy.types.Scene) -> None:
     for camera in bpy.data.cameras:
         _forget(camera, ("dof.",))
         camera.dof.use_dof = False
-    special = [item.name for item in everything(scene) if item.is_shadow_catcher or item.is_holdout]
+    things = [
+        item for item in everything(scene) if item.type in FACE_KINDS
+    ]  # lights are born as shadow catchers
+    special = [item.name for item in things if item.is_shadow_catcher or item.is_holdout]
     if special:
         log.warning("shadow catchers and holdouts are rendered as plain objects: %s", ", ".join(special))
-    for item in everything(scene):
+    for item in things:
         item.is_shadow_catcher = item.is_holdout = False
         _forget(item, ("is_shadow_catcher", "is_holdout"))
     _pin_volumes(scene)

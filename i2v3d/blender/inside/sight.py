@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import bpy
 import numpy as np
-from mathutils import Vector
+from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
 from i2v3d.artifacts.scene_spec import SceneSpec
-from i2v3d.blender.inside.camera import read_camera
+from i2v3d.blender.inside.camera import read_camera, scaled, unit_m
+from i2v3d.blender.inside.nodes import FACE_KINDS
 from i2v3d.blender.inside.roles import role
 from i2v3d.errors import ConfigError
 from i2v3d.geometry.cameras import transform
@@ -45,15 +46,13 @@ def check_sight(scene: bpy.types.Scene, spec: SceneSpec) -> None:
     for number, frame in enumerate(range(spec.start_frame, spec.last_frame + 1), start=1):
         scene.frame_set(frame)
         K, w2c = read_camera(scene)
+        w2c = scaled(w2c, 1 / unit_m(scene))
         eye = np.linalg.inv(w2c)[:3, 3]
-        for item in scene.objects:
-            if item.type != "MESH" or role(item) != "foreground":
-                continue
+        for item, pose in _foreground(scene):
             seen.setdefault(item.name, False)
-            if item.hide_render or not item.data.polygons:
+            shape = None if item.hide_render else _shape(item, still)
+            if shape is None:
                 continue
-            shape = _shape(item, still)
-            pose = np.array(item.matrix_world, dtype=np.float64)
             if _contains(shape, np.linalg.inv(pose) @ [*eye, 1.0]):
                 raise ConfigError(
                     f"scene.camera stands inside object {item.name!r} at frame {number}; move one of them"
@@ -73,21 +72,38 @@ def _report(seen: Mapping[str, bool]) -> None:
         log.warning("object %r is before the camera in no frame of the shot", name)
 
 
-def _shape(item: bpy.types.Object, still: dict[str, _Shape]) -> _Shape:
-    """An object's evaluated mesh; kept for all frames if nothing deforms it."""
+def _foreground(scene: bpy.types.Scene) -> Iterator[tuple[bpy.types.Object, Array]]:
+    """Objects with faces of the foreground and where each stands (4, 4), once for every instance of a collection."""
+    for item in scene.objects:
+        if item.type in FACE_KINDS and role(item) == "foreground":
+            yield item, np.array(item.matrix_world, dtype=np.float64)
+        if item.instance_type != "COLLECTION" or item.instance_collection is None or item.hide_render:
+            continue
+        origin = Matrix.Translation(-item.instance_collection.instance_offset)
+        for part in item.instance_collection.all_objects:
+            if part.type in FACE_KINDS and role(part) == "foreground":
+                yield part, np.array(item.matrix_world @ origin @ part.matrix_world, dtype=np.float64)
+
+
+def _shape(item: bpy.types.Object, still: dict[str, _Shape]) -> _Shape | None:
+    """An object's evaluated mesh; kept for all frames if nothing deforms it. None without faces."""
     if item.name in still:
         return still[item.name]
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    evaluated = item.evaluated_get(depsgraph)
+    evaluated = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
     mesh = evaluated.to_mesh()
+    if mesh is None or not len(mesh.polygons):
+        return None
     vertices = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.vertices.foreach_get("co", vertices)
+    mesh.calc_loop_triangles()
+    corners = np.empty(3 * len(mesh.loop_triangles), np.int32)
+    mesh.loop_triangles.foreach_get("vertices", corners)
     evaluated.to_mesh_clear()
     points = vertices.reshape(-1, 3).astype(np.float64)
-    tree = BVHTree.FromObject(item, depsgraph)
+    tree = BVHTree.FromPolygons(points.tolist(), corners.reshape(-1, 3).tolist(), all_triangles=True)
     some = points[:: max(1, len(points) // POINTS)]
     shape = _Shape(some, points.min(axis=0), points.max(axis=0), tree)
-    if not item.modifiers and item.data.shape_keys is None:
+    if item.type == "MESH" and not item.modifiers and item.data.shape_keys is None:
         still[item.name] = shape
     return shape
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2v3d.artifacts.views_folder import ViewsFolder
-from i2v3d.blender.inside.camera import add_camera, place, read_camera, set_intrinsics
+from i2v3d.blender.inside.camera import add_camera, place, read_camera, scaled, set_intrinsics, unit_m
 from i2v3d.blender.inside.frames import camera_event, open_scene, render_still, statistics
 from i2v3d.blender.inside.passes import over_white, srgb
 from i2v3d.blender.inside.reporter import Reporter
@@ -34,7 +34,8 @@ def render_views(job: ViewsJob, reporter: Reporter) -> None:
     scene = bpy.context.scene
     scene.frame_set(spec.start_frame)
     meshes = foreground_meshes(scene)
-    vertices = world_vertices(meshes)
+    scale = unit_m(scene)
+    vertices = scale * world_vertices(meshes)
     if not len(vertices):
         raise RenderError(f"scene {spec.name!r} has no foreground to view; give an object that role")
     _, photo_w2c = read_camera(scene)
@@ -46,7 +47,7 @@ def render_views(job: ViewsJob, reporter: Reporter) -> None:
     set_intrinsics(camera.data, K, job.size, job.size)
     for number, pose in enumerate(poses, start=1):
         start = time.perf_counter()
-        place(camera, pose)
+        place(camera, scaled(pose, 1 / scale))
         bpy.context.view_layer.update()
         passes = render_still(scene, Path(job.work))
         views.write(number, srgb(over_white(passes.colour)), passes.foreground)

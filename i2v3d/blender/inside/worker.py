@@ -11,7 +11,17 @@ import traceback
 from pathlib import Path
 
 from i2v3d.blender.inside.reporter import Reporter, ReportHandler
-from i2v3d.blender.jobs import AdoptJob, BlendJob, ExportJob, FramesJob, InspectJob, Job, ViewsJob, load_job
+from i2v3d.blender.jobs import (
+    AdoptJob,
+    BlendJob,
+    ExamineJob,
+    ExportJob,
+    FramesJob,
+    InspectJob,
+    Job,
+    ViewsJob,
+    load_job,
+)
 from i2v3d.blender.machine import library_of_import_error, missing_library_error
 from i2v3d.errors import I2V3DError
 
@@ -64,6 +74,10 @@ def _run(job: Job, reporter: Reporter) -> None:
         from i2v3d.blender.inside.adopt import adopt_blend
 
         adopt_blend(job)
+    elif isinstance(job, ExamineJob):
+        from i2v3d.blender.inside.adopt import examine_blend
+
+        examine_blend(job)
     elif isinstance(job, ExportJob):
         from i2v3d.blender.inside.export import export_glb
 
