@@ -1,4 +1,4 @@
-"""What artists save: right, refused with all that is wrong in one line, or warned about if Blender renders it anyway."""
+"""What artists save: right, refused with all that is wrong in one line, or rendered with a warning."""
 
 from __future__ import annotations
 

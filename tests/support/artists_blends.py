@@ -53,7 +53,8 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "a hundred metres": (f"{_SCALE}", ("Hero",)),
     "text": ("c = bpy.data.curves.new('t', 'FONT'); c.body = 'HI'; c.extrude = 0.1; c.size = 2; add(c)", ("new",)),
     "curve": ("c = bpy.data.curves.new('t', 'CURVE'); c.bevel_depth = 0.3; c.dimensions = '3D'; "
-              "p = c.splines.new('POLY'); p.points.add(1); p.points[0].co = (-1, 0, 0, 1); p.points[1].co = (1, 0, 0, 1); add(c)", ("new",)),
+              "p = c.splines.new('POLY'); p.points.add(1); "
+              "p.points[0].co = (-1, 0, 0, 1); p.points[1].co = (1, 0, 0, 1); add(c)", ("new",)),
     "metaball": ("c = bpy.data.metaballs.new('t'); c.elements.new(); add(c)", ("new",)),
     "instance": (f"{_INSTANCE} e.location.x = 0.3", ("copy",)),
     "two instances, one chosen": (
