@@ -14,7 +14,7 @@ from torch import Tensor
 
 from i2v3d import images
 from i2v3d.artifacts.folders import frame_name
-from i2v3d.artifacts.shot import read_pictures
+from i2v3d.artifacts.pictures import read_pictures
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.metrics.fidelity import psnr
 from i2v3d.stages.context import StageContext

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from i2v3d.artifacts.folders import frame_name, list_frames
-from i2v3d.artifacts.shot import read_pictures
+from i2v3d.artifacts.pictures import read_pictures
 from i2v3d.benchmark.trials import Clip, Trial, clips_of, read_plan_file, trials_of
 from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from i2v3d.artifacts.folders import require
-from i2v3d.errors import ArtifactError, ShapeError
+from i2v3d.errors import ArtifactError, ConfigError, ShapeError
 
 LATENTS_FILE = "latents.safetensors"
 
@@ -66,4 +67,65 @@ class InvertedKeyframes:
             raise ArtifactError(
                 f"{folder / LATENTS_FILE} holds {self.steps} steps of frames {list(self.frames)}; expected {steps} "
                 f"steps of {list(frames)}, set keyframes.inversion.steps to keyframes.steps"
+            )
+
+
+@dataclass(frozen=True)
+class InvertedClip:
+    """The EDM inversion of a coarse clip, forward and reversed, with what it was conditioned on.
+
+    sigmas: (S + 1,) ascending. forward, reversed: (S + 1, F, C, h, w) float32, clean latents first, each at
+    its own noise level; the reversed clip begins with the segment's last frame. forward_*, reversed_*: the
+    condition of each, the coarse first and last frame. time_ids: (3,).
+    """
+
+    sigmas: Tensor
+    forward: Tensor
+    reversed: Tensor
+    forward_embedding: Tensor
+    forward_latents: Tensor
+    reversed_embedding: Tensor
+    reversed_latents: Tensor
+    time_ids: Tensor
+
+    def __post_init__(self) -> None:
+        shape = self.forward.shape
+        if len(shape) != 5 or self.reversed.shape != shape or self.sigmas.shape != shape[:1]:
+            raise ShapeError(
+                f"forward is {tuple(shape)}, reversed {tuple(self.reversed.shape)} and sigmas "
+                f"{tuple(self.sigmas.shape)}; expected levels, frames, channels, height, width twice, and the levels"
+            )
+        for name in ("forward_latents", "reversed_latents"):
+            if getattr(self, name).shape != shape[2:]:
+                raise ShapeError(f"{name} is {tuple(getattr(self, name).shape)}; expected {tuple(shape[2:])}")
+
+    def save(self, folder: Path) -> None:
+        """Writes latents.safetensors."""
+        tensors = {f.name: getattr(self, f.name).detach().cpu().contiguous() for f in fields(self)}
+        save_file(tensors, folder / LATENTS_FILE)
+
+    @staticmethod
+    def load(folder: Path, device: str) -> InvertedClip:
+        """Reads latents.safetensors onto `device`. Raises ArtifactError if it is missing or corrupt."""
+        require(folder, LATENTS_FILE)
+        try:
+            return InvertedClip(**load_file(folder / LATENTS_FILE, device=device))
+        except (SafetensorError, OSError, TypeError, ShapeError) as error:
+            raise ArtifactError(
+                f"{folder / LATENTS_FILE} is not an inversion ({error}); delete {folder} and re-run its stage"
+            ) from error
+
+    def check(self, folder: Path, numbers: Sequence[int], sigmas: Sequence[float]) -> None:
+        """Raises ConfigError unless this is the inversion up to the noise levels `sigmas`, ascending, and ArtifactError
+        unless it is that of the frames `numbers`. folder: where it lies."""
+        levels, found = torch.tensor(sigmas), self.sigmas.cpu()
+        if found.shape != levels.shape or not torch.allclose(found, levels, rtol=1e-4):
+            raise ConfigError(
+                f"interpolate.steps is {len(levels) - 1} but {folder} was inverted in {len(found) - 1} steps "
+                "or at other noise levels; set interpolate.inversion.steps to the same number"
+            )
+        if self.forward.shape[1] != len(numbers):
+            raise ArtifactError(
+                f"{folder} holds {self.forward.shape[1]} frames, the segment has {len(numbers)}; "
+                "delete the folder and re-run its stage"
             )

@@ -19,7 +19,7 @@ from i2v3d.metrics.catalogue import SCORES
 
 
 class Prescribed(Protocol):
-    """What a render prescribes about T frames; see `i2v3d.artifacts.shot.Control`."""
+    """What a render prescribes about T frames; see `i2v3d.artifacts.coarse.CoarseShot`."""
 
     @property
     def rgb(self) -> Tensor: ...

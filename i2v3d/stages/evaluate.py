@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from i2v3d.artifacts.coarse import CoarseShot, read_coarse_shot
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.metrics_file import write_metrics
+from i2v3d.artifacts.pictures import read_pictures
 from i2v3d.artifacts.scene_folder import MASK, PHOTO, SPEC, SceneFolder
-from i2v3d.artifacts.shot import Control, read_control, read_pictures
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.stages import EvaluateStage
 from i2v3d.errors import ArtifactError
@@ -41,7 +42,7 @@ class Known:
     """What a shot is judged by. truth: the true pictures (T, 3, H, W), None where nobody knows them. photo
     (1, 3, H, W) and photo_mask (1, H, W): the input. keyframes: frame numbers from 1."""
 
-    control: Control
+    control: CoarseShot
     truth: Tensor | None
     photo: Tensor
     photo_mask: Tensor
@@ -84,7 +85,7 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
 
 def _read_known(inputs: Mapping[str, Path], keyframes: list[int]) -> Known:
     frames = keyframes[-1]
-    control = read_control(inputs["render"], frames)
+    control = read_coarse_shot(inputs["render"], frames)
     scene = SceneFolder(inputs["scene"])
     truth, folder = None, scene.true_photos
     if folder is not None:
@@ -121,7 +122,7 @@ def score_clip(cfg: EvaluateConfig, who: str, pictures: Tensor, known: Known, ju
     """All scores of one clip. Keyframes are judged one by one, everything else in time, too."""
     at = [n - 1 for n in known.keyframes] if who == KEYFRAMES else list(range(len(pictures)))
     control = known.control
-    part = Control(
+    part = CoarseShot(
         control.rgb[at],
         control.depth_m[at],
         control.foreground[at],

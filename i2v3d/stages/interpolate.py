@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip, read_coarse_shot, read_end_picture
 from i2v3d.artifacts.folders import frame_name
-from i2v3d.artifacts.renders import frame_count
-from i2v3d.artifacts.segments import CoarseClip, InvertedClip, read_coarse_clip, read_end_picture
-from i2v3d.artifacts.shot import read_control
+from i2v3d.artifacts.latents import InvertedClip
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.config.models import VideoLayers
 from i2v3d.config.stages import InterpolateStage
@@ -149,7 +149,7 @@ def _guidance(settings: InterpolateConfig, layers: VideoLayers) -> Interpolation
 
 def _motion(render: Path, numbers: list[int]) -> Motion | None:
     """The render's exact flow along which detail is carried; None, with a warning, if it has none."""
-    motion = read_control(render, frame_count(render), numbers).motion()
+    motion = read_coarse_shot(render, RenderFolder(render).frame_count(), numbers).motion()
     if motion is None:
         log.warning(
             "%s has no optical flow, along which detail could be carried; frames stay as decoded", render

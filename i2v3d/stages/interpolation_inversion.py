@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from i2v3d.artifacts.segments import InvertedClip, read_coarse_clip
+from i2v3d.artifacts.coarse import read_coarse_clip
+from i2v3d.artifacts.latents import InvertedClip
 from i2v3d.config.stages import InterpolationInversionStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.guidance.interpolation import invert_clip

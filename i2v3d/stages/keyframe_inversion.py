@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from i2v3d.artifacts.coarse import read_renders
 from i2v3d.artifacts.folders import keyframe_numbers
 from i2v3d.artifacts.latents import InvertedKeyframes
-from i2v3d.artifacts.renders import frame_count, read_renders
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.stages import KeyframeInversionStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.models.sdxl import (
@@ -34,7 +35,7 @@ def invert_keyframes(
     Reads render and, if the customised network inverts, lora. Raises ConfigError if the frames do not fit the
     segments, ShapeError if the renders' size does not suit the networks. Source: I2V3D, 3a of the method.
     """
-    frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
+    frames = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
     renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
     lora = inputs["lora"] if cfg.inversion.network == "customised" else None
     models = load_guided_models(cfg.models, ctx.device, renders.size, lora)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from i2v3d.artifacts.coarse import Renders, read_renders
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.latents import InvertedKeyframes
-from i2v3d.artifacts.renders import Renders, frame_count, read_renders
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
@@ -45,7 +46,7 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     does not suit the networks, LayerError if a layer pattern matches nothing. Source: I2V3D, 3b to 3g of the
     method.
     """
-    frames = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
+    frames = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
     inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
     inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)

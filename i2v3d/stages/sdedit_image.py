@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from i2v3d.artifacts.coarse import Renders, read_renders
 from i2v3d.artifacts.folders import frame_name
-from i2v3d.artifacts.renders import Renders, frame_count, read_renders
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.keyframes import SDEditImageConfig
 from i2v3d.config.stages import SDEditImageStage
 from i2v3d.diffusion.ddim import DDIM
@@ -42,7 +43,7 @@ def refine_frames(cfg: SDEditImageStage, inputs: Mapping[str, Path], out: Path, 
     the renders' size does not suit the networks. Source: Meng et al., SDEdit, 2022.
     """
     sdedit = cfg.sdedit
-    frames = list(range(1, frame_count(inputs["render"]) + 1))
+    frames = list(range(1, RenderFolder(inputs["render"]).frame_count() + 1))
     renders = read_renders(inputs["render"], frames, sdedit.depth_range)
     models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"])
     condition = _condition(sdedit, models, renders, ctx.max_batch)

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
-from i2v3d.artifacts.renders import frame_count
-from i2v3d.artifacts.segments import CoarseClip, read_coarse_clip, read_picture
+from i2v3d.artifacts.pictures import read_signed_picture
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.interpolate import SDEditVideoConfig
 from i2v3d.config.stages import SDEditVideoStage
 from i2v3d.diffusion import edm
@@ -42,9 +43,9 @@ def refine_clip(cfg: SDEditVideoStage, inputs: Mapping[str, Path], out: Path, ct
     inputs: 'scene', whose photo conditions the first segment, and 'render'. The last frame of a segment
     conditions the next one, whose copy of it is dropped. Source: I2V3D, comparison with refinement.
     """
-    keyframes = keyframe_numbers(frame_count(inputs["render"]), cfg.segment_frames)
+    keyframes = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
-    picture = read_picture(inputs["scene"] / "photo.png")
+    picture = read_signed_picture(inputs["scene"] / "photo.png")
     for segment in range(len(keyframes) - 1):
         clip = read_coarse_clip(inputs["render"], cfg.segment_frames, segment, cfg.sdedit.depth_range)
         with ctx.bar(f"refine segment {segment}") as bar:

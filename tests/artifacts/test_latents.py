@@ -9,8 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from i2v3d.artifacts.latents import InvertedKeyframes
-from i2v3d.artifacts.segments import InvertedClip
+from i2v3d.artifacts.latents import InvertedClip, InvertedKeyframes
 from i2v3d.errors import ArtifactError, ShapeError
 
 

@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from i2v3d.artifacts.coarse import read_coarse_shot
 from i2v3d.artifacts.render_folder import CoarseFrame, RenderFolder
 from i2v3d.artifacts.rendered_cameras import RenderedCameras
 from i2v3d.artifacts.scene_spec import CameraKey, SceneSpec
-from i2v3d.artifacts.shot import read_control
 from i2v3d.blender.crew import RenderReport
 from i2v3d.blender.inside.passes import coarse_frame, read_passes
 from i2v3d.errors import ArtifactError, ShapeError
@@ -170,7 +170,7 @@ def test_passes_have_their_units_and_belong_together(written: RenderFolder) -> N
 
 def test_flow_leads_to_the_next_frame(written: RenderFolder) -> None:
     if not written.has_flow:
-        assert read_control(written.path, FRAMES).motion() is None
+        assert read_coarse_shot(written.path, FRAMES).motion() is None
         return
     size = written.rgb(1).shape[:2]
     for frame in range(1, FRAMES):
@@ -192,12 +192,12 @@ def test_cameras_go_to_other_programs(kind: str, written: RenderFolder, tmp_path
 
 
 def test_a_shot_is_read_with_its_cameras(written: RenderFolder) -> None:
-    shot = read_control(written.path, FRAMES, [2, 3])
+    shot = read_coarse_shot(written.path, FRAMES, [2, 3])
     np.testing.assert_array_equal(shot.poses, written.cameras().w2c[1:])
     np.testing.assert_array_equal(shot.depth_m[0].numpy(), written.depth_m(2))
     np.testing.assert_array_equal((shot.rgb[1] * 255).round().byte().permute(1, 2, 0), written.rgb(3))
     with pytest.raises(ArtifactError, match="has 3 cameras but the shot 4 frames"):
-        read_control(written.path, FRAMES + 1, [2, 3])
+        read_coarse_shot(written.path, FRAMES + 1, [2, 3])
 
 
 # ---------------------------------------------------------------- what is refused

@@ -13,8 +13,8 @@ import pytest
 import trimesh
 from PIL import Image
 
+from i2v3d.artifacts.coarse import read_renders
 from i2v3d.artifacts.render_folder import RenderFolder
-from i2v3d.artifacts.renders import read_renders
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender import api
 from i2v3d.config.render import RenderConfig

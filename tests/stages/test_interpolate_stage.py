@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts.folders import frame_name
-from i2v3d.artifacts.segments import InvertedClip, read_picture
+from i2v3d.artifacts.latents import InvertedClip
+from i2v3d.artifacts.pictures import read_signed_picture
 from i2v3d.config.interpolate import FusionConfig, InterpolateConfig, InterpolationInversionConfig
 from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
@@ -243,7 +244,7 @@ def test_replaced_ends_bring_a_segment_to_its_keyframes(
     replaced = world.interpolate(tmp_path / "out", fusion=dataclasses.replace(FUSION, replace_ends=True))
     models = load_video_models(world.models, "cpu", ("vae",))
     keyframes = torch.stack(
-        [read_picture(world.inputs["keyframes"] / frame_name(n)) for n in (NUMBERS[0], NUMBERS[-1])]
+        [read_signed_picture(world.inputs["keyframes"] / frame_name(n)) for n in (NUMBERS[0], NUMBERS[-1])]
     )
     latents = encode_frames(models, keyframes)
     for index, end in ((0, latents[0]), (-1, latents[1])):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from i2v3d.artifacts.renders import frame_count, read_renders
+from i2v3d.artifacts.coarse import read_renders
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.errors import ArtifactError
 from i2v3d.images import write_mask
 from i2v3d.toy.moving_disc import write_moving_disc
@@ -32,10 +33,10 @@ def test_passes_of_the_frames_asked_for(folder: Path) -> None:
 
 
 def test_every_frame_counts(folder: Path) -> None:
-    assert frame_count(folder) == 4
+    assert RenderFolder(folder).frame_count() == 4
     (folder / "rgb" / "0002.png").unlink()
     with pytest.raises(ArtifactError, match=r"lacks 0002\.png"):
-        frame_count(folder)
+        RenderFolder(folder).frame_count()
 
 
 def test_a_pass_of_another_size_is_named(folder: Path) -> None:
