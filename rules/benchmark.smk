@@ -47,5 +47,7 @@ rule benchmark_pages:
     threads: 1
     resources:
         gpu=0,
+    params:
+        command=lambda wildcards, input: benchmark_command(input.plan),
     shell:
-        benchmark_command("{log}", "{input.plan}")
+        "{params.command}"

@@ -16,11 +16,16 @@ def benchmark_plan():
     return plan, path
 
 
-def benchmark_command(log, plan):
-    return (
-        f"{PYTHON} -m i2v3d report benchmark --cache {CACHE} --out {BENCHMARK} --log {log}"
-        f" --settings {SETTINGS} --plan {plan}"
-    )
+def benchmark_command(plan):
+    """Shell words that write the pages of the benchmark."""
+    files = {"cache": CACHE, "out": BENCHMARK, "log": f"{CACHE}/log/benchmark.log"}
+    return report_command("benchmark", files | {"settings": SETTINGS, "plan": plan})
+
+
+def report_command(kind, files):
+    """Shell words of `i2v3d report`, quoted. files: option -> path."""
+    words = [word for option, path in files.items() for word in (f"--{option}", path)]
+    return f"{PYTHON} -m i2v3d report {shlex.join(map(str, [kind, *words]))}"
 
 
 @functools.cache
@@ -29,21 +34,21 @@ def comparison_plan():
     return told(write_run, ASKED.conf, CACHE, run_plan())
 
 
-def comparison_command(folder, plan):
-    return (
-        f"{PYTHON} -m i2v3d report run --cache {CACHE} --log {CACHE}/log/comparison.log"
-        f" --out {folder} --plan {plan}"
-    )
+def comparison_command(plan, run):
+    """Shell words that write the page of a run."""
+    files = {"cache": CACHE, "log": f"{CACHE}/log/comparison-{run}.log"}
+    return report_command("run", files | {"out": f"results/{run}", "plan": plan})
 
 
 def write_unfinished_reports():
     """With --keep-going everything else is finished: the reports show what failed as failed."""
+    commands = []
     if is_made(benchmark_plan):
-        log = f"{CACHE}/log/benchmark.log"
-        shell(f"{benchmark_command(log, benchmark_plan()[1])} || true")
+        commands.append(benchmark_command(benchmark_plan()[1]))
     if is_made(run_plan) and len(run_plan().variants) > 1:
-        folder = f"results/{run_plan().run}"
-        shell(f"{comparison_command(folder, comparison_plan())} || true")
+        commands.append(comparison_command(comparison_plan(), run_plan().run))
+    for command in commands:
+        shell("{command} || true")
 
 
 def end_run():

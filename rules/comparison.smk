@@ -27,6 +27,6 @@ rule comparison:
     resources:
         gpu=0,
     params:
-        folder="results/{run}",
+        command=lambda wildcards, input: comparison_command(input.plan, wildcards.run),
     shell:
-        comparison_command("{params.folder}", "{input.plan}")
+        "{params.command}"

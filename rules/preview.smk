@@ -34,6 +34,7 @@ rule preview_variant:
         gpu=0,
     params:
         folder="results/{run}/{variant}/preview",
+        cache=CACHE,
     shell:
-        f"{PYTHON} -m i2v3d preview-sheet --variant {{input.variant}} --cache {CACHE} --out {{params.folder}}"
-        " --log {log}"
+        f"{PYTHON} -m i2v3d preview-sheet --variant {{input.variant:q}} --cache {{params.cache:q}}"
+        " --out {params.folder:q} --log {log:q}"

@@ -67,9 +67,11 @@ rule variant:
         gpu=0,
     params:
         folder="results/{run}/{variant}",
+        cache=CACHE,
+        settings=SETTINGS,
     shell:
-        f"{PYTHON} -m i2v3d results --variant {{input.variant}} --cache {CACHE} --settings {SETTINGS}"
-        " --out {params.folder} --log {log}"
+        f"{PYTHON} -m i2v3d results --variant {{input.variant:q}} --cache {{params.cache:q}}"
+        " --settings {params.settings:q} --out {params.folder:q} --log {log:q}"
 
 
 onsuccess:

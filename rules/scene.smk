@@ -21,9 +21,11 @@ rule scene:
         **machine("scene"),
     params:
         stage=lambda wildcards, input: Path(input.node).parent.name,
+        cache=CACHE,
+        settings=SETTINGS,
         segment=lambda wildcards: (
             f"--segment {wildcards.segment}" if "segment" in wildcards.keys() else ""
         ),
     shell:
-        f"{PYTHON} -m i2v3d {{params.stage}} --node {{input.node}} --cache {CACHE} --out {{output}} "
-        f"--settings {SETTINGS} --threads {{threads}} --log {{log}} {{params.segment}}"
+        f"{PYTHON} -m i2v3d {{params.stage:q}} --node {{input.node:q}} --cache {{params.cache:q}} --out {{output:q}} "
+        "--settings {params.settings:q} --threads {threads} --log {log:q} {params.segment}"
