@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +16,17 @@ from i2v3d.config.models import ModelsConfig
 from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError
-from i2v3d.images import Mask, write_mask, write_rgb
+from i2v3d.figures.labelled import Panel, labelled_rows
+from i2v3d.images import Mask, Rgb, write_mask, write_rgb
+from i2v3d.scene.photo.candidates import Candidate, mask_candidates
 from i2v3d.scene.photo.framing import Photo, is_upright_file, load_mask, load_photo, require_some_foreground
-from i2v3d.scene.photo.grabcut import grabcut
 from i2v3d.stages.scene import check_scene
 from i2v3d.workflow.composition import compose_variants
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+CANDIDATES, LETTERS, PANEL_PX = "candidates.png", "ABC", 320  # masks to choose from
 TEMPLATE = "photo"  # conf/scene/photo.yaml explains every control
 BELOW_HORIZON = 0.1  # fraction of the height by which the object must reach below the horizon
 
@@ -59,7 +62,10 @@ def new_scene(wanted: Wanted, project: Path) -> str:
         photo_file = _store(wanted.image, photo, folder)
         if mask is not None:
             write_mask(folder / "mask.png", mask)
-        found = mask if mask is not None else grabcut(photo.rgb, None, 5)
+        choices = [] if mask is not None else mask_candidates(photo.rgb)
+        found = mask if mask is not None else choices[0].mask
+        if choices:
+            write_rgb(folder / CANDIDATES, candidates_picture(photo.rgb, choices))
         values = _values(wanted, photo, found, f"scenes/{wanted.name}/{photo_file}", mask is not None)
         target.write_text(fill_template((conf / f"{TEMPLATE}.yaml").read_text(), wanted.name, values))
         _check_composed(project, wanted)
@@ -67,7 +73,7 @@ def new_scene(wanted: Wanted, project: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         target.unlink(missing_ok=True)
         raise
-    return _words(wanted.name, folder, target, found, mask is not None)
+    return _words(wanted.name, folder, target, found, choices)
 
 
 def _check_names(wanted: Wanted, conf: Path, folder: Path, target: Path) -> None:
@@ -159,16 +165,31 @@ def _check_composed(project: Path, wanted: Wanted) -> None:
         raise InputError(f"the new scene cannot be used: {error}") from error
 
 
-def _words(name: str, folder: Path, target: Path, found: Mask, given: bool) -> str:
-    """What was written and what to do next."""
+def candidates_picture(rgb: Rgb, choices: Sequence[Candidate]) -> Rgb:
+    """The photo with each mask, what is not of it greyed."""
+    panels = [
+        Panel(f"{letter}, {choice.mask.mean():.0%}", np.where(choice.mask[..., None], rgb, rgb // 4 + 160))
+        for letter, choice in zip(LETTERS, choices, strict=False)
+    ]
+    return labelled_rows([("masks to choose from", panels)], PANEL_PX)
+
+
+def _words(name: str, folder: Path, target: Path, found: Mask, choices: Sequence[Candidate]) -> str:
+    """What was written and what to do next; choices: masks that were found, none if one was given."""
     share = 100 * float(found.mean())
-    how = "your mask covers" if given else "GrabCut finds a foreground of"
-    doubt = (
-        "" if given else "\n  if that is not your object, set segment.box or segment.points, or give a mask"
-    )
-    return (
-        f"wrote {target} (every control, explained) and {folder}/\n"
-        f"  {how} {share:.0f} % of the photo{doubt}\n"
-        f"next: i2v3d preview scene={name} run={name}    (the coarse animation, within a minute)\n"
-        f"then: i2v3d scene={name} run={name}            (goes on from there)\n"
-    )
+    how = "GrabCut finds a foreground of" if choices else "your mask covers"
+    lines = [
+        f"wrote {target} (every control, explained) and {folder}/",
+        f"  {how} {share:.0f} % of the photo",
+    ]
+    if choices:
+        lines.append(f"  if that is not your object, see {folder / CANDIDATES} and choose, or give a mask:")
+    for letter, choice in zip(LETTERS, choices, strict=False):
+        option = "as it is" if choice.box is None else f"segment.box: {list(choice.box)} in {target}"
+        doubt = f" ({choice.doubt})" if choice.doubt else ""
+        lines.append(f"    {letter}: {option}{doubt}")
+    lines += [
+        f"next: i2v3d preview scene={name} run={name}    (the coarse animation, within a minute)",
+        f"then: i2v3d scene={name} run={name}            (goes on from there)",
+    ]
+    return "\n".join(lines) + "\n"

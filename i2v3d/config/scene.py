@@ -26,6 +26,7 @@ class PerceptionConfig:
     """Published networks that the scene of a photo can be made with; each is used only where asked for."""
 
     sam2: WeightsRef
+    detector: WeightsRef
     depth: WeightsRef
     inpaint: WeightsRef
 
@@ -34,15 +35,18 @@ class PerceptionConfig:
 class SegmentConfig:
     """How the foreground mask is found. box: x0, y0, x1, y1 as fractions of the photo; None: automatic.
 
-    points, background_points: x, y of points on the object and beside it, same unit. weights: of SAM 2.
+    points, background_points: x, y of points on the object and beside it, same unit. words: what method words looks
+    for; None: the class name. weights: of SAM 2. detector: of Grounding DINO.
     """
 
-    method: Literal["grabcut", "sam2"]
+    method: Literal["grabcut", "sam2", "words"]
     box: tuple[Fraction, Fraction, Fraction, Fraction] | None
     points: tuple[tuple[Fraction, Fraction], ...]
     background_points: tuple[tuple[Fraction, Fraction], ...]
     iterations: Count
+    words: str | None
     weights: WeightsRef
+    detector: WeightsRef
 
 
 @section

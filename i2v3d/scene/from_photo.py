@@ -66,8 +66,10 @@ def check_photo(cfg: PhotoSceneConfig) -> None:
             f"scene.segment.box is {list(box)}; expected x0, y0, x1, y1 with x0 < x1 and y0 < y1, "
             "as fractions of the photo"
         )
-    if cfg.mask is None and photo.alpha is None and cfg.segment.method == "sam2":
+    if cfg.mask is None and photo.alpha is None and cfg.segment.method != "grabcut":
         _check_weights(cfg.segment.weights)
+        if cfg.segment.method == "words":
+            _check_weights(cfg.segment.detector)
     if cfg.inpaint.method == "sdxl":
         from i2v3d.models.inpainter import check_inpainter  # torch, which other scenes need not wait for
 
@@ -173,6 +175,7 @@ def frame_photo(cfg: PhotoSceneConfig, device: str) -> Framed:
         "alpha": "give a mask or another photo",
         "grabcut": "give scene.segment.box around the object, scene.segment.points on it, or a mask",
         "sam2": "give scene.segment.box around the object, scene.segment.points on it, or a mask",
+        "words": "give other scene.segment.words, scene.segment.box around the object, or a mask",
     }
     what = f"the foreground ({source}) of {cfg.photo} at {cfg.width}x{cfg.height}"
     require_some_foreground(framed.mask, what, remedies[source])
@@ -235,7 +238,13 @@ def _find_mask(cfg: PhotoSceneConfig, photo: Photo, device: str) -> tuple[Mask, 
         return grabcut(photo.rgb, how.box, how.iterations, how.points, how.background_points), how.method
     from i2v3d.models.segmenter import sam2_mask  # torch, which other scenes need not wait for
 
-    box = how.box if how.box or how.points else prompt_box(photo.rgb, None, ())
+    box = how.box
+    if how.method == "words" and box is None:
+        from i2v3d.models.detector import text_box
+
+        box = text_box(how.detector, photo.rgb, how.words or cfg.class_name, device)
+    elif box is None and not how.points:
+        box = prompt_box(photo.rgb, None, ())
     return sam2_mask(how.weights, photo.rgb, box, how.points, how.background_points, device), how.method
 
 

@@ -65,7 +65,9 @@ def triangle_glb(
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
     }
     if images is not None:
-        gltf["images"] = images
+        gltf["images"], gltf["textures"] = images, [{"source": 0}]
+        gltf["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+        gltf["meshes"][0]["primitives"][0]["material"] = 0
     return glb(gltf, positions + corners)
 
 
@@ -93,7 +95,10 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
         "'gone.png' .* is missing",
     ),
     "texture outside": (lambda: triangle_glb(images=[{"uri": "../../x.png"}]), "lies outside its folder"),
-    "damaged texture": (lambda: triangle_glb(images=[{"bufferView": 0}]), "missing or damaged"),
+    "damaged texture": (
+        lambda: triangle_glb(images=[{"bufferView": 0}]),
+        "no picture of a known kind, or damaged",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from i2v3d.errors import InputError
+from i2v3d.scene.photo.candidates import mask_candidates
 from i2v3d.scene.photo.framing import load_photo, photo_size
 from i2v3d.scene.photo.grabcut import grabcut
 from i2v3d.scene.photo.mask_doubt import mask_doubt, outline_on_edges
@@ -204,3 +205,15 @@ def test_masks_along_the_frame_are_doubted(rows: slice, columns: slice, words: s
     mask = np.zeros((120, 180), bool)
     mask[rows, columns] = True
     assert words in str(mask_doubt("sam2", mask, sky()))
+
+
+def test_the_second_best_masks_hold_what_the_first_missed() -> None:
+    """The disc at the frame's edge, which the automatic box takes the sky for."""
+    rgb = sky((162, 96, 55))
+    y, x = np.mgrid[:120, :180]
+    disc = (x - 162) ** 2 + (y - 96) ** 2 < 55**2
+    choices = mask_candidates(rgb)
+    assert 2 <= len(choices) <= 3 and choices[0].box is None
+    overlaps = [float((c.mask & disc).sum() / (c.mask | disc).sum()) for c in choices]
+    assert overlaps[0] < 0.2 and max(overlaps[1:]) > 0.9
+    assert choices[0].doubt is not None and choices[int(np.argmax(overlaps))].doubt is None

@@ -1,4 +1,4 @@
-"""Depth Anything's classes and file layout, on a small network with random weights."""
+"""Depth Anything's and Depth Pro's classes and file layouts, on small networks with random weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from i2v3d.errors import WeightsError
 from i2v3d.models.depth_estimator import estimate_depth
-from tests.support.perception import reference, save_depth_anything
+from tests.support.perception import reference, save_depth_anything, save_depth_pro
 
 
 def photo() -> np.ndarray:
@@ -38,3 +38,22 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
         estimate_depth(ref, photo(), "cpu")
     with pytest.raises(WeightsError, match="hf download some/where"):
         estimate_depth(reference("some/where"), photo(), "cpu")
+
+
+@pytest.mark.parametrize(("fov", "kind"), [(True, "metric"), (False, "disparity")])
+def test_depth_pro_is_metric_by_its_own_field_of_view(tmp_path: Path, fov: bool, kind: str) -> None:
+    ref = save_depth_pro(tmp_path, fov)
+    values, found = estimate_depth(ref, photo(), "cpu")
+    assert values.shape == (48, 80) and values.dtype == np.float32 and found == kind
+    assert np.isfinite(values).all() and (values >= 0).all()
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(WeightsError, match="preprocessor_config"):
+        estimate_depth(ref, photo(), "cpu")
+
+
+def test_another_kind_of_network_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(
+        WeightsError, match="is of the type 'bert'; expected one of depth_anything, depth_pro"
+    ):
+        estimate_depth(reference(tmp_path), photo(), "cpu")

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from i2v3d.config.sections import plain
-from i2v3d.errors import InputError
+from i2v3d.errors import InputError, WeightsError
 from i2v3d.images import read_mask, read_rgb
 from i2v3d.stages.scene import check_scene
 from tests.models.test_inpainter import model  # noqa: F401
 from tests.stages.test_scene_stage import config, no_blender, run, section  # noqa: F401
-from tests.support.perception import save_depth_anything, save_sam2
+from tests.support.perception import save_depth_anything, save_grounding_dino, save_sam2
+
+NETWORKS = {"weights": save_sam2, "detector": save_grounding_dino}
 
 
 def test_depth_anything_makes_the_background(config, tmp_path, no_blender):  # noqa: F811
@@ -36,6 +38,23 @@ def test_sam2_makes_the_mask_or_it_is_told_what_helps(config, tmp_path, no_blend
         assert "give scene.segment.box around the object, scene.segment.points on it, or a mask" in str(error)
     else:
         assert json.loads((out / "metrics.json").read_text())["mask_source"] == "sam2"
+
+
+def test_words_find_the_box_that_sam2_makes_a_mask_of(config, tmp_path, no_blender, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("i2v3d.models.detector.SURE", 0.0)  # random weights are sure of nothing
+    weights = {name: plain(save(tmp_path / name)) for name, save in NETWORKS.items()}
+    segment = config["segment"] | weights | {"method": "words", "words": "grey cat", "box": None}
+    cfg = section(config, mask=None, segment=segment)
+    check_scene(cfg)
+    try:  # random weights may select anything
+        out = run(cfg, tmp_path)
+    except InputError as error:
+        assert "give other scene.segment.words, scene.segment.box around the object, or a mask" in str(error)
+    else:
+        assert json.loads((out / "metrics.json").read_text())["mask_source"] == "words"
+    gone = segment | {"detector": segment["detector"] | {"source": "some/where"}}
+    with pytest.raises(WeightsError, match="hf download some/where"):
+        check_scene(section(config, mask=None, segment=gone))
 
 
 @pytest.mark.parametrize("padding", ["smooth", "edge"])

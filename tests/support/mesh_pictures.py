@@ -22,6 +22,7 @@ from i2v3d.blender.inside.camera import add_camera, place, set_intrinsics
 from i2v3d.blender.inside.frames import render_still
 from i2v3d.blender.inside.importer import import_mesh
 from i2v3d.blender.inside.materials import make_coarse
+from i2v3d.blender.inside.pictures import pack_files
 from i2v3d.blender.inside.roles import ROLE, assign_indices, world_vertices
 from i2v3d.blender.inside.settings import configure, reset
 from i2v3d.errors import InputError
@@ -44,6 +45,7 @@ def picture(path: Path, work: Path, style: str) -> dict[str, Any]:
         item[ROLE] = "foreground"
         make_coarse(item.data, style, layers_colour=copy.suffix != ".fbx")
     configure(scene, spec, samples=4, device="cpu", threads=1)
+    pack_files()
     bpy.context.view_layer.update()
     points = world_vertices(imported.meshes)
     low, high = points.min(axis=0), points.max(axis=0)

@@ -94,3 +94,56 @@ def save_depth_anything(folder: Path, metric: bool) -> WeightsRef:
     )
     processor.save_pretrained(folder)
     return reference(folder)
+
+
+def save_grounding_dino(folder: Path) -> WeightsRef:
+    """Grounding DINO on pictures whose shorter side is 64, with a tokenizer of a few words."""
+    from transformers import (
+        BertTokenizer,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+    )
+
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "cat", "dog", "grey"]
+    config = GroundingDinoConfig(
+        backbone_config={
+            "model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1],
+            "window_size": 2, "out_indices": [2, 3, 4],
+        },
+        text_config={
+            "model_type": "bert", "vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16,
+        },
+        d_model=32, num_queries=12, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+        encoder_attention_heads=2, decoder_attention_heads=2, max_text_len=16,
+    )  # fmt: skip
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    size = {"shortest_edge": 64, "longest_edge": 96}
+    GroundingDinoImageProcessorPil(size=size).save_pretrained(folder)
+    return reference(folder)
+
+
+def save_depth_pro(folder: Path, fov: bool) -> WeightsRef:
+    """Depth Pro on pictures of 64 x 64."""
+    import json
+
+    from transformers import DepthProConfig, DepthProForDepthEstimation
+
+    torch.manual_seed(0)
+    encoder = {
+        "model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
+        "image_size": 16, "patch_size": 4,
+    }  # fmt: skip
+    config = DepthProConfig(
+        patch_size=16, fusion_hidden_size=8, intermediate_hook_ids=[1, 0], intermediate_feature_dims=[8, 8],
+        scaled_images_feature_dims=[8, 8, 8], merge_padding_value=1, use_fov_model=fov, num_fov_head_layers=1,
+        image_model_config=encoder, patch_model_config=encoder, fov_model_config=encoder,
+    )  # fmt: skip
+    DepthProForDepthEstimation(config).save_pretrained(folder)
+    options = {"size": {"height": 64, "width": 64}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(options))
+    return reference(folder)

@@ -17,6 +17,7 @@ from i2v3d.blender.inside.importer import import_mesh
 from i2v3d.blender.inside.keys import set_interpolation
 from i2v3d.blender.inside.lights import add_lights
 from i2v3d.blender.inside.materials import make_coarse
+from i2v3d.blender.inside.pictures import pack_files
 from i2v3d.blender.inside.roles import ROLE
 from i2v3d.blender.inside.settings import configure, reset
 from i2v3d.blender.inside.sight import check_sight
@@ -39,7 +40,7 @@ def build_blend(scene_dir: Path) -> None:
     animate_camera(scene, spec)
     check_sight(scene, spec)
     scene.frame_set(spec.start_frame)
-    bpy.ops.file.pack_all()
+    pack_files()
     bpy.ops.wm.save_as_mainfile(filepath=str(scene_dir / BLEND), compress=True, copy=False)
 
 
