@@ -6,6 +6,7 @@ Colours of faces, textures by corner or by vertex (as MeshLab writes them) and c
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ _TEXTURE = re.compile(r"^\s*TextureFile\s+(.+?)\s*$", re.IGNORECASE)
 _COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 _UV = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 _FROM_BYTES = 2.0  # floats beyond it are meant as 0..255
+
+_DAMAGED = (
+    PlyHeaderParseError,
+    PlyElementParseError,
+    KeyError,
+    ValueError,
+    TypeError,
+    IndexError,
+    OverflowError,
+)
 
 Array = npt.NDArray[Any]
 
@@ -68,6 +79,11 @@ def read_ply(path: Path, max_faces: int) -> MeshFacts:
     if counted is None and re.search(rb"property[ \t]+float[ \t]+f_dc_0\b", header):
         raise InputError(f"mesh {path} is a Gaussian splat, which has no faces; make a mesh of it first")
     check_count(path, int(counted[1]) if counted else 0, max_faces)
+    stated = [
+        int(count) for count in re.findall(rb"^element[ \t]+\w+[ \t]+(\d+)", header, flags=re.MULTILINE)
+    ]
+    if max(stated) > path.stat().st_size:  # a byte each, at the very least
+        raise InputError(f"mesh {path} is truncated: it states {max(stated)} elements; export it again")
     named = _CORNERS.search(header)
     if named is None:
         raise InputError(f"mesh {path} has faces without a list of vertex indices; export it again")
@@ -76,7 +92,7 @@ def read_ply(path: Path, max_faces: int) -> MeshFacts:
         data = _read(path, name)
         positions = np.stack([data["vertex"][axis] for axis in "xyz"], axis=-1).astype(np.float64)
         corners, triangles = _corners(data["face"][name])
-    except (PlyHeaderParseError, PlyElementParseError, KeyError, ValueError, OverflowError) as error:
+    except (*_DAMAGED, UserWarning) as error:
         raise InputError(f"mesh {path} is truncated or damaged ({error}); export it again") from error
     check_positions(path, positions)
     check_indices(path, corners, len(positions))
@@ -99,10 +115,12 @@ def _header(path: Path) -> bytes:
 
 def _read(path: Path, corners: str) -> PlyData:
     """All elements; triangles are tried first, which a binary file gives in one read."""
-    try:
-        return PlyData.read(path, mmap=True, known_list_len={"face": {corners: 3}})
-    except (PlyElementParseError, ValueError):
-        return PlyData.read(path, mmap=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what numpy says about text that ends early
+        try:
+            return PlyData.read(path, mmap=True, known_list_len={"face": {corners: 3}})
+        except (PlyElementParseError, ValueError, UserWarning):
+            return PlyData.read(path, mmap=False)
 
 
 def _corners(lists: Array) -> tuple[npt.NDArray[np.int64], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from i2v3d.scene.photo.decoding import eight_bits, in_srgb, require_heif
 SMALLEST_SIDE_PX = 64
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 KEPT = 0.8  # of a photo, that a crop to the models' native size must keep
+_DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, struct.error)
 SIZE_STEP_PX = 64  # what every family takes multiples of
 
 
@@ -101,7 +103,7 @@ def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) of a photo the right way up, from its header. Raises InputError as `load_photo`."""
     with _opened(path, "photo") as picture:
         width, height = picture.size
-        if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: quarter turns
+        if _turn(picture, path) in (5, 6, 7, 8):  # quarter turns
             width, height = height, width
     if min(width, height) < SMALLEST_SIDE_PX:
         raise InputError(
@@ -118,7 +120,7 @@ def is_upright_file(path: Path) -> bool:
     """
     with _opened(path, "photo") as picture:
         known = picture.format in ("PNG", "JPEG", "WEBP") and path.suffix.lower() in PHOTO_SUFFIXES
-        return known and picture.getexif().get(0x0112, 1) == 1
+        return known and _turn(picture, path) == 1
 
 
 def fitted_size(native_width: int, native_height: int, aspect: float) -> tuple[int, int]:
@@ -161,7 +163,7 @@ def load_photo(path: Path) -> Photo:
                 raise InputError(f"photo {path} has pixel mode {picture.mode}; convert it to 8-bit sRGB")
             transparent = upright.has_transparency_data
             rgba = in_srgb(upright, path).convert("RGBA")
-        except (OSError, ValueError, SyntaxError) as error:
+        except _DAMAGED as error:
             raise InputError(f"photo {path} is damaged ({error}); export it again") from error
     if not transparent:
         return Photo(np.asarray(rgba.convert("RGB")), None)
@@ -180,7 +182,7 @@ def load_mask(path: Path, width: int, height: int) -> Mask:
             upright = ImageOps.exif_transpose(picture)
             channel = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else upright
             mask = np.asarray(channel.convert("L")) >= 128
-        except (OSError, ValueError, SyntaxError) as error:
+        except _DAMAGED as error:
             raise InputError(f"mask {path} is damaged ({error}); export it again") from error
     if mask.shape != (height, width):
         raise InputError(
@@ -198,6 +200,14 @@ def require_some_foreground(mask: Mask, what: str, remedy: str) -> None:
         raise InputError(f"{what} selects every pixel and leaves no background; {remedy}")
 
 
+def _turn(picture: Image.Image, path: Path) -> int:
+    """The EXIF orientation, 1 without one. Raises InputError if the file is damaged before it."""
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except _DAMAGED as error:
+        raise InputError(f"photo {path} is damaged ({error}); export it again") from error
+
+
 def _opened(path: Path, what: str) -> Image.Image:
     if not path.is_file():
         raise InputError(f"{what} {path} does not exist; give the path of a picture")
@@ -210,7 +220,7 @@ def _opened(path: Path, what: str) -> Image.Image:
             return Image.open(path)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"{what} {path} is too large ({error}); scale it down") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (UnidentifiedImageError, *_DAMAGED) as error:
         raise InputError(
             f"{what} {path} is not a readable picture; give a PNG, JPEG, WebP, AVIF or TIFF"
         ) from error
