@@ -15,7 +15,8 @@ from peft import LoraConfig as PeftConfig
 from peft import get_peft_model_state_dict
 
 from i2v3d.errors import InputError, LayerError, nearest
-from i2v3d.models.lora_files import REMEDY, likely_model, read_lora
+from i2v3d.models.lora_content import REMEDY, likely_model
+from i2v3d.models.lora_files import read_lora
 from i2v3d.models.sdxl_weights import LORA_FILE
 from i2v3d.randomness import noise
 

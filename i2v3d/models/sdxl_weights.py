@@ -17,7 +17,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import InputError, ShapeError, WeightsError
-from i2v3d.models.lora_files import likely_model, read_lora, scale_note
+from i2v3d.models.lora_content import likely_model
+from i2v3d.models.lora_files import read_lora, scale_note
 from i2v3d.models.weights import load_network, missing, resolve
 
 log = logging.getLogger(__name__)

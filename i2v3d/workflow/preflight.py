@@ -17,6 +17,7 @@ from i2v3d.config.scene import SceneConfig, ToySceneConfig
 from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
+from i2v3d.models.lora_content import check_lora_content
 from i2v3d.models.weights import resolve
 from i2v3d.toy.world.held_out import held_out_caption
 from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
@@ -76,8 +77,6 @@ def check_lora(variant: PlannedVariant, _: SceneConfig) -> None:
     """Raises InputError unless a ready LoRA, if there is one, can be one of some UNet."""
     weights = variant.config["lora"]["weights"]
     if weights is not None:
-        from i2v3d.models.lora_files import check_lora_content  # torch, which other plans need not wait for
-
         check_lora_content(Path(weights).expanduser())
 
 

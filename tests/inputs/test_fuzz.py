@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from i2v3d.errors import InputError
-from i2v3d.models.lora_files import check_lora_content
+from i2v3d.models.lora_content import check_lora_content
 from i2v3d.scene.exr_files import exr_colour, exr_depth, exr_mask, exr_size
 from i2v3d.scene.frame_numbers import frame_numbers
 from i2v3d.scene.mesh_files import check_mesh, copy_mesh

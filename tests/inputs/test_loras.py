@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from i2v3d.customise.adapter import check_lora_file
 from i2v3d.errors import InputError
-from i2v3d.models.lora_files import check_lora_content
+from i2v3d.models.lora_content import check_lora_content
 from i2v3d.models.sdxl import ImageModels, load_image_models, load_lora
 from tests.support.image_family import write_tiny_family
 
