@@ -16,7 +16,7 @@ def add_parser(group: Group) -> None:
         what="what a mesh file holds: faces, size, actions with their seconds, shape keys, bones",
         examples=("i2v3d mesh robot.fbx",),
     )
-    parser.add_argument("mesh", type=Path, help="OBJ, GLB, glTF, FBX or PLY")
+    parser.add_argument("mesh", type=Path, help="OBJ, GLB, glTF, FBX, PLY, STL or OFF")
     parser.add_argument(
         "--max-faces",
         type=count,
