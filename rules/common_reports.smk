@@ -29,8 +29,9 @@ def report_command(kind, files):
 
 
 @functools.cache
-def comparison_plan():
+def comparison_plan(run):
     """Path of what the page reads about the run."""
+    told(run_plan().check_run, run)
     return told(write_run, ASKED.conf, CACHE, run_plan())
 
 
@@ -46,7 +47,9 @@ def write_unfinished_reports():
     if is_made(benchmark_plan):
         commands.append(benchmark_command(benchmark_plan()[1]))
     if is_made(run_plan) and len(run_plan().variants) > 1:
-        commands.append(comparison_command(comparison_plan(), run_plan().run))
+        commands.append(
+            comparison_command(comparison_plan(run_plan().run), run_plan().run)
+        )
     for command in commands:
         shell("{command} || true")
 

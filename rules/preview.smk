@@ -13,9 +13,11 @@ localrules:
 rule preview_variant:
     input:
         variant=lambda wildcards: told(
-            preview_plan().variant_file, CACHE, wildcards.variant
+            preview_plan().variant_file, CACHE, wildcards.run, wildcards.variant
         ),
-        folders=lambda wildcards: told(preview_plan().folders, CACHE, wildcards.variant),
+        folders=lambda wildcards: told(
+            preview_plan().folders, CACHE, wildcards.run, wildcards.variant
+        ),
     output:
         report(
             "results/{run}/{variant}/preview/sheet.png",

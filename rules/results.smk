@@ -8,9 +8,11 @@ localrules:
 rule variant:
     input:
         variant=lambda wildcards: told(
-            run_plan().variant_file, CACHE, wildcards.variant
+            run_plan().variant_file, CACHE, wildcards.run, wildcards.variant
         ),
-        folders=lambda wildcards: told(run_plan().folders, CACHE, wildcards.variant),
+        folders=lambda wildcards: told(
+            run_plan().folders, CACHE, wildcards.run, wildcards.variant
+        ),
     output:
         report(
             "results/{run}/{variant}/video.mp4",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import yaml
 from pydantic import Field
 
 from i2v3d.config.bounds import Count, Index
+from i2v3d.config.names import check_name
 from i2v3d.config.sections import build, section
+from i2v3d.config.yaml_files import read_yaml
 from i2v3d.errors import ConfigError, nearest
 from i2v3d.workflow.misspelt import group_choices
 
@@ -35,10 +36,11 @@ class BenchmarkSettings:
 
 def load_settings(conf: Path, group: str, name: str, cls: type[T]) -> T:
     """Reads conf/<group>/<name>.yaml. Raises ConfigError for an unknown file, key or value."""
+    check_name(name, group)
     path = conf / group / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"{group}={name} does not exist; {nearest(name, group_choices(conf, group))}")
-    data = yaml.safe_load(path.read_text())
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must map the keys of the other files of its folder to values")
     return build(cls, data, f"{group}/{name}")

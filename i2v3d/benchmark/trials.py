@@ -63,7 +63,11 @@ def write_once(folder: Path, data: dict[str, Any]) -> Path:
     """Writes plain data as JSON, named by its contents, by rename; returns the path."""
     text = json.dumps(data, indent=1, sort_keys=True) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-    if not path.exists():
+    try:
+        whole = path.read_text() == text
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
         write_text(path, text)
     return path
 

@@ -11,14 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
+
 from i2v3d.artifacts.files import write_text
 from i2v3d.errors import ConfigError, I2V3DError
 from i2v3d.workflow.misspelt import explain
-from i2v3d.workflow.sweeps import expand, read_sweep, slug
+from i2v3d.workflow.sweeps import expand, named_apart, read_sweep
+from i2v3d.workflow.untrusted import check_scene_file, chosen_files, is_untrusted, may_be_untrusted
 
 BASE = "base"
 # Beside the files of conf/, what the resolvers below read.
-RESOLVERS = ("workflow/composition.py", "toy/world/*.py", "toy/world/*.csv", "scene/photo/framing.py")
+RESOLVERS = (
+    "workflow/composition.py",
+    "workflow/untrusted.py",
+    "toy/world/*.py",
+    "toy/world/*.csv",
+    "scene/photo/framing.py",
+)
 # Interpolations whose value is not decided by files and words.
 CHANGING = re.compile(r"\$\{(oc\.env|now|hydra)\b")
 
@@ -53,7 +62,9 @@ def compose_variants(
         named = read_sweep(conf, sweep)
         return [composer.variant(name, (*words, *extra)) for name, extra in named.items()]
     if multirun:
-        return [composer.variant(slug(changed), (*fixed, *changed)) for fixed, changed in expand(words)]
+        split = {changed: fixed for fixed, changed in expand(words)}
+        named = named_apart(list(split))
+        return [composer.variant(named[changed], (*fixed, *changed)) for changed, fixed in split.items()]
     return [composer.variant(BASE, tuple(words))]
 
 
@@ -66,6 +77,8 @@ class Composer:
 
     def __init__(self, conf: Path, memo: Path | None) -> None:
         self._conf, self._memo = conf, memo
+        outside = (file for file in conf.rglob("*.yaml") if file.parent != conf / "scene")
+        self._texts = [file.read_text(errors="replace") for file in outside]
         self._chosen: dict[tuple[str, ...], Any] = {}
         if memo is not None:
             self._state, lasting = _state(conf)
@@ -96,13 +109,15 @@ class Composer:
             parsed = OverridesParser.create().parse_overrides(list(words))
             values = [word for word in parsed if _sets_value(self._conf, word)]
             files = tuple(str(word.input_line) for word in parsed if word not in values)
+            if may_be_untrusted(parsed, self._texts):
+                _check_trust(self._conf, parsed, files)
             if files not in self._chosen:
                 self._chosen[files] = _composed(self._conf, files)
             composed = copy.deepcopy(self._chosen[files])
             # As Hydra itself goes on once it has read the files.
             ConfigLoaderImpl._apply_overrides_to_config(values, composed)
             config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
             if (reason := _own(error)) is not None:
                 raise reason from None
             raise ConfigError(explain(self._conf, words, error)) from error
@@ -115,6 +130,18 @@ def _sets_value(conf: Path, word: Any) -> bool:
     key = word.key_or_group
     chooses = word.is_sweep_override() or word.package is not None or "/" in key
     return not (chooses or key.split(".")[0] == "hydra" or (conf / key).is_dir())
+
+
+def _check_trust(conf: Path, words: Sequence[Any], files: Sequence[str]) -> None:
+    """Raises ConfigError if the user distrusts a scene whose files set more than it. files: as of `_composed`."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
+        scenes, others = chosen_files(GlobalHydra.instance().config_loader(), files)
+    if is_untrusted(words, others):
+        for path, file in scenes.items():
+            check_scene_file(path, file)
 
 
 def _composed(conf: Path, words: tuple[str, ...]) -> Any:
@@ -136,7 +163,7 @@ def _state(conf: Path) -> tuple[str, bool]:
     for file in [*yaml, *(file for glob in RESOLVERS for file in sorted(package.glob(glob)))]:
         text = file.read_bytes()
         digest.update(f"{file}\n".encode() + text)
-        lasting &= file.suffix != ".yaml" or not CHANGING.search(text.decode())
+        lasting &= file.suffix != ".yaml" or not CHANGING.search(text.decode(errors="replace"))
     return digest.hexdigest(), lasting
 
 

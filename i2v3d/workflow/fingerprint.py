@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 from i2v3d.artifacts.files import write_json
-from i2v3d.errors import ArtifactError, InputError
+from i2v3d.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 class Fingerprints:
@@ -24,10 +27,8 @@ class Fingerprints:
         if memo.is_file():
             try:
                 self._known = dict(json.loads(memo.read_text()))
-            except ValueError as error:
-                raise ArtifactError(
-                    f"{memo} is corrupt ({error}); delete it, it will be made anew"
-                ) from error
+            except (OSError, ValueError, TypeError) as error:
+                log.warning("%s is broken (%s) and is made anew", memo, error)
 
     def of(self, path: str, what: str) -> str:
         """The hash of a file, or of a folder's files with their relative names.

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml import YAMLError
 
+from i2v3d.config.yaml_files import yaml_reason
 from i2v3d.errors import nearest
 
 GLOBAL = "# @package _global_"  # first line of a file that sets values of any group
@@ -16,6 +18,10 @@ GLOBAL = "# @package _global_"  # first line of a file that sets values of any g
 
 def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
     """One line for Hydra's many: the offending word and the nearest valid name."""
+    if isinstance(error, YAMLError):
+        return (
+            f"a file of {conf} is no YAML that can be used: {_file_of(error)}{yaml_reason(error)}; correct it"
+        )
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", text):
         group, choice = match.groups()
@@ -43,9 +49,15 @@ def _sibling_keys(conf: Path, full_key: str) -> set[str]:
     files = sorted((conf / group).glob("*.yaml")) if rest else [conf / "config.yaml"]
     found: set[str] = set() if rest else set(_groups(conf))
     for file in files:
-        text = file.read_text()
-        node: Any = yaml.safe_load(text)
+        text = file.read_text(errors="replace")
+        node: Any = yaml.load(text, yaml.BaseLoader)
         for part in full_key.split(".")[:-1] if text.startswith(GLOBAL) else rest[:-1]:
             node = node.get(part) if isinstance(node, dict) else None
         found |= set(node) if isinstance(node, dict) else set()
     return found - {"defaults"}
+
+
+def _file_of(error: YAMLError) -> str:
+    """The file that the error stands in, if it says so."""
+    name = getattr(getattr(error, "problem_mark", None), "name", "")
+    return f"{name}, " if str(name).endswith(".yaml") else ""

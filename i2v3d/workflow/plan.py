@@ -20,6 +20,7 @@ from typing import Any
 from i2v3d.artifacts.files import write_json
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
 from i2v3d.config.models import ModelsConfig
+from i2v3d.config.names import check_name
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.scene import PerceptionConfig
 from i2v3d.config.sections import build, plain
@@ -32,6 +33,7 @@ from i2v3d.workflow.fingerprint import Fingerprints
 log = logging.getLogger(__name__)
 
 PREVIEWED = ("scene", "render")  # the stages before any network of the models
+TOLD = {int: "a whole number", bool: "true or false"}
 TOP_LEVEL = {"run", "seed", "untrusted_scene"}
 
 
@@ -84,20 +86,29 @@ class Plan:
     runtime: RuntimeConfig
     tracking: TrackingConfig
 
-    def variant_file(self, cache: Path, name: str) -> str:
-        """Path of the frozen file of a variant."""
-        return str(variant_path(cache, self._variant(name)))
+    def variant_file(self, cache: Path, run: str, name: str) -> str:
+        """Path of the frozen file of a variant. Raises ConfigError for another run or an unknown variant."""
+        return str(variant_path(cache, self._variant(run, name)))
 
-    def folders(self, cache: Path, name: str) -> list[str]:
-        """Paths of every finished folder of a variant, stage by stage."""
-        variant = self._variant(name)
+    def folders(self, cache: Path, run: str, name: str) -> list[str]:
+        """Paths of every finished folder of a variant, stage by stage. Raises ConfigError as `variant_file`."""
+        variant = self._variant(run, name)
         return [
             str(folder)
             for stage, key in variant.keys.items()
             for folder in stage_dirs(cache, stage, key, variant.segments, None)
         ]
 
-    def _variant(self, name: str) -> PlannedVariant:
+    def check_run(self, run: str) -> None:
+        """Raises ConfigError if something of a run of another name is asked for."""
+        if run != self.run:
+            raise ConfigError(
+                f"results/{run} is asked for, but this run is called {self.run}; add run={run} to the overrides, or "
+                f"ask for results/{self.run}"
+            )
+
+    def _variant(self, run: str, name: str) -> PlannedVariant:
+        self.check_run(run)
         for variant in self.variants:
             if variant.name == name:
                 return variant
@@ -133,7 +144,7 @@ def make_plan(
     planned = []
     for variant in variants:
         validate_sections(variant.config)
-        if variant.config["untrusted_scene"]:
+        if variant.config["untrusted_scene"]:  # its files were looked at before they were composed
             check_confined(variant.config["scene"])
         segments = _segments(variant.config, needed=any(STAGES[name].per_segment for name in stages))
         keys: dict[str, str] = {}
@@ -144,12 +155,22 @@ def make_plan(
         planned.append(PlannedVariant(variant.name, variant.overrides, variant.config, keys, segments))
     first = variants[0].config
     return Plan(
-        run=str(first["run"]),
+        run=_run(variants),
         variants=tuple(planned),
         nodes=tuple(nodes.values()),
         runtime=_runtime(variants),
         tracking=build(TrackingConfig, first["tracking"], "tracking"),
     )
+
+
+def _run(variants: Sequence[Variant]) -> str:
+    """The name of the run that all variants belong to."""
+    names = list(dict.fromkeys(str(variant.config["run"]) for variant in variants))
+    if len(names) > 1:
+        raise ConfigError(
+            f"the variants call their run {' and '.join(names[:3])}; a run has one name, give each its own command"
+        )
+    return names[0]
 
 
 def _runtime(variants: Sequence[Variant]) -> RuntimeConfig:
@@ -229,6 +250,10 @@ def validate_sections(config: Mapping[str, Any]) -> None:
     for name in config:
         if name not in known:
             raise ConfigError(f"{name} is not a section of the configuration; {nearest(name, known)}")
+    check_name(_select(config, "run"), "run")
+    for name, kind in {"seed": int, "untrusted_scene": bool}.items():
+        if type(value := _select(config, name)) is not kind:
+            raise ConfigError(f"{name} is {value!r}; expected {TOLD[kind]}")
     build(ModelsConfig, _select(config, "models"), "models")
     build(PerceptionConfig, _select(config, "perception"), "perception")
     for path in sorted(sources, key=lambda path: path.count(".")):
@@ -306,5 +331,17 @@ def _digest(value: Any) -> str:
 
 
 def _write(path: Path, value: Any, keep: bool) -> None:
-    if not (keep and path.exists()):
+    """keep: what is there already stays, unless it is broken."""
+    if not (keep and _holds(path, value)):
         write_json(path, value, sort_keys=True)
+
+
+def _holds(path: Path, value: Any) -> bool:
+    """Whether a file holds `value` whole."""
+    try:
+        return bool(json.loads(path.read_bytes()) == json.loads(json.dumps(value)))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        log.warning("%s is broken (%s) and is written anew", path, error)
+        return False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from i2v3d.config.names import check_name
 from i2v3d.errors import ConfigError, nearest
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import compose_variants
@@ -17,17 +18,18 @@ from i2v3d.workflow.plan import Plan, make_plan, settings_path, write_plan
 from i2v3d.workflow.preflight import check_plan
 
 OPTIONS = ("overrides", "sweep", "multirun", "cache", "benchmark")
+LONGEST_PART = 255  # bytes of a folder's name on all usual disks
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What `snakemake --config` says. conf: folder of the configuration; cache: of the results; words: Hydra's;
-    sweep: file of conf/sweep; multirun: whether the words hold sweeps; benchmark: file of conf/benchmark; settings:
-    where the plan puts what its jobs need beside their nodes."""
+    """What `snakemake --config` says. conf: folder of the configuration; cache: of the results; said: `overrides`,
+    Hydra's words; sweep: file of conf/sweep; multirun: whether the words hold sweeps; benchmark: file of
+    conf/benchmark; settings: where the plan puts what its jobs need beside their nodes."""
 
     conf: Path
     cache: Path
-    words: tuple[str, ...]
+    said: object
     sweep: str | None
     multirun: bool
     benchmark: str
@@ -35,21 +37,68 @@ class Asked:
 
     @staticmethod
     def read(config: Mapping[str, Any], conf: Path) -> Asked:
-        """Raises ConfigError for an option that does not exist."""
+        """Raises ConfigError for an option that does not exist or cannot be what it is."""
         for name in config:
             if name not in OPTIONS:
                 raise ConfigError(f"--config {name} is unknown; {nearest(str(name), OPTIONS)}")
-        words = config.get("overrides", [])
-        cache = Path(config.get("cache", "results/.cache"))
+        cache = _cache(config.get("cache", "results/.cache"))
+        sweep = config.get("sweep")
         return Asked(
             conf=conf,
             cache=cache,
-            words=tuple(shlex.split(words) if isinstance(words, str) else map(str, words)),
-            sweep=config.get("sweep"),
-            multirun=str(config.get("multirun", False)).lower() == "true",
-            benchmark=config.get("benchmark", "benchmark"),
+            said=config.get("overrides", []),
+            sweep=None if sweep is None else check_name(sweep, "--config sweep"),
+            multirun=_switch(config.get("multirun", False)),
+            benchmark=check_name(config.get("benchmark", "benchmark"), "--config benchmark"),
             settings=settings_path(cache, config),
         )
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Hydra's words. Raises ConfigError unless `overrides` is a line or a list of them."""
+        said = self.said
+        if isinstance(said, str):
+            try:
+                return tuple(shlex.split(said))
+            except ValueError as error:
+                raise ConfigError(
+                    f"--config overrides={said!r} cannot be read ({error}); close the quotation, or give a list "
+                    "such as overrides='[\"scene.prompt=a cup\"]'"
+                ) from error
+        if isinstance(said, list | tuple) and all(isinstance(word, str) for word in said):
+            return tuple(said)
+        raise ConfigError(
+            f"--config overrides is {said!r}; expected Hydra words, such as overrides='scene=coffee seed=1'"
+        )
+
+
+def _switch(value: object) -> bool:
+    """What multirun=... says."""
+    if str(value).lower() not in ("true", "false"):
+        raise ConfigError(f"--config multirun is {value!r}; expected true or false")
+    return str(value).lower() == "true"
+
+
+def _cache(value: object) -> Path:
+    """The folder of cache=...; snakemake would take braces for wildcards.
+
+    Raises ConfigError for what is no folder of its own: none, or one that holds where this runs.
+    """
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    parts = Path(text).parts
+    if not text.strip() or not text.isprintable() or set(text) & set("{}"):
+        raise ConfigError(f"--config cache is {value!r}; expected a folder, such as cache=/scratch/me/i2v3d")
+    if any(part != part.strip() or len(part.encode()) > LONGEST_PART for part in parts):
+        raise ConfigError(
+            f"--config cache is {text[:80]!r}; expected folder names of at most {LONGEST_PART} bytes that neither "
+            "begin nor end in blanks"
+        )
+    if Path.cwd().is_relative_to(Path(text).expanduser().resolve()):
+        raise ConfigError(
+            f"--config cache={text} would mix finished stages with the files of {Path(text).resolve()}; "
+            "name a folder of their own, such as cache=results/.cache"
+        )
+    return Path(text).expanduser()
 
 
 def plan_run(asked: Asked, stages: Sequence[str] = tuple(STAGES)) -> Plan:
