@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from i2v3d.artifacts.files import flush
+from i2v3d.artifacts.manifest import MANIFEST, write_manifest
 from i2v3d.errors import ArtifactError, ConfigError
 
 FLUSHES_AT_ONCE = 8
@@ -112,11 +113,13 @@ def _remove_abandoned(out: Path) -> None:
 
 
 def _finish(folder: Path) -> None:
-    """Brings all files onto the disk, as readable as the folder: safetensors writes for the owner alone."""
+    """Records all files and brings them onto the disk, as readable as the folder: safetensors asks for the owner's."""
     readable = folder.stat().st_mode & 0o444
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     for path in files:
         path.chmod(path.stat().st_mode | readable)
+    write_manifest(folder)
+    files.append(folder / MANIFEST)
     with ThreadPoolExecutor(FLUSHES_AT_ONCE) as pool:  # the disk serves many requests faster than one by one
         list(pool.map(flush, files))
     for path in (*(path for path in folder.rglob("*") if path.is_dir()), folder):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.tensors import require_finite, save_tensors
 from i2v3d.errors import ArtifactError, ConfigError, ShapeError
 
 LATENTS_FILE = "latents.safetensors"
@@ -43,9 +44,10 @@ class InvertedKeyframes:
         return len(self.latents)
 
     def save(self, folder: Path) -> None:
-        """Writes latents.safetensors, frames and prompt in its metadata."""
+        """Writes latents.safetensors, frames and prompt in its metadata. Raises ConfigError if they are not finite."""
+        require_finite(self.latents, "inverted latents of the keyframes")
         facts = {"frames": json.dumps(list(self.frames)), "prompt": self.prompt}
-        save_file({"latents": self.latents.contiguous()}, folder / LATENTS_FILE, metadata=facts)
+        save_tensors(folder / LATENTS_FILE, {"latents": self.latents.contiguous()}, facts)
 
     @staticmethod
     def load(folder: Path) -> InvertedKeyframes:
@@ -100,9 +102,11 @@ class InvertedClip:
                 raise ShapeError(f"{name} is {tuple(getattr(self, name).shape)}; expected {tuple(shape[2:])}")
 
     def save(self, folder: Path) -> None:
-        """Writes latents.safetensors."""
+        """Writes latents.safetensors. Raises ConfigError if a number of it is not finite."""
         tensors = {f.name: getattr(self, f.name).detach().cpu().contiguous() for f in fields(self)}
-        save_file(tensors, folder / LATENTS_FILE)
+        for name, values in tensors.items():
+            require_finite(values, f"inverted clip, {name}")
+        save_tensors(folder / LATENTS_FILE, tensors)
 
     @staticmethod
     def load(folder: Path, device: str) -> InvertedClip:

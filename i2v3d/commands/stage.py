@@ -7,6 +7,8 @@ import os
 from functools import partial
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from i2v3d.commands.parsers import Group, Options, add_job_options
 from i2v3d.errors import MachineError
 from i2v3d.stages.registry import STAGES, Stage
@@ -54,10 +56,11 @@ def run(stage: Stage, options: Options) -> int:
             threads=options.threads,
         )
         run_job(job, stage)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+    except (OSError, SafetensorError) as error:  # what libraries write themselves, on a disk that refuses
+        name, words = getattr(error, "filename", None), getattr(error, "strerror", None)
         raise MachineError(
-            f"{stage.name}: {error.strerror or error}{where}; the log {options.log} says more"
+            f"{stage.name}: {words or ' '.join(str(error).split())}{f' ({name})' if name else ''}; free or unlock the "
+            f"disk and run the same command again, the log {options.log} says more"
         ) from error
     return 0
 

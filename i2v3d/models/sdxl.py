@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from i2v3d.artifacts.tensors import require_finite
 from i2v3d.models.sdxl_weights import (
     LORA_FILE,
     ImageModels,
@@ -174,6 +175,7 @@ def decode_latents(models: ImageModels, latents: torch.Tensor, max_batch: int) -
     pictures = []
     for chunk in latents.split(max_batch or len(latents)):
         pixels = models.vae.decode(chunk.float() / models.vae.config.scaling_factor + shift).sample
+        require_finite(pixels, "decoded pictures")
         levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         pictures.append(levels.permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(pictures)

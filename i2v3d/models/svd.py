@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
+from i2v3d.artifacts.tensors import require_finite
 from i2v3d.config.models import VideoModelConfig
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.models.temporal_controlnet import TemporalControlNet
@@ -262,5 +263,6 @@ def decode_frames(models: VideoModels, latents: Tensor) -> Tensor:
     for chunk in latents.split(models.decode_frames):
         scaled = chunk.to(torch.float32) / models.vae.config.scaling_factor
         pixels = models.vae.decode(scaled, num_frames=len(chunk)).sample
+        require_finite(pixels, "decoded frames")
         frames.append(((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
     return torch.cat(frames)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from i2v3d.artifacts.coarse import CoarseShot, read_coarse_shot
@@ -19,6 +18,7 @@ from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.pictures import read_pictures
 from i2v3d.artifacts.scene_folder import MASK, PHOTO, SPEC, SceneFolder
+from i2v3d.artifacts.tensors import save_tensors
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.stages import EvaluateStage
 from i2v3d.errors import ArtifactError
@@ -75,7 +75,7 @@ def evaluate_video(cfg: EvaluateStage, inputs: Mapping[str, Path], out: Path, ct
     report = {"fps": spec.fps, **_report(scores, known, judges)}
     write_metrics(out, report)
     vectors = {f"{who}/{name}": v for who, s in scores.items() for name, v in s.embeddings.items()}
-    save_file(vectors, out / "embeddings.safetensors")
+    save_tensors(out / "embeddings.safetensors", vectors)
     draw_curves(
         {who: _lists(s) for who, s in scores.items() if who != KEYFRAMES}, known.keyframes, out / "curves.png"
     )

@@ -20,11 +20,11 @@ import torch
 from diffusers import DDIMScheduler
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.nn import functional
 
 from i2v3d.artifacts.folders import frame_name
 from i2v3d.artifacts.scene_folder import SceneFolder
+from i2v3d.artifacts.tensors import save_tensors
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig
@@ -235,7 +235,7 @@ def _save_checkpoint(path: Path, trainer: LoraTrainer, history: list[Losses], cf
     """Replaces the checkpoint in one piece: a killed job leaves the old or the new one, never half of one."""
     rows = torch.tensor([dataclasses.astuple(losses) for losses in history], dtype=torch.float64)
     temporary = path.with_suffix(".tmp")
-    save_file({**trainer.state(), "history": rows}, temporary, metadata={"config": _fingerprint(cfg)})
+    save_tensors(temporary, {**trainer.state(), "history": rows}, {"config": _fingerprint(cfg)})
     temporary.replace(path)
 
 

@@ -104,9 +104,18 @@ def check_writable(folder: Path, need_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < need_bytes:
         raise MachineError(
-            f"{folder} has {free / 1e9:.1f} GB free, this run writes up to {need_bytes / 1e9:.1f} GB; "
+            f"{folder} has {_told(free)} free, this run writes up to {_told(need_bytes)}; "
             f"free some or set another cache with --config cache=FOLDER"
         )
+
+
+def _told(size: float) -> str:
+    """Bytes in the unit that gives one to three digits before the point."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def _granularity(base: WeightsRef, vae: WeightsRef | None) -> int:

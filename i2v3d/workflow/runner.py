@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts.folders import publish, segment_name, work_dir
+from i2v3d.artifacts.manifest import require_undamaged
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
@@ -137,7 +138,14 @@ def _inputs(job: Job, stage: Stage) -> dict[str, Path]:
     for path in found.values():
         if not path.is_dir():
             raise ArtifactError(f"{path} is missing; run snakemake, which makes it first")
+        for folder in _published(path):
+            require_undamaged(folder)
     return found
+
+
+def _published(path: Path) -> list[Path]:
+    """The published folders that an input consists of: itself, or one a segment."""
+    return sorted(path.glob("segment_*")) or [path]
 
 
 def _check_version(stage: Stage, node: Node) -> None:

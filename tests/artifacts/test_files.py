@@ -51,7 +51,13 @@ def test_contents_are_on_the_disk_before_the_name(
     if folder:
         with publish(tmp_path / "key") as made:
             (made / "a").write_text("1")
-        assert done == ["fsync", "fsync", "rename", "fsync"]  # the file, its folder, the name
+        assert done == [
+            "fsync",
+            "fsync",
+            "fsync",
+            "rename",
+            "fsync",
+        ]  # the file, the manifest, their folder, the name
     else:
         write_text(tmp_path / "a", "1")
         assert done == ["fsync", "replace", "fsync"]
