@@ -10,6 +10,7 @@ from i2v3d.commands import (
     cameras,
     completion,
     export,
+    fetch,
     figure,
     mesh,
     new,
@@ -42,7 +43,7 @@ This equals: snakemake --cores all --config overrides="scene=coffee keyframes.gu
 """
 # Title, modules in the order of the listing, whether users call them.
 GROUPS = (
-    ("commands", (run, new, preview), True),
+    ("commands", (run, new, preview, fetch), True),
     (
         "tools",
         (cameras, export, mesh, figure, strips, time_render, time_stages, time_threads, completion),

@@ -62,7 +62,16 @@ def write_random(
     Weights have torch's own initial values and are made on `device`. 14 GB in half precision. write_tokenizer: writes
     the files of a tokenizer, of no more words than the published ones, into a folder.
     """
-    builders: Mapping[str, Callable[[], Any]] = {
+    for name, builder in published_networks().items():
+        with torch.device(device):
+            network = builder()
+        network.to(dtype).save_pretrained(folder / name, safe_serialization=True)
+    write_configs(folder, VISION_SIDE, write_tokenizer)
+
+
+def published_networks() -> Mapping[str, Callable[[], Any]]:
+    """Folder of each network -> what makes it, with torch's initial values on torch's present device."""
+    return {
         "image/unet": image_unet,
         "image/vae": image_vae,
         "image/text_encoder": lambda: CLIPTextModel(text_config(768, 12, 12, "quick_gelu")),
@@ -75,11 +84,6 @@ def write_random(
         "video/image_encoder": image_encoder,
         "video_controlnet": lambda: TemporalControlNet.from_unet(video_unet(), _CONDITIONING_CHANNELS),
     }
-    for name, builder in builders.items():
-        with torch.device(device):
-            network = builder()
-        network.to(dtype).save_pretrained(folder / name, safe_serialization=True)
-    write_configs(folder, VISION_SIDE, write_tokenizer)
 
 
 def image_unet() -> UNet2DConditionModel:

@@ -38,12 +38,20 @@ def resolve(ref: WeightsRef) -> Path:
 def _snapshot(ref: WeightsRef) -> Path:
     """The folder of a repository's pinned revision in the local model cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        IncompleteSnapshotError,
+        LocalEntryNotFoundError,
+    )
 
     if not _REPOSITORY.fullmatch(ref.source):
         raise missing(ref, ref.source)
     try:
         return Path(snapshot_download(ref.source, revision=ref.revision, local_files_only=True))
+    except (
+        IncompleteSnapshotError
+    ) as partial:  # only what is needed was fetched; what is missing of that is told later
+        return Path(partial.snapshot_path)
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise missing(ref, "the snapshot") from error
 
@@ -67,7 +75,8 @@ def missing(ref: WeightsRef, what: str) -> WeightsError:
         )
     return WeightsError(
         f"{what} of {ref.source} at {ref.revision or 'its newest revision'} is not in the local model cache "
-        f"({ref.size_gb:g} GB, licence: {ref.licence}); fetch it with: {fetch_command(ref)}"
+        f"({ref.size_gb:g} GB, licence: {ref.licence}); fetch it with i2v3d fetch and the same words, or with: "
+        f"{fetch_command(ref)}"
     )
 
 
@@ -85,13 +94,14 @@ def check_safetensors(ref: WeightsRef, folder: Path) -> None:
             with safe_open(file, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{file} is corrupt ({error}); delete it and {_refetch(ref)}") from error
+            raise WeightsError(f"{file} is corrupt ({error}); delete it and {refetch(ref)}") from error
 
 
-def _refetch(ref: WeightsRef) -> str:
+def refetch(ref: WeightsRef) -> str:
+    """What to do about weights that are there but broken."""
     if Path(ref.source).expanduser().is_dir():
         return "restore it from where the folder came from"
-    return f"fetch it again with: {fetch_command(ref)}"
+    return "fetch it again with i2v3d fetch and the same words"
 
 
 def load_network(
@@ -119,11 +129,11 @@ def load_network(
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{folder} is no {cls.__name__}: {first}; {_refetch(ref)}") from error
+        raise WeightsError(f"{folder} is no {cls.__name__}: {first}; {refetch(ref)}") from error
     lacking = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
     if lacking:
         raise WeightsError(
-            f"{folder} is no {cls.__name__} of its own config: lacks {lacking[0]}; {_refetch(ref)}"
+            f"{folder} is no {cls.__name__} of its own config: lacks {lacking[0]}; {refetch(ref)}"
         )
     network = network.to(device).eval().requires_grad_(False)
     log.info("loaded %s from %s: %s on %s", cls.__name__, folder, str(dtype).removeprefix("torch."), device)
