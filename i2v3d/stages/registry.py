@@ -217,7 +217,7 @@ _ALL = (
     ),
     Stage(
         "keyframe_inversion",
-        version=1,
+        version=2,
         help="coarse keyframes -> their DDIM inversion",
         entry="i2v3d.stages.keyframe_inversion:invert_keyframes",
         config=KeyframeInversionStage,
@@ -229,7 +229,7 @@ _ALL = (
     ),
     Stage(
         "keyframes",
-        version=1,
+        version=2,
         help="inverted keyframes -> photo-like keyframes under 3D guidance",
         entry="i2v3d.stages.keyframes:generate_keyframes",
         config=KeyframesStage,
@@ -283,7 +283,7 @@ _ALL = (
     ),
     Stage(
         "sdedit_image",
-        version=1,
+        version=2,
         help="coarse renders -> the same frames refined one by one by the image model (a baseline)",
         entry="i2v3d.stages.sdedit_image:refine_frames",
         config=SDEditImageStage,
