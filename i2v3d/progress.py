@@ -21,14 +21,17 @@ def ignore_step(done: int, total: int) -> None:
     """The `OnStep` that does nothing."""
 
 
-def track(items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:
-    """Iterates over `items` showing rate and time left on standard error."""
+def track(
+    items: Iterable[T], *, desc: str, unit: str, total: int | None = None, after_s: float = 0
+) -> Iterator[T]:
+    """Iterates over `items` showing rate and time left on standard error, once `after_s` seconds have passed."""
     interactive = sys.stderr.isatty()
     yield from tqdm(
         items,
         desc=desc,
         unit=unit,
         total=total,
+        delay=after_s,
         file=sys.stderr,
         mininterval=0.2 if interactive else 5.0,
         dynamic_ncols=interactive,

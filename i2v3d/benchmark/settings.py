@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Index
+from i2v3d.config.bounds import LARGEST, Count, Index
 from i2v3d.config.names import check_name
 from i2v3d.config.sections import build, section
 from i2v3d.config.yaml_files import read_yaml
@@ -30,7 +30,7 @@ class BenchmarkSettings:
     overrides: tuple[str, ...]
     shown: Count
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Annotated[int, Field(ge=100, le=LARGEST)]
     seed: Index
 
 

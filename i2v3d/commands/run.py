@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
+from i2v3d.errors import ConfigError
 
 CHOOSES_CORES = ("-c", "--cores", "--profile", "--executor", "-e")
 
@@ -49,13 +50,39 @@ def launch(options: Options, target: Sequence[str] = ()) -> int:
 
     target: what to make instead of all results.
     """
-    settings = [f"overrides={overrides_value(options.words)}"] if options.words else []
-    settings += ["multirun=true"] if options.multirun else []
+    own = {"overrides": overrides_value(options.words)} if options.words else {}
+    own |= {"multirun": "true"} if options.multirun else {}
+    handed, given = take_settings(options.snakemake)
+    for setting in given:
+        if setting.split("=")[0] in own:
+            raise ConfigError(
+                f"--config {setting} stands after --, and the words before it say {setting.split('=')[0]} as well; "
+                "say it once"
+            )
+    settings = [*(f"{name}={value}" for name, value in own.items()), *given]
     command = [sys.executable, "-m", "snakemake"]
-    if not any(word.split("=")[0] in CHOOSES_CORES for word in options.snakemake):
+    if not any(word.split("=")[0] in CHOOSES_CORES for word in handed):
         command += ["--cores", "all"]
-    command += [*target, *options.snakemake, *(["--config", *settings] if settings else [])]
+    command += [*target, *handed, *(["--config", *settings] if settings else [])]
     return wait_for(command)
+
+
+def take_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words for snakemake without their --config, and what it says: snakemake heeds only the last of several."""
+    handed: list[str] = []
+    given: list[str] = []
+    inside = False
+    for word in words:
+        option, _, value = word.partition("=")
+        if option in ("--config", "-C"):
+            inside = not value
+            given += [value] if value else []
+        elif inside and not word.startswith("-"):
+            given.append(word)
+        else:
+            inside = False
+            handed.append(word)
+    return handed, given
 
 
 def wait_for(command: Sequence[str]) -> int:

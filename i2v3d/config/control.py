@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Colour, Count, FieldOfView, Index, Name, NonNegative, Positive, Vector
+from i2v3d.config.bounds import Colour, Count, FieldOfView, Index, Name, NonNegative, Number, Positive, Vector
 from i2v3d.config.sections import section
 
 Role = Literal["foreground", "background"]
@@ -34,7 +34,7 @@ class CameraMoveConfig:
     """
 
     kind: Literal["orbit", "orbit_up", "dolly", "pan", "tilt", "crane", "truck", "zoom"]
-    amount: float
+    amount: Number
     start_frame: Count
     end_frame: Count
     interpolation: Easing
@@ -148,7 +148,7 @@ class ShapeKeyConfig:
     object: str
     shape_key: str
     frame: Count
-    value: float
+    value: Number
     interpolation: Interpolation
 
 
@@ -168,8 +168,8 @@ class SunConfig:
     270: behind the camera). elevation_deg: above the horizon. angle_deg: its apparent size, which softens
     shadows. strength: watts a square metre."""
 
-    azimuth_deg: float
-    elevation_deg: float
+    azimuth_deg: Number
+    elevation_deg: Number
     angle_deg: Annotated[float, Field(ge=0, le=180)]
     strength: NonNegative
     colour: Colour

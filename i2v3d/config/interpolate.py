@@ -6,7 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
+from i2v3d.config.bounds import (
+    Count,
+    DepthRange,
+    Fraction,
+    Frames,
+    FramesASecond,
+    Guidance,
+    Index,
+    MotionBucket,
+    Scale,
+    Steps,
+    Strength,
+)
 from i2v3d.config.sections import section
 from i2v3d.errors import ConfigError
 
@@ -17,12 +29,12 @@ FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedi
 class InterpolationInversionConfig:
     """EDM inversion of the coarse clip, forward and reversed (4a of the method)."""
 
-    steps: Count
-    control_scale: NonNegative
+    steps: Steps
+    control_scale: Scale
     depth_range: DepthRange
-    fps: Count
-    motion_bucket: Index
-    noise_aug: NonNegative
+    fps: FramesASecond
+    motion_bucket: MotionBucket
+    noise_aug: Scale
     compat_unflipped_depth: bool
     seed: Index
 
@@ -40,10 +52,10 @@ class FusionConfig:
 
     method: Literal["blend", "sequential"]
     weights: Literal["linear", "cosine", "power"]
-    power: Positive
+    power: Guidance
     cfg_plus_plus: bool
     data_consistency: bool
-    renoise: Index
+    renoise: Annotated[int, Field(ge=0, le=1000)]
     renoise_until: Fraction
     distill_until: Fraction
     replace_ends: bool
@@ -72,14 +84,14 @@ class InterpolateConfig:
     asked to guide from both ends, since nothing is known of the last frame.
     """
 
-    segment_frames: Count
-    steps: Count
-    guidance: Positive
-    control_scale: NonNegative
+    segment_frames: Frames
+    steps: Steps
+    guidance: Guidance
+    control_scale: Scale
     depth_range: DepthRange
-    fps: Count
-    motion_bucket: Index
-    noise_aug: NonNegative
+    fps: FramesASecond
+    motion_bucket: MotionBucket
+    noise_aug: Scale
     conditioning: Literal["keyframes", "chained", "photo"]
     direction: Literal["both", "forward"]
     interp_strength: Fraction
@@ -112,13 +124,13 @@ class SDEditVideoConfig:
     the segment before. strength: as in SDEditImageConfig."""
 
     strength: Strength
-    steps: Count
-    guidance: Positive
-    control_scale: NonNegative
+    steps: Steps
+    guidance: Guidance
+    control_scale: Scale
     depth_range: DepthRange
-    fps: Count
-    motion_bucket: Index
-    noise_aug: NonNegative
+    fps: FramesASecond
+    motion_bucket: MotionBucket
+    noise_aug: Scale
     seed: Index
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from i2v3d.config.bounds import Count, DepthRange, Fraction, Index, NonNegative, Positive, Strength
+from pydantic import Field
+
+from i2v3d.config.bounds import DepthRange, Fraction, Frames, Guidance, Index, Scale, Steps, Strength
 from i2v3d.config.sections import section
 
 
@@ -13,9 +15,9 @@ class KeyframeInversionConfig:
     """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method). network: with the LoRA or without."""
 
     network: Literal["customised", "base"]
-    steps: Count
+    steps: Steps
     prompt: str
-    control_scale: NonNegative
+    control_scale: Scale
     depth_range: DepthRange
 
 
@@ -24,11 +26,11 @@ class KeyframesConfig:
     """3D-guided keyframe generation. first: whether the first keyframe is generated or the photo itself, which the
     others then attend to. tau_*: fractions of the steps; compat_*: reproduce the released code."""
 
-    steps: Count
-    guidance: Positive
+    steps: Steps
+    guidance: Guidance
     prompt: str
     negative_prompt: str
-    control_scale: NonNegative
+    control_scale: Scale
     depth_range: DepthRange
     first: Literal["generated", "photo"]
     injection: bool
@@ -36,8 +38,8 @@ class KeyframesConfig:
     tau_foreground: Fraction
     tau_background: Fraction
     tau_conv: Fraction
-    window: Count
-    overlap: Index
+    window: Frames
+    overlap: Annotated[int, Field(ge=0, le=9999)]
     compat_inclusive_tau: bool
     seed: Index
 
@@ -48,10 +50,10 @@ class SDEditImageConfig:
     run, from coarse latents with the noise of that level."""
 
     strength: Strength
-    steps: Count
-    guidance: Positive
+    steps: Steps
+    guidance: Guidance
     prompt: str
     negative_prompt: str
-    control_scale: NonNegative
+    control_scale: Scale
     depth_range: DepthRange
     seed: Index

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Index, NonNegative, Positive, Side
+from i2v3d.config.bounds import Count, Guidance, Index, Positive, Scale, Side, Steps, Strength
 from i2v3d.config.sections import section
 
 
@@ -18,18 +18,18 @@ class LoraConfig:
 
     weights: str | None
     prompt: str
-    rank: Count
+    rank: Annotated[int, Field(ge=1, le=4096)]
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
     resolution: Side
     mirror: bool
-    lambda_views: NonNegative
+    lambda_views: Scale
     steps: Count
     batch: Count
-    learning_rate: Positive
-    weight_decay: NonNegative
+    learning_rate: Strength
+    weight_decay: Scale
     clip_norm: Positive
     checkpoint_every: Count
     validation_every: Count
-    validation_steps: Count
-    validation_guidance: Positive
+    validation_steps: Steps
+    validation_guidance: Guidance
     seed: Index

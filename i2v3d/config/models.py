@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Dtype, Side
+from i2v3d.config.bounds import Dtype, Frames, Side
 from i2v3d.config.sections import section
 from i2v3d.config.weights import WeightsRef
 
@@ -47,7 +47,7 @@ class VideoModelConfig:
     base: WeightsRef
     controlnet: WeightsRef
     dtype: Dtype
-    decode_frames: Count
+    decode_frames: Frames
     layers: VideoLayers
 
 
@@ -58,7 +58,7 @@ class ModelsConfig:
     name: str
     width: Side
     height: Side
-    segment_frames: Count
-    frames: Count
+    segment_frames: Frames
+    frames: Frames
     image: ImageModelConfig
     video: VideoModelConfig

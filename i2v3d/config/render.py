@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Fraction, Side
+from i2v3d.config.bounds import Count, Faces, Fraction, Number, Side
 from i2v3d.config.sections import section
 
 
@@ -19,8 +19,8 @@ class RenderConfig:
     folder: str | None
     samples: Count
     background: Literal["mesh", "plane"]
-    plane_depth: Annotated[float, Field(gt=1)]
-    max_faces: Count
+    plane_depth: Annotated[float, Field(gt=1, le=1000)]
+    max_faces: Faces
 
 
 @section
@@ -29,6 +29,6 @@ class ViewsConfig:
 
     size: Side
     samples: Count
-    azimuths_deg: Annotated[tuple[float, ...], Field(min_length=1)]
-    elevations_deg: Annotated[tuple[float, ...], Field(min_length=1)]
+    azimuths_deg: Annotated[tuple[Number, ...], Field(min_length=1)]
+    elevations_deg: Annotated[tuple[Number, ...], Field(min_length=1)]
     margin: Fraction

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from i2v3d.config.bounds import Count, Index
+from pydantic import Field
+
+from i2v3d.config.bounds import LARGEST, Megabytes
 from i2v3d.config.sections import section
 
 
@@ -14,10 +16,10 @@ class RuntimeConfig:
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
     what the job scheduler gives."""
 
-    device: str
-    max_batch: Index
-    memory_mb: Count
-    threads: Index
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+    max_batch: Annotated[int, Field(ge=0, le=LARGEST)]
+    memory_mb: Megabytes
+    threads: Annotated[int, Field(ge=0, le=4096)]
 
 
 @section

@@ -6,7 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Dtype, Fraction, Index, NonNegative, Positive, Side, Strength, Vector
+from i2v3d.config.bounds import (
+    Count,
+    Dtype,
+    Faces,
+    Fraction,
+    Frames,
+    FramesASecond,
+    Guidance,
+    Index,
+    Name,
+    NonNegative,
+    Number,
+    Positive,
+    Side,
+    Steps,
+    Strength,
+    Vector,
+)
 from i2v3d.config.control import (
     ActionConfig,
     CameraConfig,
@@ -55,8 +72,8 @@ class InpaintModelConfig:
 
     prompt: str
     negative_prompt: str
-    steps: Count
-    guidance: Positive
+    steps: Steps
+    guidance: Guidance
     strength: Strength
     seed: Index
     dtype: Dtype
@@ -81,7 +98,7 @@ class ForegroundMeshConfig:
     the photo where its camera sees the mesh."""
 
     file: str | None
-    rotation_deg: tuple[float, float, float]
+    rotation_deg: Vector
     turn_deg: Annotated[float, Field(ge=0, le=90)]
     texture: Literal["own", "photo"]
 
@@ -161,7 +178,7 @@ class BackgroundConfig:
     what it shows."""
 
     method: Literal["ground_and_wall", "depth", "views", "mesh"]
-    horizon: float
+    horizon: Number
     wall_distance_m: Positive
     pad: NonNegative
     padding: Literal["smooth", "edge", "mirror"]
@@ -179,13 +196,13 @@ class SceneConfig:
     """
 
     source: str
-    name: str
+    name: Name
     prompt: str
     width: Side
     height: Side
-    frames: Count
-    fps: Count
-    max_faces: Count
+    frames: Frames
+    fps: FramesASecond
+    max_faces: Faces
 
 
 @section
@@ -244,6 +261,6 @@ class ToySceneConfig(SceneConfig):
     variants: Count
     index: Index
     pace: Positive
-    view_deg: float | None
+    view_deg: Number | None
     caption: str
     samples: Count

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from i2v3d.config.bounds import Count, Index
+from i2v3d.config.bounds import Frames, Index
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.interpolate import InterpolateConfig, InterpolationInversionConfig, SDEditVideoConfig
 from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig, SDEditImageConfig
@@ -33,7 +33,7 @@ class Source:
 ImageModels = Annotated[ImageModelConfig, Source("models.image")]
 VideoModels = Annotated[VideoModelConfig, Source("models.video")]
 SegmentFrames = Annotated[
-    Count, Source("interpolate.segment_frames")
+    Frames, Source("interpolate.segment_frames")
 ]  # F, which says which frames are keyframes
 
 

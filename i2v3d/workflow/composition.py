@@ -6,20 +6,23 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from yaml import YAMLError
 
 from i2v3d.artifacts.files import write_text
 from i2v3d.errors import ConfigError, I2V3DError
+from i2v3d.progress import track
 from i2v3d.workflow.misspelt import explain
 from i2v3d.workflow.sweeps import expand, named_apart, read_sweep
 from i2v3d.workflow.untrusted import check_scene_file, chosen_files, is_untrusted, may_be_untrusted
 
+T = TypeVar("T")
 BASE = "base"
+SILENT_S = 5.0  # of planning, without a word about how far it is
 # Beside the files of conf/, what the resolvers below read.
 RESOLVERS = (
     "workflow/composition.py",
@@ -60,12 +63,19 @@ def compose_variants(
     composer = Composer(conf, memo)
     if sweep is not None:
         named = read_sweep(conf, sweep)
-        return [composer.variant(name, (*words, *extra)) for name, extra in named.items()]
+        return [composer.variant(name, (*words, *extra)) for name, extra in _told(named.items())]
     if multirun:
         split = {changed: fixed for fixed, changed in expand(words)}
         named = named_apart(list(split))
-        return [composer.variant(named[changed], (*fixed, *changed)) for changed, fixed in split.items()]
+        return [
+            composer.variant(named[changed], (*fixed, *changed)) for changed, fixed in _told(split.items())
+        ]
     return [composer.variant(BASE, tuple(words))]
+
+
+def _told(variants: Collection[T]) -> Iterator[T]:
+    """All of them, with a bar where that takes long."""
+    return track(variants, desc="composing", unit="variant", total=len(variants), after_s=SILENT_S)
 
 
 class Composer:

@@ -25,8 +25,9 @@ from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.scene import PerceptionConfig
 from i2v3d.config.sections import build, plain
 from i2v3d.errors import ArtifactError, ConfigError, nearest
+from i2v3d.progress import track
 from i2v3d.stages.registry import STAGES, Stage
-from i2v3d.workflow.composition import Variant
+from i2v3d.workflow.composition import SILENT_S, Variant
 from i2v3d.workflow.confinement import check_confined
 from i2v3d.workflow.fingerprint import Fingerprints
 
@@ -142,7 +143,7 @@ def make_plan(
     """
     nodes: dict[tuple[str, str], Node] = {}
     planned = []
-    for variant in variants:
+    for variant in track(variants, desc="planning", unit="variant", after_s=SILENT_S):
         validate_sections(variant.config)
         if variant.config["untrusted_scene"]:  # its files were looked at before they were composed
             check_confined(variant.config["scene"])
@@ -256,6 +257,8 @@ def validate_sections(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} is {value!r}; expected {TOLD[kind]}")
     build(ModelsConfig, _select(config, "models"), "models")
     build(PerceptionConfig, _select(config, "perception"), "perception")
+    build(RuntimeConfig, _select(config, "runtime"), "runtime")
+    build(TrackingConfig, _select(config, "tracking"), "tracking")
     for path in sorted(sources, key=lambda path: path.count(".")):
         source, section = sources[path]
         if section is not None:
