@@ -53,7 +53,7 @@ HOSTILE = {
     "the environment, in another": (HEAD + "prompt: '${oc.select:x,${oc.env:SECRET}}'\n", "scene.prompt"),
     "a function made of parts": (HEAD + "name: oc.env\nprompt: '${${scene.name}:SECRET}'\n", "scene.prompt"),
     "a decoded word": (HEAD + "prompt: '${oc.decode:x}'\n", "scene.prompt"),
-    "a value of the user": (HEAD + "prompt: '${tracking.entity}'\n", "a scene may read scene, models, perception, seed"),
+    "a value of the user": (HEAD + "prompt: '${tracking.entity}'\n", "a scene may read scene, models, perception"),
     "a value above": (HEAD + "prompt: '${..tracking.entity}'\n", "scene.prompt"),
     "a list's entry": (HEAD + "remove: ['${oc.env:SECRET}']\n", "scene.remove[0]"),
     "a key": (HEAD + "'${oc.env:SECRET}': 1\n", "scene."),
