@@ -34,6 +34,7 @@ from tests.inputs.test_meshes import HERE, write_kinds
 from tests.inputs.test_renders import write_exr
 from tests.scene.test_mesh_files import binary_ply, triangle_fbx
 
+pytestmark = pytest.mark.slow  # half a minute, which a quick check should not take
 EXAMPLES = int(os.environ.get("I2V3D_FUZZ", "40"))
 fuzzed = settings(
     max_examples=EXAMPLES,

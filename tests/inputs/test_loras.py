@@ -133,6 +133,7 @@ KINDS: dict[str, Callable[[ImageModels], State]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_is_fused_as_plain_diffusers_fuses_it(
     kind: str, loaded: ImageModels, models: ImageModels, tmp_path: Path, caplog: pytest.LogCaptureFixture
