@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
 from i2v3d.errors import ConfigError
 
+log = logging.getLogger(__name__)
+MEMOS = Path(".snakemake", "memos")
 CHOOSES_CORES = ("-c", "--cores", "--profile", "--executor", "-e")
 
 
@@ -64,7 +69,21 @@ def launch(options: Options, target: Sequence[str] = ()) -> int:
     if not any(word.split("=")[0] in CHOOSES_CORES for word in handed):
         command += ["--cores", "all"]
     command += [*target, *handed, *(["--config", *settings] if settings else [])]
+    with_writable_cache(os.environ)
     return wait_for(command)
+
+
+def with_writable_cache(environment: MutableMapping[str, str]) -> None:
+    """Lets snakemake keep its memos below this folder where the home cannot be written: it would not start.
+
+    environment: of the processes to come, changed in place.
+    """
+    there = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "/"), ".cache"))
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK | os.X_OK):
+        log.warning("%s is not writable; memos of snakemake go to %s", there, MEMOS)
+        environment["XDG_CACHE_HOME"] = str(MEMOS.absolute())
 
 
 def take_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:

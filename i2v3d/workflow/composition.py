@@ -127,7 +127,7 @@ class Composer:
             # As Hydra itself goes on once it has read the files.
             ConfigLoaderImpl._apply_overrides_to_config(values, composed)
             config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError) as error:
             if (reason := _own(error)) is not None:
                 raise reason from None
             raise ConfigError(explain(self._conf, words, error)) from error

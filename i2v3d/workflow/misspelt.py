@@ -22,6 +22,8 @@ def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
         return (
             f"a file of {conf} is no YAML that can be used: {_file_of(error)}{yaml_reason(error)}; correct it"
         )
+    if isinstance(error, RecursionError):
+        return f"cannot compose {' '.join(overrides)}: the defaults of its files name each other in a circle; cut it"
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", text):
         group, choice = match.groups()
