@@ -16,6 +16,7 @@ from i2v3d.errors import ArtifactError, ShapeError
 Rgb = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 FloatMap = NDArray[np.float32]
+ENCODER = "libx264"  # of videos
 
 
 def read_rgb(path: Path) -> Rgb:
@@ -112,7 +113,7 @@ def write_video(path: Path, frames: Iterable[Rgb], fps: int, crf: int) -> int:
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         # x264's macroblock tree gives other bytes for the same frames now and then on CPUs with AVX-512.
         options = {"crf": str(crf), "preset": "medium", "mbtree": "0"}
-        stream = container.add_stream("libx264", rate=Fraction(fps), options=options)
+        stream = container.add_stream(ENCODER, rate=Fraction(fps), options=options)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # the bytes then do not depend on the machine's cores
         stream.codec_context.color_range = 1

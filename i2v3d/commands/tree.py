@@ -9,6 +9,7 @@ from i2v3d import __version__
 from i2v3d.commands import (
     cameras,
     completion,
+    doctor,
     export,
     fetch,
     figure,
@@ -43,7 +44,7 @@ This equals: snakemake --cores all --config overrides="scene=coffee keyframes.gu
 """
 # Title, modules in the order of the listing, whether users call them.
 GROUPS = (
-    ("commands", (run, new, preview, fetch), True),
+    ("commands", (run, new, preview, fetch, doctor), True),
     (
         "tools",
         (cameras, export, mesh, figure, strips, time_render, time_stages, time_threads, completion),

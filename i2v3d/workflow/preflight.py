@@ -6,7 +6,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.lora_content import check_lora_content
+from i2v3d.models.manifest import check_headers, load_manifest
+from i2v3d.models.needs import model_needs
 from i2v3d.models.weights import resolve
 from i2v3d.toy.world.held_out import held_out_caption
 from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
@@ -26,30 +29,50 @@ WITH_BLENDER = ("scene", "render", "views")
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
 
 
+Check = tuple[str, Callable[[], object]]
+
+
 def check_plan(plan: Plan, cache: Path) -> None:
     """Checks what a plan needs from its inputs and from the machine.
 
     A plan of the preview alone needs no weights; what is finished needs no check. Raises MachineError
-    (libraries, disk, permissions), InputError (photo, mask), WeightsError (missing weights) or ConfigError
-    (frames, sizes) at the first thing that would stop a stage later.
+    (libraries, disk, permissions), InputError (photo, mask), WeightsError (weights that are missing, truncated
+    or wrong) or ConfigError (frames, sizes) at the first thing that would stop a stage later.
     """
-    with_blender = [node for node in plan.nodes if node.stage in WITH_BLENDER]
-    if not all((cache / node.stage / node.key).is_dir() for node in with_blender):
-        check_machine()
+    for _, check in plan_checks(plan, cache):
+        check()
+
+
+def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
+    """All checks of a plan, each with the word for what it is about; each raises as `check_plan` says."""
+    open_stages = {node.stage for node in plan.nodes if not (cache / node.stage / node.key).is_dir()}
+    if open_stages & set(WITH_BLENDER):
+        yield "Blender", check_machine
     pixels = 0
-    checked = set()
+    checked: set[object] = set()
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
         for stage, check in {"scene": check_scene, "render": check_renders, "lora": check_lora}.items():
             key = variant.keys.get(stage)
             if key is not None and key not in checked and not (cache / stage / key).is_dir():
-                check(variant, scene)
+                yield stage, partial(check, variant, scene)
             checked.add(key)
         if set(variant.keys) - set(PREVIEWED):
-            check_sizes(scene, build(ModelsConfig, variant.config["models"], "models"))
+            models = json.dumps(variant.config["models"], sort_keys=True)
+            if models not in checked:
+                yield "weights", partial(check_weights, variant.config)
+            checked.add(models)
+            yield "size", partial(check_sizes, scene, build(ModelsConfig, variant.config["models"], "models"))
         pixels += scene.width * scene.height * scene.frames
     for folder in (cache, Path("results")):
-        check_writable(folder, BYTES_A_PIXEL * pixels)
+        yield "disk", partial(check_writable, folder, BYTES_A_PIXEL * pixels)
+
+
+def check_weights(config: Mapping[str, Any]) -> None:
+    """Reads the headers of all weights of the models. Raises WeightsError naming the first that cannot be used."""
+    manifest = load_manifest(config["models"]["name"])
+    for need in model_needs(config):
+        check_headers(need, manifest)
 
 
 def check_scene(_: PlannedVariant, scene: SceneConfig) -> None:

@@ -1,0 +1,44 @@
+"""What a shot costs, scaled from what was measured on one machine (`measured.json`, the tables of README.md).
+
+An estimate: other machines, drivers and neighbours take another time. Times and memory are taken as proportional to
+pixels, keyframes or segments, and steps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+GIB_AT_LEAST = 11.6  # of a GPU, whatever the size: the networks themselves
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one variant on `machine`. minutes: of the stages with networks; gpu_gib: at most, 0 where no GPU is needed."""
+
+    machine: str
+    minutes: float
+    gpu_gib: float
+
+
+def estimate(config: Mapping[str, Any], segments: int) -> Estimate | None:
+    """The costs of a composed configuration; None for a family that was not measured."""
+    measured = json.loads((resources.files("i2v3d.workflow") / "measured.json").read_text(encoding="utf-8"))
+    known = measured.get(config["models"]["name"])
+    if known is None:
+        return None
+    pixels = config["scene"]["width"] * config["scene"]["height"] / (known["width"] * known["height"])
+    counts = {"segments": segments / known["segments"], "keyframes": (segments + 1) / known["keyframes"]}
+    seconds, gib = 0.0, 0.0
+    for stage in known["stages"].values():
+        section, option = stage["option"].split(".")
+        steps = config[section][option] / stage["steps"]
+        own_size = (
+            1.0 if "each" not in stage else pixels
+        )  # the LoRA learns from crops and views of fixed size
+        seconds += stage["seconds"] * steps * own_size * counts.get(stage.get("each", ""), 1.0)
+        gib = max(gib, stage["gpu_gib"] * own_size)
+    return Estimate(known["machine"], seconds / 60, max(gib, GIB_AT_LEAST) if known["gpu"] else 0.0)
