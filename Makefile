@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORES ?= all
 # Processes that run the tests, of one thread each.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=15
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
 .PHONY: demo check test test-slurm lint clean-environment
 
@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 
 # Linters, types, and all tests that start neither Blender nor snakemake nor load the shipped networks.
 check: $(VENV)/.installed
-	$(PYTEST) -m 'not slow and not gpu and not slurm'
+	$(PYTEST) -m 'not slow and not gpu and not slurm' tests
 
 test: $(VENV)/.installed
 	$(PYTEST)

@@ -45,6 +45,8 @@ from miniature.settings import (
 from miniature.vae import reconstruct, standardise
 from miniature.video import ClipConditions, Clips, VideoModel, interpolate
 
+pytestmark = pytest.mark.slow  # trainings, and the shipped networks
+
 ROOT = Path(__file__).parents[2]
 CONTROL = ControlSettings(keep=1.0, init=0.3, range=1.5, wall=1.0, wall_near_m=5.0, wall_far_m=5.0)
 LOOP = LoopSettings(

@@ -13,6 +13,8 @@ from miniature import assemble, take_apart
 from miniature.loop import save_half
 from miniature.tests.support import command
 
+pytestmark = pytest.mark.slow  # trainings, and the shipped networks
+
 SHIPPED = Path(__file__).parents[2] / "weights" / "mini"
 
 

@@ -34,6 +34,8 @@ from miniature.loop import load_half, save_half
 from miniature.settings import EstimatorSettings, load
 from miniature.tests.support import command
 
+pytestmark = pytest.mark.slow  # trainings, and the shipped networks
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "miniature" / "conf" / "training" / "estimator.yaml"
 

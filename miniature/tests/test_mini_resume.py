@@ -25,6 +25,8 @@ from miniature.loop import save_half
 from miniature.tests.support import command
 from miniature.train import merge
 
+pytestmark = pytest.mark.slow  # trainings, and the shipped networks
+
 CONF = Path(__file__).parents[1] / "conf" / "training"
 STEPS = 4
 

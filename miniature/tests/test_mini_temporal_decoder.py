@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -15,6 +16,8 @@ from i2v3d.toy import family as mini
 from miniature.loop import save_half
 from miniature.temporal_decoder import decode_clips
 from miniature.tests.support import command
+
+pytestmark = pytest.mark.slow  # trainings, and the shipped networks
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "training" / "temporal_decoder.yaml"
 

@@ -20,6 +20,8 @@ from miniature.settings import VaeDecoderSettings, load
 from miniature.tests.support import command
 from miniature.vae_decoder import QUIET, log_error, unevenness
 
+pytestmark = pytest.mark.slow  # trainings, and the shipped networks
+
 SHIPPED = Path(__file__).parents[1] / "conf" / "training" / "vae_decoder.yaml"
 
 

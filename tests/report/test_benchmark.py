@@ -18,6 +18,7 @@ from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
 from i2v3d.benchmark.trials import clips_of, read_plan_file
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_video
+from i2v3d.logs import REASON
 from i2v3d.report.of_benchmark import write_benchmark
 from i2v3d.report.of_run import write_run
 from i2v3d.workflow.composition import compose_variants
@@ -68,7 +69,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         else:
             log = cache / "log" / "keyframes" / f"{trial.keys['keyframes']}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text("loading\nRuntimeError: the card caught fire\n")
+            log.write_text(
+                f"0 0 INFO i2v3d: loading\n0 0 DEBUG i2v3d: {REASON}RuntimeError: the card caught fire\n"
+            )
     return Run(cache, plan.write(cache, settings_path(cache, {})), plan, estimator)
 
 

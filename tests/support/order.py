@@ -1,40 +1,36 @@
-"""In which order several workers take the tests, and what stays together."""
+"""In which order several workers take the files of tests."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-FIRST = "mypy"  # takes as long as a whole file of tests, and nothing waits for it
+MYPY = "mypy"  # takes as long as a whole file of tests, and nothing waits for it
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker takes a file, whose fixtures are made once; all tests of the finished run are one such group.
+    """The longest files come first, so that no worker is left alone with one at the end; within a file the order stays.
 
-    The longest come first, so that no worker is left alone with one at the end: the finished run, mypy, then
-    the files by the number of their slow tests. Within a group the order stays.
+    First what makes the finished run, then mypy, which fills the other worker meanwhile, then the files by the number
+    of their slow tests. Others that look at the finished run come after these: they would only wait for it.
     """
-    groups: dict[str, list[pytest.Item]] = {}
+    files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        groups.setdefault(group_of(item), []).append(item)
-    for name, members in groups.items():
-        for item in members:
-            item.add_marker(pytest.mark.xdist_group(name))
-    items[:] = [
-        item for name in sorted(groups, key=lambda name: rank(name, groups[name])) for item in groups[name]
-    ]
+        files.setdefault(item.path, []).append(item)
+    finished = [path for path, members in files.items() if any(looks_at_finished(item) for item in members)]
+    maker = max(finished, key=lambda path: len(files[path]), default=None)
+    ordered = sorted(files, key=lambda path: (path != maker, *rank(files[path])))
+    items[:] = [item for path in ordered for item in files[path]]
 
 
-def group_of(item: pytest.Item) -> str:
-    """What an item shares fixtures with: a name without characters of node ids."""
-    if "finished" in getattr(item, "fixturenames", ()):
-        return "finished"
-    if item.name.endswith(f"[{FIRST}]"):
-        return FIRST
-    return item.path.stem
+def looks_at_finished(item: pytest.Item) -> bool:
+    """Whether a test looks at the finished run."""
+    return "finished" in getattr(item, "fixturenames", ())
 
 
-def rank(name: str, members: list[pytest.Item]) -> tuple[bool, bool, int]:
+def rank(members: list[pytest.Item]) -> tuple[bool, int]:
     """Smaller is earlier."""
     slow = sum(item.get_closest_marker("slow") is not None for item in members)
-    return name != "finished", name != FIRST, -slow
+    return not any(item.name.endswith(f"[{MYPY}]") for item in members), -slow
