@@ -172,19 +172,14 @@ def test_damaged_colmap_folders(name: str) -> None:
     trial()
 
 
-Json = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=6),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                ("frames", "transform_matrix", "w", "h", "fl_x", "poses", "focals", "start_pos", "fov", "x")
-            ),
-            inner,
-            max_size=5,
-        )
-    ),
-    max_leaves=12,
+KEYS = st.sampled_from(
+    ("frames", "transform_matrix", "w", "h", "fl_x", "poses", "focals", "start_pos", "fov", "x")
+)
+_plain = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=6)
+_lists = st.lists(_plain, max_size=4)
+_objects = st.dictionaries(KEYS, _plain | _lists | st.lists(_lists, max_size=4), max_size=6)
+Json = (
+    _plain | _lists | _objects | st.dictionaries(KEYS, _objects | st.lists(_objects, max_size=3), max_size=4)
 )
 
 

@@ -24,6 +24,10 @@ def read_realestate10k(request: Request) -> CameraTrack:
     table = table[np.argsort(table[:, 0], kind="stable")]
     if table[:, 5:7].any():
         request.refuse_distortion("lens distortion")
+    if not (np.isfinite(table).all() and (table[:, 1:3] > 0).all()):
+        raise InputError(
+            f"camera file {request.path} has a focal length that is not positive, or no number; export it again"
+        )
     width = request.size[0]
     height = round(width * float(table[0, 1] / table[0, 2]))
     focal = table[:, 1] * width
