@@ -52,14 +52,25 @@ def damaged_files(folder: Path) -> list[str]:
 
 @functools.cache
 def require_undamaged(folder: Path) -> None:
-    """Looks at a published folder once a process. Raises ArtifactError naming what changed and how to make it anew."""
+    """Looks at a published folder once a process; one that changed is moved aside, so that it is made anew.
+
+    Raises ArtifactError naming what changed, and what to do if it could not be moved.
+    """
     damaged = damaged_files(folder)
-    if damaged:
-        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        raise ArtifactError(
-            f"{folder} is not as it was made: {damaged[0]}{more}; to make it anew run "
-            f"`rm -r {shlex.quote(str(folder))}`, then the same command again"
-        )
+    if not damaged:
+        return
+    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    aside = folder.with_name(f".{folder.name}.damaged-{os.getpid()}")
+    try:
+        folder.rename(aside)
+        done = f"it lies in {aside} now"
+    except FileNotFoundError:  # another job was faster
+        done = "it was moved aside"
+    except OSError:
+        done = f"remove it by `rm -r {shlex.quote(str(folder))}`"
+    raise ArtifactError(
+        f"{folder} is not as it was made: {damaged[0]}{more}; {done}, run the same command again to make it anew"
+    )
 
 
 def _files(folder: Path) -> Iterator[Path]:

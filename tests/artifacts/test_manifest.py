@@ -48,12 +48,30 @@ def test_an_untouched_folder_is_whole_and_nothing_is_read(
         (lambda f: (f / MANIFEST).write_text("[1]"), ".manifest.json cannot be read"),
     ],
 )
-def test_what_changed_is_named_with_the_command_that_mends_it(folder: Path, change, told: str) -> None:
+def test_what_changed_is_named_and_moved_aside_to_be_made_anew(folder: Path, change, told: str) -> None:
     change(folder)
     with pytest.raises(ArtifactError) as raised:
         require_undamaged(folder)
-    assert told in str(raised.value) and f"`rm -r '{folder}'`" in str(raised.value)
+    assert told in str(raised.value) and "run the same command again to make it anew" in str(raised.value)
     assert "\n" not in str(raised.value)
+    (aside,) = folder.parent.glob(".*.damaged-*")
+    assert not folder.exists() and str(aside) in str(raised.value)
+    with publish(folder) as made:
+        (made / "latents").write_bytes(b"numbers")
+    assert damaged_files(folder) == []
+
+
+def test_what_cannot_be_moved_is_told_with_the_command_that_removes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    flip(folder / "latents")
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ArtifactError) as raised:
+        require_undamaged(folder)
+    assert f"remove it by `rm -r '{folder}'`, run the same command again" in str(raised.value)
 
 
 def test_a_copy_of_other_times_is_read_once_and_then_known(
