@@ -128,13 +128,13 @@ def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_rang
     return CoarseClip(numbers, signed_pictures(renders.rgb), depth, renders.visible)
 
 
-def read_end_picture(path: Path, clip: CoarseClip) -> Tensor:
-    """A picture that stands for a frame of a clip, (3, H, W) in [-1, 1].
+def read_end_picture(path: Path, size: tuple[int, int]) -> Tensor:
+    """A picture that stands for a frame of a clip of size (H, W), as (3, H, W) in [-1, 1].
 
     Raises ArtifactError for another size than the render's.
     """
-    picture, (height, width) = read_signed_picture(path), clip.rgb.shape[-2:]
-    if picture.shape[1:] != (height, width):
+    picture, (height, width) = read_signed_picture(path), size
+    if picture.shape[1:] != size:
         raise ArtifactError(
             f"{path} is {picture.shape[-1]}x{picture.shape[-2]} but the render is {width}x{height}; "
             f"delete {path.parent} and re-run its stage"

@@ -49,6 +49,20 @@ def keyframe_numbers(frames: int, segment_frames: int) -> list[int]:
     return list(range(1, frames + 1, step))
 
 
+def check_clip_frames(frames: int, stride: int) -> None:
+    """Raises ConfigError unless a clip of `frames` is 1 more than a multiple of `stride`, with the nearest ones.
+
+    stride: frames a latent of a video model that compresses time. Such models round other lengths without a word, and
+    the ends then move.
+    """
+    if frames < 1 + stride or (frames - 1) % stride:
+        lower = max(1, (frames - 1) // stride) * stride + 1
+        hint = f"{lower} or {lower + stride}" if frames > lower else str(lower)
+        raise ConfigError(
+            f"infill.segment_frames is {frames}, which the video model cannot make: it needs {stride}k+1; use {hint}"
+        )
+
+
 def segment_frame_numbers(keyframes: Sequence[int], segment: int) -> list[int]:
     """All frame numbers of a segment, both of its keyframes included."""
     return list(range(keyframes[segment], keyframes[segment + 1] + 1))

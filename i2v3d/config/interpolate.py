@@ -22,7 +22,7 @@ from i2v3d.config.bounds import (
 from i2v3d.config.sections import section
 from i2v3d.errors import ConfigError
 
-FramesOf = Literal["interpolate", "render", "cross_fade", "sdedit_image", "sdedit_video"]
+FramesOf = Literal["interpolate", "infill", "render", "cross_fade", "sdedit_image", "sdedit_video"]
 
 
 @section

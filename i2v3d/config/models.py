@@ -52,6 +52,32 @@ class VideoModelConfig:
 
 
 @section
+class WanVaceNetworks:
+    """Transformer, VAE and scheduler of a Wan VACE pipeline. dtype: precision of the transformer."""
+
+    base: WeightsRef
+    dtype: Dtype
+
+
+@section
+class TextEncoderConfig:
+    """The text encoder of a video pipeline. max_tokens: longer prompts are cut."""
+
+    base: WeightsRef
+    dtype: Dtype
+    max_tokens: Annotated[int, Field(ge=1, le=4096)]
+
+
+@section
+class WanVaceConfig:
+    """A Wan VACE pipeline. Its text encoder is a network of its own, which no other stage loads."""
+
+    family: Literal["wan_vace"]
+    networks: WanVaceNetworks
+    text: TextEncoderConfig
+
+
+@section
 class ModelsConfig:
     """A family of models: its native size (pixels), and the length of a segment and of a shot (frames)."""
 
@@ -61,4 +87,4 @@ class ModelsConfig:
     segment_frames: Frames
     frames: Frames
     image: ImageModelConfig
-    video: VideoModelConfig
+    video: Annotated[VideoModelConfig | WanVaceConfig, Field(discriminator="family")]

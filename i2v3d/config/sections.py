@@ -40,12 +40,17 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     except ValidationError as error:
         errors = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
         first = errors[0]
-        path = ".".join([where, *(str(part) for part in first["loc"])])
+        parts, inner = _followed(cls, first["loc"])
+        path = ".".join([where, *parts])
         if first["type"] == "unexpected_keyword_argument":
-            known = _field_names(cls, first["loc"][:-1])
-            message = f"{path} is not an option; {nearest(str(first['loc'][-1]), known)}"
+            known = {f.name for f in dataclasses.fields(inner)} if dataclasses.is_dataclass(inner) else set()
+            message = f"{path} is not an option; {nearest(parts[-1], known)}"
         elif first["type"] in ("missing", "missing_argument"):
             message = f"{path} is missing; add it to the configuration"
+        elif first["type"] == "union_tag_invalid":
+            message = f"{path}.family is {first['ctx']['tag']!r}; expected {first['ctx']['expected_tags']}"
+        elif first["type"] == "union_tag_not_found":
+            message = f"{path}.family is missing; add it to the configuration"
         else:
             expected = first["msg"][0].lower() + first["msg"][1:]
             message = f"{path} is {json.dumps(first['input'])[:80]}; {expected}"
@@ -74,17 +79,26 @@ def _of_source(cls: type[T], data: Mapping[str, Any], where: str) -> type[T]:
     return choices[source]
 
 
-def _field_names(cls: Any, loc: tuple[int | str, ...]) -> set[str]:
-    """Names of the fields of the section that the path `loc` points to inside section `cls`."""
+def _followed(cls: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The option that pydantic's `loc` means in section `cls`, and the section that holds it (None: not a section).
+
+    Of sections that one field may hold, pydantic names the one that it took by its `family`, which is no option.
+    """
+    path: list[str] = []
+    holder, inside = cls, [cls]
     for part in loc:
+        if len(inside) > 1:
+            inside = [one for one in inside if get_args(get_type_hints(one)["family"]) == (part,)]
+            continue
+        path.append(str(part))
         if isinstance(part, str):
-            cls = _section_in(get_type_hints(cls).get(part))
-    return {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+            holder = inside[0] if inside else None
+            inside = _sections_in(get_type_hints(holder).get(part)) if holder is not None else []
+    return path, holder
 
 
-def _section_in(annotation: Any) -> Any:
-    """The section class inside an annotation such as tuple[Section, ...] or Section | None."""
+def _sections_in(annotation: Any) -> list[Any]:
+    """The section classes inside an annotation such as tuple[Section, ...] or Section | None."""
     if dataclasses.is_dataclass(annotation):
-        return annotation
-    found = (_section_in(argument) for argument in get_args(annotation))
-    return next((section for section in found if section is not None), None)
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]

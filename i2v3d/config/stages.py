@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from i2v3d.config.bounds import Frames, Index
 from i2v3d.config.evaluate import EvaluateConfig
+from i2v3d.config.infill import InfillConfig, TextConfig
 from i2v3d.config.interpolate import InterpolateConfig, InterpolationInversionConfig, SDEditVideoConfig
 from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig, SDEditImageConfig
 from i2v3d.config.lora import LoraConfig
-from i2v3d.config.models import ImageModelConfig, VideoModelConfig
+from i2v3d.config.models import ImageModelConfig, TextEncoderConfig, VideoModelConfig, WanVaceNetworks
 from i2v3d.config.sections import section
 
 
@@ -79,6 +80,23 @@ class InterpolateStage:
 
     models: VideoModels
     interpolate: Annotated[InterpolateConfig, Source("interpolate", without=("inversion",))]
+    segment: Index
+
+
+@section
+class TextStage:
+    """What decides the embedded prompts."""
+
+    models: Annotated[TextEncoderConfig, Source("models.video.text")]
+    text: Annotated[TextConfig, Source("text")]
+
+
+@section
+class InfillStage:
+    """One segment's job. segment: 0-based, from the job."""
+
+    models: Annotated[WanVaceNetworks, Source("models.video.networks")]
+    infill: Annotated[InfillConfig, Source("infill")]
     segment: Index
 
 

@@ -21,6 +21,9 @@ NETWORKS = {
     "CLIPTextModel": "transformers",
     "CLIPTextModelWithProjection": "transformers",
     "CLIPVisionModelWithProjection": "transformers",
+    "WanVACETransformer3DModel": "diffusers",
+    "AutoencoderKLWan": "diffusers",
+    "UMT5EncoderModel": "transformers",
     "AutoModel": "transformers",
 }
 """Class of a network -> the library that reads it, which names its files."""
@@ -107,6 +110,11 @@ SVD = (
     SCHEDULER,
     Part("feature_extractor", None, PREPROCESSOR),
 )
+WAN_VACE = (Part("transformer", "WanVACETransformer3DModel"), Part("vae", "AutoencoderKLWan"), SCHEDULER)
+UMT5 = (
+    Part("text_encoder", "UMT5EncoderModel"),
+    Part("tokenizer", None, ("tokenizer.json", "tokenizer_config.json"), ("special_tokens_map.json",)),
+)
 INPAINTER = (*SDXL, VAE, Part("", None, ("model_index.json",)))
 ESTIMATOR = (Part("", "AutoModel", PREPROCESSOR),)
 SEGMENTER = (Part("", "AutoModel", (), PREPROCESSOR),)
@@ -126,6 +134,11 @@ DETECTOR = (
         ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"),
     ),
 )
+VIDEO: dict[str, dict[str, tuple[Part, ...]]] = {
+    "svd": {"models.video.base": SVD, "models.video.controlnet": (Part("", "TemporalControlNet"),)},
+    "wan_vace": {"models.video.networks.base": WAN_VACE, "models.video.text.base": UMT5},
+}
+"""Family of a video model -> what it reads, at which option."""
 JUDGES = {"depth": ESTIMATOR, "mask": CLIPSEG, "clip": ESTIMATOR, "dino": ESTIMATOR}
 
 
@@ -136,8 +149,7 @@ def model_needs(config: Mapping[str, Any]) -> list[Need]:
         "models.image.base": SDXL if own_vae else (*SDXL, VAE),
         **({"models.image.vae": (Part("", "AutoencoderKL"),)} if own_vae else {}),
         "models.image.controlnet": (Part("", "ControlNetModel"),),
-        "models.video.base": SVD,
-        "models.video.controlnet": (Part("", "TemporalControlNet"),),
+        **VIDEO[_at(config, "models.video.family")],
     }
     return [_need(config, option, found) for option, found in parts.items()]
 

@@ -21,8 +21,8 @@ from i2v3d.stages.context import StageContext
 def assemble_video(cfg: AssembleConfig, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Writes frames/ (PNG, by number), video.mp4, coarse.mp4, side_by_side.mp4 and contact_sheet.png.
 
-    inputs: 'scene', 'render', and the stage that `cfg.frames` names: a folder of frames, for 'interpolate'
-    one of segment folders. Neighbouring segments share a frame; the earlier segment's copy is shown. Raises
+    inputs: 'scene', 'render', and the stage that `cfg.frames` names: a folder of frames, or one of segment
+    folders. Neighbouring segments share a frame; the earlier segment's copy is shown. Raises
     ArtifactError if the frames do not cover the shot without a gap.
     """
     scene = SceneFolder(inputs["scene"]).spec()
@@ -69,8 +69,8 @@ def _spread(numbers: list[int], count: int) -> list[int]:
 
 def frame_folders(stage: Path, name: str) -> list[Path]:
     """The folders in the finished folder of stage `name` that hold its frames, in the order of the shot."""
-    if name == "interpolate":
-        return sorted(stage.glob("segment_*"))
+    if segments := sorted(stage.glob("segment_*")):
+        return segments
     return [RenderFolder(stage).folder("rgb")] if name == "render" else [stage]
 
 

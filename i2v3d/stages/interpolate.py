@@ -62,7 +62,8 @@ def interpolate_segment(
     settings = cfg.interpolate
     clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
     inverted = InvertedClip.load(inputs["interpolation_inversion"], ctx.device)
-    pictures = [read_end_picture(path, clip) for path in _conditions(settings, inputs, clip)]
+    size = (clip.rgb.shape[2], clip.rgb.shape[3])
+    pictures = [read_end_picture(path, size) for path in _conditions(settings, inputs, clip)]
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
     schedule = EDMSchedule.from_config(models.scheduler, settings.steps)
     inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending())

@@ -19,6 +19,7 @@ from i2v3d.config.scene import SceneConfig
 from i2v3d.config.stages import (
     CrossFadeStage,
     EvaluateStage,
+    InfillStage,
     InterpolateStage,
     InterpolationInversionStage,
     KeyframeInversionStage,
@@ -27,6 +28,7 @@ from i2v3d.config.stages import (
     SDEditImageStage,
     SDEditVideoStage,
     Source,
+    TextStage,
 )
 
 
@@ -54,7 +56,8 @@ class Stage:
     needs: stages that it always reads; choices: option (dotted, in its own configuration) -> value -> stages
     that it reads besides; also: stages that it reads where the variant runs them anyway. files: dotted paths
     of options that name a file (* stands for every entry of a list), weights: of sections that hold weight
-    references; scenes may lack both. per_segment: one job for every pair of neighbouring keyframes.
+    references; scenes may lack both. families: of video models that it can use, all if none are said.
+    per_segment: one job for every pair of neighbouring keyframes.
     chained: option and values with which a segment also reads the segment before it, as 'previous'.
     """
 
@@ -71,6 +74,7 @@ class Stage:
     also: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     per_segment: bool = False
     chained: tuple[str, tuple[str, ...]] | None = None
 
@@ -249,6 +253,7 @@ _ALL = (
         publishes=("latents.safetensors",),
         needs=("render",),
         weights=("models",),
+        families=("svd",),
         per_segment=True,
     ),
     Stage(
@@ -268,8 +273,35 @@ _ALL = (
             }
         },
         weights=("models",),
+        families=("svd",),
         per_segment=True,
         chained=("interpolate.conditioning", ("chained", "photo")),
+    ),
+    Stage(
+        "text",
+        version=1,
+        help="prompts -> their embeddings by the video model's text encoder",
+        entry="i2v3d.stages.text:embed_prompts",
+        config=TextStage,
+        machine=NETWORKS(minutes=60),
+        publishes=("prompts.safetensors",),
+        weights=("models",),
+        families=("wan_vace",),
+    ),
+    Stage(
+        "infill",
+        version=1,
+        help="known frames and the render's control -> all frames of the segment, by a model that fills in",
+        entry="i2v3d.stages.infill:fill_segment",
+        config=InfillStage,
+        machine=NETWORKS(minutes=240),
+        publishes=("*.png",),
+        needs=("scene", "render", "text"),
+        choices={"infill.keyframes": {"generated": ("keyframes",), "photo": ()}},
+        weights=("models",),
+        families=("wan_vace",),
+        per_segment=True,
+        chained=("infill.start", ("previous", "overlap")),
     ),
     Stage(
         "cross_fade",
@@ -302,6 +334,7 @@ _ALL = (
         publishes=("*.png",),
         needs=("scene", "render"),
         weights=("models",),
+        families=("svd",),
     ),
     Stage(
         "assemble",

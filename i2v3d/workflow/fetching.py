@@ -9,9 +9,10 @@ from pathlib import Path
 from i2v3d.errors import WeightsError
 from i2v3d.models import hub, hub_cache
 from i2v3d.models.manifest import Manifest, check_headers, compare, is_of, load_manifest, read_shapes
-from i2v3d.models.needs import Need, judge_needs, model_needs, scene_needs
+from i2v3d.models.needs import Need, judge_needs, scene_needs
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import validate_sections
+from i2v3d.workflow.preflight import read_needs
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def chosen_weights(conf: Path, words: Sequence[str], judges: bool) -> tuple[list
     """
     (variant,) = compose_variants(conf, words)
     validate_sections(variant.config)
-    needs = [*model_needs(variant.config), *scene_needs(variant.config)]
+    needs = [*read_needs(variant.config), *scene_needs(variant.config)]
     needs += judge_needs(variant.config) if judges else []
     return needs, load_manifest(variant.config["models"]["name"])
 

@@ -40,7 +40,7 @@ TOP_LEVEL = {"run", "seed", "untrusted_scene"}
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of one or more variants. upstream: stage name -> key. segments: how many the shot has."""
+    """One stage of one or more variants. upstream: stage name -> key. segments: how many it makes or reads, else 1."""
 
     stage: str
     key: str
@@ -261,7 +261,7 @@ def validate_sections(config: Mapping[str, Any]) -> None:
     build(TrackingConfig, _select(config, "tracking"), "tracking")
     for path in sorted(sources, key=lambda path: path.count(".")):
         source, section = sources[path]
-        if section is not None:
+        if section is not None and not path.startswith("models."):  # `models` is built as a whole
             build(section, source.cut(_select(config, path)), path)
 
 
@@ -291,6 +291,8 @@ def _node(
     files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
     reads = {*stage.reads(cut), *stage.also}
     upstream = {name: key for name, key in keys.items() if name in reads}
+    if not any(STAGES[name].per_segment for name in (stage.name, *upstream)):
+        segments = 1  # a scene is the same however its shot is cut
     identity: dict[str, Any] = {
         "stage": stage.name,
         "version": stage.version,

@@ -6,13 +6,15 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.folders import check_clip_frames
 from i2v3d.blender.machine import check_machine
-from i2v3d.config.models import ModelsConfig
+from i2v3d.config.infill import InfillConfig
+from i2v3d.config.models import ModelsConfig, VideoModelConfig, WanVaceConfig
 from i2v3d.config.render import RenderConfig
 from i2v3d.config.scene import SceneConfig, ToySceneConfig
 from i2v3d.config.sections import build
@@ -20,10 +22,11 @@ from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.lora_content import check_lora_content
 from i2v3d.models.manifest import check_headers, load_manifest
-from i2v3d.models.needs import model_needs
-from i2v3d.models.weights import resolve
+from i2v3d.models.needs import Need, model_needs
+from i2v3d.models.weights import missing, resolve
+from i2v3d.stages.registry import STAGES
 from i2v3d.toy.world.held_out import held_out_caption
-from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
+from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant, needed_stages
 
 WITH_BLENDER = ("scene", "render", "views")
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
@@ -52,7 +55,9 @@ def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
     checked: set[object] = set()
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
-        for stage, check in {"scene": check_scene, "render": check_renders, "lora": check_lora}.items():
+        if set(variant.keys) - set(PREVIEWED):
+            check_families(variant.config)
+        for stage, check in CHECKS.items():
             key = variant.keys.get(stage)
             if key is not None and key not in checked and not (cache / stage / key).is_dir():
                 yield stage, partial(check, variant, scene)
@@ -62,7 +67,9 @@ def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
             if models not in checked:
                 yield "weights", partial(check_weights, variant.config)
             checked.add(models)
-            yield "size", partial(check_sizes, scene, build(ModelsConfig, variant.config["models"], "models"))
+            family = build(ModelsConfig, variant.config["models"], "models")
+            sides = {need.option.split(".")[1] for need in read_needs(variant.config)}
+            yield "size", partial(check_sizes, scene, family, sides)
         pixels += scene.width * scene.height * scene.frames
     for folder in (cache, Path("results")):
         yield "disk", partial(check_writable, folder, BYTES_A_PIXEL * pixels)
@@ -71,8 +78,27 @@ def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
 def check_weights(config: Mapping[str, Any]) -> None:
     """Reads the headers of all weights of the models. Raises WeightsError naming the first that cannot be used."""
     manifest = load_manifest(config["models"]["name"])
-    for need in model_needs(config):
+    for need in read_needs(config):
         check_headers(need, manifest)
+
+
+def read_needs(config: Mapping[str, Any]) -> list[Need]:
+    """What the stages of a composed configuration read of its models: not both of them have to take part."""
+    sources = (source for stage in needed_stages(config) for source, _ in stage.sources.values())
+    read = tuple({source.path for source in sources if source.path.startswith("models.")})
+    return [need for need in model_needs(config) if need.option.startswith(read)]
+
+
+def check_families(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the stage whose frames are shown is none of the chosen video model's."""
+    shown, family = config["assemble"]["frames"], config["models"]["video"]["family"]
+    families = STAGES[shown].families
+    if families and family not in families:
+        fitting = (f"assemble.frames={name}" for name, stage in STAGES.items() if family in stage.families)
+        raise ConfigError(
+            f"assemble.frames is {shown}, a stage for models.video.family {' or '.join(families)}, but that is "
+            f"{family}; use {' or '.join(fitting)}"
+        )
 
 
 def check_scene(_: PlannedVariant, scene: SceneConfig) -> None:
@@ -103,9 +129,38 @@ def check_lora(variant: PlannedVariant, _: SceneConfig) -> None:
         check_lora_content(Path(weights).expanduser())
 
 
-def check_sizes(scene: SceneConfig, models: ModelsConfig) -> None:
-    """Raises ConfigError unless the scene's size is a multiple of what all networks need, with the nearest one."""
-    need = math.lcm(_granularity(models.image.base, models.image.vae), _granularity(models.video.base, None))
+def check_infill(variant: PlannedVariant, _: SceneConfig) -> None:
+    """Raises WeightsError unless all weights of the video model are there, ConfigError unless it can make segments of
+    the wanted length."""
+    video = build(WanVaceConfig, variant.config["models"]["video"], "models.video")
+    infill = build(InfillConfig, variant.config["infill"], "infill")
+    stride = 2 ** sum(_read(_part(video.networks.base, "vae"))["temperal_downsample"])
+    check_clip_frames(infill.segment_frames, stride)
+    if infill.start == "overlap" and infill.overlap % stride:
+        raise ConfigError(
+            f"infill.overlap is {infill.overlap}; the video model needs a multiple of {stride}: use "
+            f"{math.ceil(infill.overlap / stride) * stride}"
+        )
+
+
+CHECKS = {
+    "scene": check_scene,
+    "render": check_renders,
+    "lora": check_lora,
+    "infill": check_infill,
+}
+
+
+def check_sizes(
+    scene: SceneConfig, models: ModelsConfig, sides: Collection[str] = ("image", "video")
+) -> None:
+    """Raises ConfigError unless the scene's size is a multiple of what the networks of `sides` need, with the nearest
+    one."""
+    need = 1
+    if "image" in sides:
+        need = _granularity(models.image.base, models.image.vae)
+    if "video" in sides:
+        need = math.lcm(need, _video_granularity(models.video))
     for side in ("width", "height"):
         pixels = getattr(scene, side)
         if pixels % need:
@@ -148,6 +203,22 @@ def _granularity(base: WeightsRef, vae: WeightsRef | None) -> int:
     unet_config = _read(root / "unet")
     levels = len(vae_config["block_out_channels"]) + len(unet_config["block_out_channels"]) - 2
     return int(2**levels)
+
+
+def _video_granularity(video: VideoModelConfig | WanVaceConfig) -> int:
+    """The same of a video model."""
+    if isinstance(video, VideoModelConfig):
+        return _granularity(video.base, None)
+    levels = len(_read(_part(video.networks.base, "vae"))["temperal_downsample"])
+    return int(2**levels * _read(_part(video.networks.base, "transformer"))["patch_size"][1])
+
+
+def _part(base: WeightsRef, name: str) -> Path:
+    """The folder of a part of a pipeline. Raises WeightsError, with the command that fetches it, if it is not there."""
+    folder = resolve(base) / name
+    if not folder.is_dir():
+        raise missing(base, name)
+    return folder
 
 
 def _read(folder: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from i2v3d.artifacts.folders import (
+    check_clip_frames,
     frame_name,
     keyframe_numbers,
     list_frames,
@@ -28,6 +29,20 @@ def test_keyframes_share_the_frame_between_two_segments() -> None:
     assert (len(first), len(second)) == (16, 16)
     assert set(first) & set(second) == {16}
     assert sorted({*first, *second}) == list(range(1, 32))
+
+
+@pytest.mark.parametrize(
+    ("frames", "told"),
+    [(16, "use 13 or 17"), (18, "use 17 or 21"), (80, "use 77 or 81"), (1, "use 5"), (4, "use 5")],
+)
+def test_lengths_that_a_video_model_would_round_are_refused(frames: int, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"segment_frames is {frames},.*4k\\+1; {told}$"):
+        check_clip_frames(frames, 4)
+
+
+def test_lengths_of_a_video_model_pass() -> None:
+    for frames in (5, 17, 33, 81):
+        check_clip_frames(frames, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""Stage infill: all frames of a segment, filled in between the frames that are known, under the render's control."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from i2v3d.artifacts.coarse import Renders, read_end_picture, read_renders
+from i2v3d.artifacts.folders import check_clip_frames, frame_name, keyframe_numbers, segment_frame_numbers
+from i2v3d.artifacts.pictures import signed_pictures
+from i2v3d.artifacts.prompts import EmbeddedPrompts
+from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.config.infill import InfillConfig
+from i2v3d.config.stages import InfillStage
+from i2v3d.diffusion.denoiser import BothBranches, Predict
+from i2v3d.diffusion.flow_matching import integrate
+from i2v3d.diffusion.guidance import Guided
+from i2v3d.errors import ArtifactError
+from i2v3d.guidance.control_clip import Background, ControlClip, control_clip, pasted
+from i2v3d.guidance.control_pictures import flow_pictures, grey_pictures, line_pictures
+from i2v3d.images import write_rgb
+from i2v3d.models.wan_vace import (
+    ClipAutoencoder,
+    FillCondition,
+    FillNetwork,
+    check_pair,
+    control_latents,
+    load_scheduler,
+    load_transformer,
+)
+from i2v3d.randomness import frame_noise, noise
+from i2v3d.stages.context import StageContext
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def fill_segment(cfg: InfillStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
+    """Writes the F frames of the segment as 0001.png and so on, by frame number.
+
+    inputs: 'scene' with the photo, 'render', 'text', and 'keyframes' unless the photo is the only one; for a segment
+    that starts with the one before it, also 'previous'. Raises ConfigError or ShapeError if length or size do not suit
+    the video model, ArtifactError if pictures and render do not fit.
+    """
+    settings = cfg.infill
+    overlap = settings.overlap if settings.start == "overlap" and "previous" in inputs else 0
+    numbers = _numbers(cfg, inputs["render"], overlap)
+    renders = read_renders(inputs["render"], numbers, settings.depth_range)
+    clip = _clip(settings, inputs, renders, overlap)
+    log.info("segment %d: frames %d to %d in %d steps", cfg.segment, numbers[0], numbers[-1], settings.steps)
+    frames = _filled(cfg, EmbeddedPrompts.load(inputs["text"]), clip, numbers, ctx)
+    for number, frame in list(zip(numbers, frames, strict=True))[overlap:]:
+        write_rgb(out / frame_name(number), frame.permute(1, 2, 0).contiguous().numpy())
+    ctx.log_media("infill/middle_frame", out / frame_name((numbers[overlap] + numbers[-1]) // 2))
+
+
+def _numbers(cfg: InfillStage, render: Path, overlap: int) -> list[int]:
+    """The clip's frame numbers: the segment's, after `overlap` frames of the segment before."""
+    keyframes = keyframe_numbers(RenderFolder(render).frame_count(), cfg.infill.segment_frames)
+    if cfg.segment >= len(keyframes) - 1:
+        raise ArtifactError(
+            f"segment {cfg.segment} of {render} does not exist: its shot has segments 0 to {len(keyframes) - 2}; run "
+            "snakemake again, which plans them"
+        )
+    numbers = segment_frame_numbers(keyframes, cfg.segment)
+    return [*range(numbers[0] - overlap, numbers[0]), *numbers]
+
+
+def _clip(settings: InfillConfig, inputs: Mapping[str, Path], renders: Renders, overlap: int) -> ControlClip:
+    """What is known of the segment and what steers the rest."""
+    background = None
+    if settings.keep == "background":
+        background = Background(signed_pictures(renders.rgb), renders.visible & ~renders.foreground)
+    photo = inputs["scene"] / "photo.png"
+    return control_clip(
+        (len(renders.frames), *renders.size),
+        _control(settings, inputs["render"], renders),
+        {
+            position: read_end_picture(path, renders.size)
+            for position, path in _known(settings, inputs, renders.frames, overlap).items()
+        },
+        background,
+        read_end_picture(photo, renders.size) if settings.reference else None,
+    )
+
+
+def _known(
+    settings: InfillConfig, inputs: Mapping[str, Path], numbers: tuple[int, ...], overlap: int
+) -> dict[int, Path]:
+    """Position in the clip -> the picture that is kept there."""
+    generated = settings.keyframes == "generated"
+    if "previous" in inputs:
+        known = {at: inputs["previous"] / frame_name(numbers[at]) for at in range(overlap + 1)}
+    elif generated:
+        known = {0: inputs["keyframes"] / frame_name(numbers[0])}
+    else:
+        known = {0: inputs["scene"] / "photo.png"}
+    return known | ({-1: inputs["keyframes"] / frame_name(numbers[-1])} if generated else {})
+
+
+def _control(settings: InfillConfig, render: Path, renders: Renders) -> Tensor | None:
+    """The pass that steers what is generated, (F, 3, H, W) in [-1, 1]; None for none."""
+    if settings.control == "none":
+        return None
+    if settings.control == "depth":
+        return (2 * renders.depth - 1)[:, None].expand(-1, 3, -1, -1)
+    if settings.control == "grey":
+        return grey_pictures(signed_pictures(renders.rgb))
+    if settings.control == "lines":
+        return line_pictures(renders.depth, renders.foreground)
+    return _flow(RenderFolder(render), renders.frames)
+
+
+def _flow(folder: RenderFolder, numbers: tuple[int, ...]) -> Tensor:
+    """How each frame has moved since the one before it; the first one as the second. One scale for the shot."""
+    if not folder.has_flow:
+        raise ArtifactError(f"{folder.path} has no optical flow; set infill.control to depth, grey or lines")
+    largest = max(
+        float(torch.from_numpy(folder.flow_px(n)).norm(dim=-1).max()) for n in range(1, folder.frame_count())
+    )
+    moved = [folder.flow_px(max(number - 1, numbers[0])) for number in numbers]
+    return flow_pictures(torch.stack([torch.from_numpy(flow) for flow in moved]), largest)
+
+
+def _filled(
+    cfg: InfillStage, prompts: EmbeddedPrompts, clip: ControlClip, numbers: list[int], ctx: StageContext
+) -> Tensor:
+    """The clip's frames (F, 3, H, W) uint8, known pixels put back as the configuration says.
+
+    VAE and transformer take turns on the device: neither needs the other's memory.
+    """
+    settings, device = cfg.infill, ctx.device
+    autoencoder = ClipAutoencoder.load(cfg.models.base, device)
+    check_clip_frames(len(numbers), autoencoder.stride)
+    control = control_latents(autoencoder, clip.video, clip.mask, clip.reference)
+    autoencoder.vae.to("cpu")
+    transformer = load_transformer(cfg.models, device)
+    check_pair(transformer, autoencoder, prompts.positive, (clip.video.shape[2], clip.video.shape[3]))
+    network = FillNetwork(transformer, settings.control_scale)
+    start = _noise(settings, numbers, autoencoder, clip).to(device)
+    with ctx.bar(f"infill segment {cfg.segment}") as bar:
+        latents = integrate(
+            load_scheduler(cfg.models.base, settings.flow_shift),
+            settings.steps,
+            start,
+            _predict(settings, network, prompts, control, ctx.max_batch),
+            bar,
+        )
+    transformer.to("cpu")
+    autoencoder.vae.to(device)
+    frames = autoencoder.decode(latents[0, 0 if clip.reference is None else 1 :].transpose(0, 1))
+    if settings.paste != "nothing":
+        frames = pasted(frames, clip, whole_frames_only=settings.paste == "frames")
+    return ((frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _noise(
+    settings: InfillConfig, numbers: list[int], autoencoder: ClipAutoencoder, clip: ControlClip
+) -> Tensor:
+    """The latents (1, T, C, h, w) that sampling starts from: of each by the first frame that it stands for."""
+    height, width = (side // autoencoder.factor for side in clip.video.shape[2:])
+    shape = (int(autoencoder.vae.config.z_dim), height, width)
+    firsts = [numbers[0], *numbers[1 :: autoencoder.stride]]
+    latents = frame_noise(firsts, shape, settings.seed, "infill")
+    if clip.reference is not None:
+        latents = torch.cat([noise(shape, settings.seed, "infill", "reference")[None], latents])
+    return latents[None]
+
+
+def _predict(
+    settings: InfillConfig, network: FillNetwork, prompts: EmbeddedPrompts, control: Tensor, max_batch: int
+) -> Predict:
+    """The network under classifier-free guidance between the two prompts; both see the control."""
+    text = torch.stack([prompts.negative, prompts.positive]).to(control.device)
+    conditions = FillCondition(text, torch.stack([control, control]))
+    if settings.guidance == 1:  # the negative prompt has no say
+        positive = conditions.rows(slice(1, 2))
+        return lambda x, level, step: network(x, level, positive)
+    return Guided(BothBranches(network, conditions, max_batch), settings.guidance).predict

@@ -1,0 +1,200 @@
+"""Which stages a video backbone brings into a plan, and what is refused before any of them works."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from i2v3d.artifacts.folders import frame_name
+from i2v3d.config.models import ModelsConfig
+from i2v3d.config.scene import SceneConfig
+from i2v3d.config.sections import build
+from i2v3d.errors import ConfigError, WeightsError
+from i2v3d.images import read_rgb, write_rgb
+from i2v3d.stages.registry import STAGES
+from i2v3d.toy.moving_disc import write_moving_disc
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.fetching import chosen_weights
+from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan, needed_stages, stage_dirs
+from i2v3d.workflow.preflight import check_families, check_infill, check_sizes, check_weights
+from i2v3d.workflow.runner import Job, Settings, run_job
+from tests.support.vace_family import write_tiny_pipeline
+
+ROOT = Path(__file__).parents[2]
+SVD = {"interpolation_inversion", "interpolate"}
+IMAGE = {"views", "lora", "keyframe_inversion", "keyframes"}
+PHOTO = ("models=wan_vace", "infill.keyframes=photo", "infill.start=overlap")
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def stages(*words: str) -> set[str]:
+    (variant,) = compose_variants(ROOT / "conf", words)
+    return {stage.name for stage in needed_stages(variant.config)}
+
+
+def plan(tmp_path: Path, *words: str) -> Plan:
+    return make_plan(compose_variants(ROOT / "conf", words), Fingerprints(tmp_path / "memo.json"))
+
+
+def planned(*words: str) -> PlannedVariant:
+    (variant,) = compose_variants(ROOT / "conf", words)
+    return PlannedVariant("base", words, variant.config, {}, 1)
+
+
+def test_a_backbone_brings_its_own_stages_and_shares_the_others() -> None:
+    published, wan = stages("models=sdxl_svd"), stages("models=wan_vace")
+    assert wan - published == {"text", "infill"} and published - wan == SVD
+    assert wan >= IMAGE
+
+
+def test_the_photo_alone_needs_no_image_model() -> None:
+    assert stages(*PHOTO) == {"scene", "render", "text", "infill", "assemble", "evaluate"}
+
+
+def test_image_and_video_model_are_chosen_apart() -> None:
+    words = (("models=sdxl_svd", "models/video=wan_vace"), ("models=wan_vace",))
+    apart, together = (compose_variants(ROOT / "conf", chosen)[0].config for chosen in words)
+    assert apart == together
+    assert apart["models"]["name"] == "sdxl_wan_vace" and apart["assemble"]["frames"] == "infill"
+
+
+def test_keys_follow_what_a_stage_reads(tmp_path: Path) -> None:
+    def keys(*words: str) -> dict[str, str]:
+        return plan(tmp_path, *PHOTO, *words).variants[0].keys
+
+    usual = keys()
+    for word, changed in {
+        "infill.seed=3": {"infill"},
+        "text.prompt=b": {"text", "infill"},
+        "models.video.networks.base.revision=c0ffee": {"text", "infill"},
+        "models.video.text.dtype=float32": {"text", "infill"},
+        "models.video.networks.dtype=float32": {"infill"},
+        "keyframes.steps=3": set(),
+    }.items():
+        other = keys(word)
+        differing = {name for name in usual if usual[name] != other[name]}
+        assert differing - {"assemble", "evaluate"} == changed, word
+
+
+def test_the_sweep_of_backbones_shares_scene_and_render(tmp_path: Path) -> None:
+    variants = compose_variants(ROOT / "conf", [], "backbones")
+    made = make_plan(variants, Fingerprints(tmp_path / "memo.json"))
+    assert [variant.name for variant in made.variants] == ["svd", "wan_vace", "wan_vace_photo"]
+    for stage in ("scene", "render"):
+        assert len({variant.keys[stage] for variant in made.variants}) == 1
+    assert [variant.segments for variant in made.variants] == [4, 3, 3]
+
+
+def test_stages_of_another_backbone_are_refused() -> None:
+    check_families(planned("models=wan_vace", "assemble.frames=cross_fade").config)
+    with pytest.raises(
+        ConfigError, match=r"frames is interpolate, .* svd, but that is wan_vace; use .*=infill$"
+    ):
+        check_families(planned("models=wan_vace", "assemble.frames=interpolate").config)
+    with pytest.raises(
+        ConfigError, match=r"frames is infill, .* wan_vace, but that is svd; use .*=interpolate"
+    ):
+        check_families(planned("models=sdxl_svd", "assemble.frames=infill").config)
+
+
+def test_options_of_a_backbone_are_named_without_its_family(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"models\.video\.networks\.dtype is "):
+        plan(tmp_path, "models=wan_vace", "models.video.networks.dtype=int8")
+    with pytest.raises(ConfigError, match=r"models\.video\.family is 'cogvideo'; expected 'svd', 'wan_vace'"):
+        plan(tmp_path, "models=wan_vace", "models.video.family=cogvideo")
+
+
+def test_missing_weights_are_told_with_command_size_and_licence() -> None:
+    def lengths(config: dict[str, Any]) -> None:
+        check_infill(PlannedVariant("base", (), config, {}, 1), None)
+
+    for check, size in ((lengths, 9), (check_weights, 9)):
+        with pytest.raises(
+            WeightsError, match=rf"\({size} GB, licence: Apache-2.0\); fetch it with .* hf download Wan-AI"
+        ):
+            check(planned(*PHOTO).config)
+
+
+def test_what_is_fetched_is_what_is_read() -> None:
+    def options(*words: str) -> list[str]:
+        return [need.option for need in chosen_weights(ROOT / "conf", words, judges=False)[0]]
+
+    video = ["models.video.networks.base", "models.video.text.base"]
+    assert options(*PHOTO) == video
+    assert options("models=wan_vace")[-2:] == video and "models.image.base" in options("models=wan_vace")
+    files = chosen_weights(ROOT / "conf", PHOTO, judges=False)[0][0].patterns()
+    assert "transformer/diffusion_pytorch_model-?????-of-?????.safetensors" in files
+    assert "scheduler/scheduler_config.json" in files and not any("text_encoder" in name for name in files)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    """A folder that holds nothing but sizes, as Hydra's word."""
+    for name, config in {
+        "vae": {"temperal_downsample": [False, True, True]},
+        "transformer": {"patch_size": [1, 2, 2]},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    return f"models.video.networks.base.source={tmp_path}"
+
+
+def test_lengths_that_the_model_would_round_are_refused_before_work(weights: str) -> None:
+    check_infill(planned("models=wan_vace", weights), None)
+    with pytest.raises(ConfigError, match=r"segment_frames is 16, .* use 13 or 17"):
+        check_infill(planned("models=wan_vace", weights, "infill.segment_frames=16"), None)
+    with pytest.raises(ConfigError, match=r"overlap is 6; .* multiple of 4: use 8"):
+        check_infill(planned(*PHOTO, weights, "infill.overlap=6"), None)
+
+
+def test_sizes_are_multiples_of_sixteen_and_the_image_model_is_not_asked(weights: str) -> None:
+    variant = planned(*PHOTO, weights, "scene.height=488")
+    scene = build(SceneConfig, variant.config["scene"], "scene")
+    models = build(ModelsConfig, variant.config["models"], "models")
+    with pytest.raises(ConfigError, match=r"scene.height is 488; .* multiple of 16: use 480 or 496"):
+        check_sizes(scene, models, ["video"])
+
+
+TINY = (
+    *("models.segment_frames=9", "models.frames=17", "scene.width=48", "scene.height=32", "infill.steps=2"),
+    *(
+        "models.video.networks.dtype=float32",
+        "models.video.text.dtype=float32",
+        "models.video.text.max_tokens=6",
+    ),
+    *("runtime.device=cpu", "tracking.mode=disabled"),
+)
+
+
+def test_planned_jobs_make_a_shot_from_the_photo_alone(tmp_path: Path) -> None:
+    """From words to published folders by the program's own runner: scene and render are made up, the rest is real."""
+    write_tiny_pipeline(tmp_path / "weights")
+    made = plan(tmp_path, *PHOTO, *TINY, f"models.video.networks.base.source={tmp_path / 'weights'}")
+    nodes = {node.stage: node for node in made.nodes}
+    cache = tmp_path / "cache"
+    write_moving_disc(cache / "render" / nodes["render"].key, 17, 32, 48)
+    (cache / "scene" / nodes["scene"].key).mkdir(parents=True)
+    photo = read_rgb(cache / "render" / nodes["render"].key / "rgb" / "0001.png")
+    write_rgb(cache / "scene" / nodes["scene"].key / "photo.png", photo)
+    settings = Settings(made.run, made.runtime, made.tracking)
+    outs = []
+    for stage, segment in (("text", None), ("infill", 0), ("infill", 1)):
+        node = nodes[stage]
+        (out,) = stage_dirs(cache, stage, node.key, node.segments, segment)
+        run_job(Job(node, cache, out, segment, settings, threads=1), STAGES[stage])
+        outs.append(out)
+    first, second = outs[1:]
+    assert np.array_equal(read_rgb(first / frame_name(1)), photo)
+    assert np.array_equal(read_rgb(first / frame_name(9)), read_rgb(second / frame_name(9)))
+    assert [len(list(out.glob("*.png"))) for out in (first, second)] == [9, 9]
+    record = json.loads((second / "stage.json").read_text())
+    assert record["key"] == nodes["infill"].key and record["config"]["infill"]["keyframes"] == "photo"
