@@ -66,9 +66,9 @@ def compose_variants(
         return [composer.variant(name, (*words, *extra)) for name, extra in _told(named.items())]
     if multirun:
         split = {changed: fixed for fixed, changed in expand(words)}
-        named = named_apart(list(split))
+        names = named_apart(list(split))
         return [
-            composer.variant(named[changed], (*fixed, *changed)) for changed, fixed in _told(split.items())
+            composer.variant(names[changed], (*fixed, *changed)) for changed, fixed in _told(split.items())
         ]
     return [composer.variant(BASE, tuple(words))]
 
