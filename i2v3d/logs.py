@@ -13,7 +13,8 @@ NOISY = ("PIL", "urllib3", "matplotlib", "wandb", "git", "filelock", "httpx", "h
 
 
 def set_up_logging(file: Path | None) -> None:
-    """INFO on standard error, everything in `file` (overwritten); noisy libraries from WARNING on."""
+    """INFO on standard error, everything in `file` (a new one: a process
+    that still writes the old one keeps that); noisy libraries from WARNING on."""
     root = logging.getLogger()
     root.setLevel(logging.DEBUG)
     console = logging.StreamHandler()
@@ -22,6 +23,7 @@ def set_up_logging(file: Path | None) -> None:
     root.addHandler(console)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
         full = logging.FileHandler(file, mode="w")
         full.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(full)

@@ -6,7 +6,7 @@ use rule scene as assemble with:
         node=node_file("assemble"),
         upstream=upstream("assemble"),
     output:
-        directory(stage_folder("assemble")),
+        finished_link("assemble"),
     log:
         record("log", "assemble"),
     benchmark:

@@ -16,9 +16,7 @@ localrules:
 rule benchmark_pages:
     input:
         plan=lambda wildcards: str(benchmark_plan()[1]),
-        folders=lambda wildcards: [
-            str(folder) for folder in benchmark_plan()[0].folders(CACHE)
-        ],
+        folders=lambda wildcards: links(benchmark_plan()[0].folders(CACHE)),
     output:
         report(
             f"{BENCHMARK}/report.html",

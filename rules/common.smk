@@ -9,6 +9,7 @@ from snakemake.logging import logger
 
 from i2v3d.errors import I2V3DError
 from i2v3d.stages.registry import STAGES
+from i2v3d.workflow.finished import FINISHED, OWN, watched
 from i2v3d.workflow.plan import PREVIEWED, Node, upstream_dirs
 from i2v3d.workflow.planning import Asked, plan_run, planned_memory_mb
 
@@ -62,31 +63,49 @@ def is_made(plan):
 
 
 def node_file(stage):
-    """Input path of a stage's frozen node; its key is the wildcard."""
-    return f"{CACHE}/plan/{stage}/{{key}}.json"
+    """Input path of a stage's frozen node; its key is the wildcard, and names all that is in it: its age is no matter."""
+    return ancient(f"{CACHE}/plan/{stage}/{{key}}.json")
+
+
+def links(folders):
+    """What stands for folders of the cache as input: links of this run's own, brought in line with the cache.
+
+    A finished folder appeared by a rename, so none is incomplete, although snakemake was killed before it knew.
+    """
+    found = []
+    for folder in folders:
+        link, finished = watched(CACHE, Path(folder))
+        if finished:
+            workflow.persistence._unmark_incomplete(str(link))
+        found.append(str(link))
+    return found
 
 
 def upstream(stage):
-    """Input function: the finished folders that a node (or one segment of it) reads."""
+    """Input function: the links of the finished folders that a node (or one segment of it) reads.
+
+    Keys name contents, so that a folder which is made again makes nothing else again.
+    """
 
     def folders(wildcards):
         node = Node.load(CACHE / "plan" / stage / f"{wildcards.key}.json")
         segment = int(wildcards.segment) if "segment" in wildcards.keys() else None
-        return [str(folder) for folder in upstream_dirs(CACHE, node, segment)]
+        return links(upstream_dirs(CACHE, node, segment))
 
-    return folders
+    return ancient(folders)
 
 
-def stage_folder(stage):
-    """Output path of a stage: one folder, or one a segment."""
+def finished_link(stage):
+    """Output path of a stage: the link of its folder, or of a segment's."""
     parts = ["segment_{segment}"] if STAGES[stage].per_segment else []
-    return str(Path(CACHE, stage, "{key}", *parts))
+    return str(Path(FINISHED, stage, "{key}", *parts))
 
 
 def record(kind, stage):
-    """Path of a job's log or benchmark."""
+    """Path of a job's log, beside its folder, or of its benchmark, which is snakemake's."""
     suffix = "-{segment}" if STAGES[stage].per_segment else ""
-    return f"{CACHE}/{kind}/{stage}/{{key}}{suffix}.{'log' if kind == 'log' else 'tsv'}"
+    name = f"{stage}/{{key}}{suffix}"
+    return f"{CACHE}/log/{name}.log" if kind == "log" else f"{OWN}/benchmark/{name}.tsv"
 
 
 def threads_of(stage):

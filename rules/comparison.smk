@@ -8,9 +8,7 @@ localrules:
 rule comparison:
     input:
         plan=lambda wildcards: str(comparison_plan(wildcards.run)),
-        folders=lambda wildcards: [
-            str(folder) for folder in run_folders(CACHE, run_plan())
-        ],
+        folders=lambda wildcards: links(run_folders(CACHE, run_plan())),
     output:
         report(
             "results/{run}/comparison.html",

@@ -6,7 +6,7 @@ use rule scene as cross_fade with:
         node=node_file("cross_fade"),
         upstream=upstream("cross_fade"),
     output:
-        directory(stage_folder("cross_fade")),
+        finished_link("cross_fade"),
     log:
         record("log", "cross_fade"),
     benchmark:

@@ -6,7 +6,7 @@ use rule scene as evaluate with:
         node=node_file("evaluate"),
         upstream=upstream("evaluate"),
     output:
-        directory(stage_folder("evaluate")),
+        finished_link("evaluate"),
     log:
         record("log", "evaluate"),
     benchmark:

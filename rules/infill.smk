@@ -6,7 +6,7 @@ use rule scene as infill with:
         node=node_file("infill"),
         upstream=upstream("infill"),
     output:
-        directory(stage_folder("infill")),
+        finished_link("infill"),
     log:
         record("log", "infill"),
     benchmark:

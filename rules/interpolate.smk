@@ -6,7 +6,7 @@ use rule scene as interpolate with:
         node=node_file("interpolate"),
         upstream=upstream("interpolate"),
     output:
-        directory(stage_folder("interpolate")),
+        finished_link("interpolate"),
     log:
         record("log", "interpolate"),
     benchmark:

@@ -6,7 +6,7 @@ use rule scene as interpolation_inversion with:
         node=node_file("interpolation_inversion"),
         upstream=upstream("interpolation_inversion"),
     output:
-        directory(stage_folder("interpolation_inversion")),
+        finished_link("interpolation_inversion"),
     log:
         record("log", "interpolation_inversion"),
     benchmark:

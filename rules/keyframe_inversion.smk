@@ -6,7 +6,7 @@ use rule scene as keyframe_inversion with:
         node=node_file("keyframe_inversion"),
         upstream=upstream("keyframe_inversion"),
     output:
-        directory(stage_folder("keyframe_inversion")),
+        finished_link("keyframe_inversion"),
     log:
         record("log", "keyframe_inversion"),
     benchmark:

@@ -6,7 +6,7 @@ use rule scene as keyframes with:
         node=node_file("keyframes"),
         upstream=upstream("keyframes"),
     output:
-        directory(stage_folder("keyframes")),
+        finished_link("keyframes"),
     log:
         record("log", "keyframes"),
     benchmark:

@@ -6,7 +6,7 @@ use rule scene as lora with:
         node=node_file("lora"),
         upstream=upstream("lora"),
     output:
-        directory(stage_folder("lora")),
+        finished_link("lora"),
     log:
         record("log", "lora"),
     benchmark:

@@ -15,8 +15,8 @@ rule preview_variant:
         variant=lambda wildcards: told(
             preview_plan().variant_file, CACHE, wildcards.run, wildcards.variant
         ),
-        folders=lambda wildcards: told(
-            preview_plan().folders, CACHE, wildcards.run, wildcards.variant
+        folders=lambda wildcards: links(
+            told(preview_plan().folders, CACHE, wildcards.run, wildcards.variant)
         ),
     output:
         report(

@@ -6,7 +6,7 @@ use rule scene as render with:
         node=node_file("render"),
         upstream=upstream("render"),
     output:
-        directory(stage_folder("render")),
+        finished_link("render"),
     log:
         record("log", "render"),
     benchmark:

@@ -10,8 +10,8 @@ rule variant:
         variant=lambda wildcards: told(
             run_plan().variant_file, CACHE, wildcards.run, wildcards.variant
         ),
-        folders=lambda wildcards: told(
-            run_plan().folders, CACHE, wildcards.run, wildcards.variant
+        folders=lambda wildcards: links(
+            told(run_plan().folders, CACHE, wildcards.run, wildcards.variant)
         ),
     output:
         report(

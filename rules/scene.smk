@@ -9,7 +9,7 @@ rule scene:
         node=node_file("scene"),
         upstream=upstream("scene"),
     output:
-        directory(stage_folder("scene")),
+        finished_link("scene"),
     log:
         record("log", "scene"),
     benchmark:
@@ -23,9 +23,11 @@ rule scene:
         stage=lambda wildcards, input: Path(input.node).parent.name,
         cache=CACHE,
         settings=SETTINGS,
+        folder=lambda wildcards, output: CACHE / Path(output[0]).relative_to(FINISHED),
         segment=lambda wildcards: (
             f"--segment {wildcards.segment}" if "segment" in wildcards.keys() else ""
         ),
     shell:
-        f"{PYTHON} -m i2v3d {{params.stage:q}} --node {{input.node:q}} --cache {{params.cache:q}} --out {{output:q}} "
+        f"{PYTHON} -m i2v3d {{params.stage:q}} --node {{input.node:q}} --cache {{params.cache:q}} "
+        "--out {params.folder:q} --finished {output:q} "
         "--settings {params.settings:q} --threads {threads} --log {log:q} {params.segment}"

@@ -6,7 +6,7 @@ use rule scene as sdedit_image with:
         node=node_file("sdedit_image"),
         upstream=upstream("sdedit_image"),
     output:
-        directory(stage_folder("sdedit_image")),
+        finished_link("sdedit_image"),
     log:
         record("log", "sdedit_image"),
     benchmark:

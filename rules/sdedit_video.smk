@@ -6,7 +6,7 @@ use rule scene as sdedit_video with:
         node=node_file("sdedit_video"),
         upstream=upstream("sdedit_video"),
     output:
-        directory(stage_folder("sdedit_video")),
+        finished_link("sdedit_video"),
     log:
         record("log", "sdedit_video"),
     benchmark:

@@ -6,7 +6,7 @@ use rule scene as text with:
         node=node_file("text"),
         upstream=upstream("text"),
     output:
-        directory(stage_folder("text")),
+        finished_link("text"),
     log:
         record("log", "text"),
     benchmark:

@@ -6,7 +6,7 @@ use rule scene as views with:
         node=node_file("views"),
         upstream=upstream("views"),
     output:
-        directory(stage_folder("views")),
+        finished_link("views"),
     log:
         record("log", "views"),
     benchmark:

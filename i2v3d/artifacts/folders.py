@@ -143,7 +143,7 @@ def _finish(folder: Path) -> None:
 def _take_place(temporary: Path, out: Path) -> None:
     """Renames `temporary` to `out`, or drops it if `out` is there already."""
     if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()  # Snakemake may have made the empty folder
+        out.rmdir()  # made beforehand
     try:
         temporary.rename(out)
     except OSError:

@@ -37,12 +37,14 @@ def add_stage(group: Group, stage: Stage) -> None:
         parser.add_argument("--segment", type=int, required=True, help="0-based segment of the shot")
     parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    parser.add_argument("--finished", type=Path, help="link to make to the published folder's record")
 
 
 def run(stage: Stage, options: Options) -> int:
     """Runs a node of `stage` and publishes its folder. Raises MachineError for a disk that refuses."""
     set_process_environment()
 
+    from i2v3d.workflow.finished import link_finished
     from i2v3d.workflow.plan import Node
     from i2v3d.workflow.runner import Job, Settings, run_job
 
@@ -56,6 +58,8 @@ def run(stage: Stage, options: Options) -> int:
             threads=options.threads,
         )
         run_job(job, stage)
+        if options.finished is not None:
+            link_finished(options.out, options.finished)
     except (OSError, SafetensorError) as error:  # what libraries write themselves, on a disk that refuses
         name, words = getattr(error, "filename", None), getattr(error, "strerror", None)
         raise MachineError(

@@ -193,9 +193,9 @@ def write_plan(plan: Plan, cache: Path, settings: Path) -> None:
     _write(settings, how, keep=False)
 
 
-def settings_path(cache: Path, words: Mapping[str, Any]) -> Path:
-    """Where a run's settings lie: named by the words that snakemake was given, so that its jobs find them."""
-    return cache / "plan" / "runs" / f"{_digest({k: str(v) for k, v in words.items()})}.json"
+def settings_path(own: Path, words: Mapping[str, Any]) -> Path:
+    """Where a run's settings lie in a folder of its own: named by snakemake's words, so that its jobs find them."""
+    return own / "plan" / "runs" / f"{_digest({k: str(v) for k, v in words.items()})}.json"
 
 
 def node_path(cache: Path, stage: str, key: str) -> Path:

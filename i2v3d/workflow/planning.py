@@ -14,6 +14,7 @@ from i2v3d.errors import ConfigError, nearest
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.finished import OWN
 from i2v3d.workflow.plan import Plan, make_plan, settings_path, write_plan
 from i2v3d.workflow.preflight import check_plan
 
@@ -50,7 +51,7 @@ class Asked:
             sweep=None if sweep is None else check_name(sweep, "--config sweep"),
             multirun=_switch(config.get("multirun", False)),
             benchmark=check_name(config.get("benchmark", "benchmark"), "--config benchmark"),
-            settings=settings_path(cache, config),
+            settings=settings_path(OWN, config),
         )
 
     @property

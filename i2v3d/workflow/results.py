@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from i2v3d.errors import ArtifactError
+from i2v3d.workflow.finished import RECORD
 from i2v3d.workflow.plan import Plan, stage_dirs
 from i2v3d.workflow.provenance import code_versions, machine
-from i2v3d.workflow.runner import RECORD, Settings
+from i2v3d.workflow.runner import Settings
 from i2v3d.workflow.tracking.variant import variant_run
 
 RECORDED = ("stage", "key", "segment", "device", "threads", "started", "wall_s", "peak_memory_mb")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from i2v3d.artifacts.claims import claimed
 from i2v3d.artifacts.folders import publish, segment_name, work_dir
 from i2v3d.artifacts.manifest import require_undamaged
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
@@ -17,12 +18,12 @@ from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.workflow.finished import RECORD
 from i2v3d.workflow.plan import Node
 from i2v3d.workflow.provenance import Meter, code_versions, machine
 from i2v3d.workflow.tracking.wandb import stage_name, stage_run
 
 log = logging.getLogger(__name__)
-RECORD = "stage.json"
 METRICS = "metrics.jsonl"
 
 
@@ -63,11 +64,19 @@ class Job:
 
 
 def run_job(job: Job, stage: Stage) -> None:
-    """Runs `stage`, that of the job's node, and publishes its folder.
+    """Runs `stage`, that of the job's node, and publishes its folder; one that is there already is used as it is.
 
     Raises what the stage raises, ArtifactError if a folder that it reads is missing.
     """
     _check_version(stage, job.node)
+    with claimed(job.out) as to_make:
+        if to_make:
+            _make(job, stage)
+        else:
+            log.info("%s is finished already: %s", _title(job), job.out)
+
+
+def _make(job: Job, stage: Stage) -> None:
     meter = Meter()
     inputs = _inputs(job, stage)
     config = stage_object(stage, job.node, job.segment)

@@ -13,9 +13,7 @@ localrules:
 rule mini_report_pages:
     input:
         plan=lambda wildcards: str(mini_report_plan().write(CACHE, SETTINGS)),
-        folders=lambda wildcards: [
-            str(folder) for folder in mini_report_plan().folders(CACHE)
-        ],
+        folders=lambda wildcards: links(mini_report_plan().folders(CACHE)),
     output:
         report(
             f"{MINI_REPORT}/report.html",
@@ -44,13 +42,13 @@ rule mini_report_pages:
 # What the networks reach alone.
 rule probe:
     input:
-        node=f"{CACHE}/plan/{{probe}}/{{key}}.json",
+        node=ancient(f"{CACHE}/plan/{{probe}}/{{key}}.json"),
     output:
-        directory(f"{CACHE}/{{probe}}/{{key}}"),
+        f"{FINISHED}/{{probe}}/{{key}}",
     log:
         f"{CACHE}/log/{{probe}}/{{key}}.log",
     benchmark:
-        f"{CACHE}/benchmark/{{probe}}/{{key}}.tsv"
+        f"{OWN}/benchmark/{{probe}}/{{key}}.tsv"
     wildcard_constraints:
         probe="probe_image|probe_video",
     conda:
@@ -61,5 +59,5 @@ rule probe:
         mem_mb=5000,
         runtime=60,
     shell:
-        f"{PYTHON} -m miniature {{wildcards.probe}} --node {{input.node}} --cache {CACHE} --out {{output}} "
+        f"{PYTHON} -m miniature {{wildcards.probe}} --node {{input.node}} --cache {CACHE} --out {CACHE}/{{wildcards.probe}}/{{wildcards.key}} --finished {{output:q}} "
         f"--settings {SETTINGS} --threads {{threads}} --log {{log}}"

@@ -78,7 +78,9 @@ def snakemake(
 def planned_folders(output: str) -> set[str]:
     """What the stage jobs of a dry run would make, below the cache: STAGE/KEY or STAGE/KEY/segment_NNN."""
     return set(
-        re.findall(r"^    output: results/\.cache/(\w+/[0-9a-f]{12}(?:/\w+)?)$", output, flags=re.MULTILINE)
+        re.findall(
+            r"^    output: results/\.jobs/finished/(\w+/[0-9a-f]{12}(?:/\w+)?)$", output, flags=re.MULTILINE
+        )
     )
 
 

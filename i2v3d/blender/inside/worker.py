@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import logging
 import os
 import resource
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -25,10 +27,13 @@ from i2v3d.blender.jobs import (
 from i2v3d.blender.machine import library_of_import_error, missing_library_error
 from i2v3d.errors import I2V3DError
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
 
 def main(job_file: Path) -> int:
     """Runs one job; returns the exit status. Every failure becomes an "error" event."""
     faulthandler.enable()  # a crash leaves its Python stack in the log
+    _end_with_parent()
     reporter = Reporter()
     package_log = logging.getLogger("i2v3d")
     package_log.setLevel(logging.INFO)
@@ -54,6 +59,12 @@ def main(job_file: Path) -> int:
         return 1
     reporter.send("done", peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return 0
+
+
+def _end_with_parent() -> None:
+    """Has Linux kill this process when the one that started it is killed, which could not do so itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _run(job: Job, reporter: Reporter) -> None:
