@@ -1,0 +1,159 @@
+"""Whatever is killed, whenever: the same command goes on from what is finished, to the same result.
+
+Run with `make test-kill ROUNDS=25`: every round kills once, at a moment and of a kind that the seed chooses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.checkout import QUICK, make_checkout, snakemake
+
+pytestmark = [pytest.mark.kill, pytest.mark.slow]
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "25"))
+LONGEST_S = float(os.environ.get("KILL_LONGEST_S", "40"))  # between a start and its kill
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+VICTIMS = ("snakemake", "stage", "blender")
+WRITES = re.compile(r"^\S+ .*on cpu, writes (\S+)$", flags=re.MULTILINE)
+END_S = 1800.0
+
+
+@dataclass
+class Killed:
+    """A folder whose run is killed again and again. finished: records and their times, as first seen."""
+
+    folder: Path
+    finished: dict[Path, int] = field(default_factory=dict)
+
+    def start(self, log: Path) -> subprocess.Popen[bytes]:
+        """The same command as ever."""
+        words = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--cores",
+            "1",
+            "--config",
+            f"overrides={' '.join(QUICK)}",
+        ]
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                words, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def check(self, before: set[Path], said: str) -> None:
+        """Nothing that was finished `before` a start is lost, changed or made again by it."""
+        cache = self.folder / "results" / ".cache"
+        now = {
+            p: p.stat().st_mtime_ns for p in [*cache.glob("*/*/stage.json"), *cache.glob("*/*/*/stage.json")]
+        }
+        for path, made in self.finished.items():
+            assert now.get(path) == made, f"{path} was finished and is lost or made again"
+        made = {self.folder / name / "stage.json" for name in WRITES.findall(said)}
+        assert not made & before, f"made again: {made & before}"
+        self.finished = now
+
+    def processes(self) -> list[psutil.Process]:
+        """All that run in the folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if (
+                    Path(process.cwd()).is_relative_to(self.folder)
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
+                    found.append(process)
+            except psutil.Error:
+                continue  # it ended, or belongs to somebody else
+        return found
+
+    def pictures(self) -> dict[str, str]:
+        """Hashes of everything that a user looks at."""
+        results = self.folder / "results" / "demo" / "base"
+        paths = [results / "video.mp4", *sorted((results / "frames").iterdir())]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _victim(run: subprocess.Popen[bytes], kind: str) -> psutil.Process | None:
+    if kind == "snakemake":
+        return psutil.Process(run.pid)
+    module = {"stage": "i2v3d", "blender": "i2v3d.blender.inside.worker"}[kind]
+    for process in psutil.Process(run.pid).children(recursive=True):
+        try:
+            if process.cmdline()[1:3] == ["-m", module]:
+                return process
+        except psutil.Error:
+            continue  # it ended meanwhile
+    return None
+
+
+def _kill(run: subprocess.Popen[bytes], kind: str, how: signal.Signals, wait_s: float) -> bool:
+    """Kills once `wait_s` have passed and such a process is there; False if the run ended before."""
+    end = time.monotonic() + wait_s
+    while run.poll() is None:
+        if time.monotonic() >= end:
+            try:
+                if (victim := _victim(run, kind)) is not None:
+                    victim.send_signal(how)
+                    return True
+            except psutil.NoSuchProcess:
+                pass  # it ended between the look and the shot
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = make_checkout(tmp_path_factory.mktemp("undisturbed") / "checkout")
+    done = snakemake(folder, overrides=QUICK)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return Killed(folder).pictures()
+
+
+def test_any_kill_at_any_moment_costs_no_finished_work_and_changes_no_result(
+    undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    kinds = [(victim, how) for victim in VICTIMS for how in SIGNALS]
+    killed = Killed(make_checkout(tmp_path / "0"))
+    kills = 0
+    while kills < ROUNDS:
+        kind, how = kinds[kills] if kills < len(kinds) else chance.choice(kinds)
+        log = tmp_path / f"{kills:03d}-{kind}-{how.name}.log"
+        before = set(killed.finished)
+        run = killed.start(log)
+        if shot := _kill(run, kind, how, chance.uniform(0, LONGEST_S)):
+            kills += 1
+        run.wait(END_S)
+        said = log.read_text(errors="replace")
+        killed.check(before, said)
+        if not shot:
+            assert run.returncode == 0, said[-5000:]
+            _check_end(killed, undisturbed)
+            killed = Killed(make_checkout(tmp_path / f"after-{kills}"))
+        elif kind == "snakemake" and how == signal.SIGKILL:
+            assert snakemake(killed.folder, "--unlock", overrides=QUICK).returncode == 0
+    log = tmp_path / "last.log"
+    before = set(killed.finished)
+    assert killed.start(log).wait(END_S) == 0, log.read_text(errors="replace")[-5000:]
+    killed.check(before, log.read_text(errors="replace"))
+    _check_end(killed, undisturbed)
+
+
+def _check_end(killed: Killed, undisturbed: dict[str, str]) -> None:
+    assert killed.pictures() == undisturbed
+    assert killed.processes() == [], "processes are left behind"
+    left = [p for p in (killed.folder / "results/.cache").rglob(".*") if p.name.endswith((".lock", ".work"))]
+    assert left == []
