@@ -12,6 +12,7 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.finished import FINISHED, OWN, watched
 from i2v3d.workflow.plan import PREVIEWED, Node, upstream_dirs
 from i2v3d.workflow.planning import Asked, plan_run, planned_memory_mb
+from i2v3d.workflow.workplace import set_up
 
 ROOT = Path(str(workflow.current_basedir)).parent
 ENVIRONMENT = f"{ROOT}/rules/environment.yaml"
@@ -37,7 +38,7 @@ def told(make, *arguments):
         sys.exit(2)
 
 
-ASKED = told(Asked.read, config, ROOT / "conf")
+ASKED = told(Asked.read, config, told(set_up, ROOT, Path.cwd()))
 CACHE = ASKED.cache
 SETTINGS = ASKED.settings
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
 from i2v3d.errors import ConfigError
+from i2v3d.workflow.workplace import project_folder
 
 log = logging.getLogger(__name__)
 MEMOS = Path(".snakemake", "memos")
+CHOOSES_SNAKEFILE = ("-s", "--snakefile")
 CHOOSES_CORES = ("-c", "--cores", "--profile", "--executor", "-e")
 
 
@@ -68,6 +70,9 @@ def launch(options: Options, target: Sequence[str] = ()) -> int:
     command = [sys.executable, "-m", "snakemake"]
     if not any(word.split("=")[0] in CHOOSES_CORES for word in handed):
         command += ["--cores", "all"]
+    chosen = any(word.split("=")[0] in CHOOSES_SNAKEFILE for word in handed)
+    if not chosen and not Path("Snakefile").exists():
+        command += ["--snakefile", str(project_folder() / "Snakefile")]
     command += [*target, *handed, *(["--config", *settings] if settings else [])]
     with_writable_cache(os.environ)
     return wait_for(command)
