@@ -19,13 +19,13 @@ from i2v3d.errors import I2V3DError, MachineError, WeightsError
 from i2v3d.images import ENCODER
 from i2v3d.models.gpu import Gpu, found_gpus
 from i2v3d.models.manifest import check_headers, load_manifest
-from i2v3d.models.needs import Need, judge_needs, model_needs, scene_needs
+from i2v3d.models.needs import Need, judge_needs, scene_needs
 from i2v3d.models.weights import resolve
 from i2v3d.workflow.composition import Variant, compose_variants
 from i2v3d.workflow.estimates import estimate
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, make_plan
-from i2v3d.workflow.preflight import BYTES_A_PIXEL, check_writable, plan_checks
+from i2v3d.workflow.preflight import BYTES_A_PIXEL, check_writable, plan_checks, read_needs
 from i2v3d.workflow.provenance import versions
 
 State = Literal["ok", "note", "blocker"]
@@ -115,7 +115,7 @@ def check_encoder() -> None:
 def _weights(config: Mapping[str, Any], prints: Fingerprints) -> Iterator[Finding]:
     """Each of the weights, by its headers; the networks that score may be missing."""
     manifest = load_manifest(config["models"]["name"])
-    for need in [*model_needs(config), *scene_needs(config)]:
+    for need in [*read_needs(config), *scene_needs(config)]:
         yield _of_check(need.option, _identity(need, prints), partial(check_headers, need, manifest))
     for need in judge_needs(config) if config["scene"]["source"] != "toy" else ():
         try:
