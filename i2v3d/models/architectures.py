@@ -80,10 +80,6 @@ def derived_shapes(network: str, folder: Path) -> dict[str, tuple[int, ...]]:
     try:
         if NETWORKS[network] == "diffusers":
             shapes, _ = shapes_of(lambda: cls.from_config(json.loads(config.read_text(encoding="utf-8"))))
-        elif network == "AutoModel":
-            own = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            made = getattr(transformers, (own.architectures or ["AutoModel"])[0])
-            shapes, _ = shapes_of(lambda: made(own))
         else:
             shapes, _ = shapes_of(
                 lambda: cls(cls.config_class.from_pretrained(folder, local_files_only=True))

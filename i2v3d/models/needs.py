@@ -11,6 +11,7 @@ from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
 
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+ANY = "any network of transformers"
 NETWORKS = {
     "UNet2DConditionModel": "diffusers",
     "UNetSpatioTemporalConditionModel": "diffusers",
@@ -24,7 +25,7 @@ NETWORKS = {
     "WanVACETransformer3DModel": "diffusers",
     "AutoencoderKLWan": "diffusers",
     "UMT5EncoderModel": "transformers",
-    "AutoModel": "transformers",
+    ANY: "transformers",
 }
 """Class of a network -> the library that reads it, which names its files."""
 
@@ -116,12 +117,12 @@ UMT5 = (
     Part("tokenizer", None, ("tokenizer.json", "tokenizer_config.json"), ("special_tokens_map.json",)),
 )
 INPAINTER = (*SDXL, VAE, Part("", None, ("model_index.json",)))
-ESTIMATOR = (Part("", "AutoModel", PREPROCESSOR),)
-SEGMENTER = (Part("", "AutoModel", (), PREPROCESSOR),)
+ESTIMATOR = (Part("", ANY, PREPROCESSOR),)
+SEGMENTER = (Part("", ANY, (), PREPROCESSOR),)
 CLIPSEG = (
     Part(
         "",
-        "AutoModel",
+        ANY,
         (*PREPROCESSOR, "vocab.json", "merges.txt"),
         ("tokenizer.json", "tokenizer_config.json"),
     ),
@@ -129,7 +130,7 @@ CLIPSEG = (
 DETECTOR = (
     Part(
         "",
-        "AutoModel",
+        ANY,
         PREPROCESSOR,
         ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"),
     ),

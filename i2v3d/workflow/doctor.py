@@ -14,7 +14,6 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
-from i2v3d.artifacts.folders import keyframe_numbers
 from i2v3d.errors import I2V3DError, MachineError, WeightsError
 from i2v3d.images import ENCODER
 from i2v3d.models.gpu import Gpu, found_gpus
@@ -51,7 +50,7 @@ def examine(conf: Path, words: Sequence[str], cache: Path) -> list[Finding]:
         return [*found, Finding("configuration", "blocker", str(error))]
     found.append(Finding("configuration", "ok", f"{plan.jobs()} jobs of {len(plan.nodes)} nodes"))
     weights = list(_weights(variant.config, prints))
-    found += [*weights, *_shot(variant, found_gpus())]
+    found += [*weights, *_shot(variant, plan.variants[0].segments, found_gpus())]
     whole = all(one.state != "blocker" for one in weights)
     found += _checks(plan, cache, () if whole else ("size",))  # which the weights' own files say
     found.append(_tracking(variant.config))
@@ -141,11 +140,10 @@ def _identity(need: Need, prints: Fingerprints) -> str:
     return f"folder {need.ref.source}, sha256 {prints.of(str(folder), need.option)[:12]}"
 
 
-def _shot(variant: Variant, gpus: Sequence[Gpu]) -> Iterator[Finding]:
+def _shot(variant: Variant, segments: int, gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Device, time and disk of this shot."""
     config = variant.config
     scene, device = config["scene"], config["runtime"]["device"]
-    segments = len(keyframe_numbers(scene["frames"], config["interpolate"]["segment_frames"])) - 1
     costs = estimate(config, segments)
     need_gib = costs.gpu_gib if costs else 0.0
     on_gpu = bool(gpus) and device != "cpu"

@@ -9,7 +9,7 @@ from pathlib import Path
 from i2v3d.errors import WeightsError
 from i2v3d.models import hub, hub_cache
 from i2v3d.models.manifest import Manifest, check_headers, compare, is_of, load_manifest, read_shapes
-from i2v3d.models.needs import Need, judge_needs, scene_needs
+from i2v3d.models.needs import ANY, Need, judge_needs, scene_needs
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import validate_sections
 from i2v3d.workflow.preflight import read_needs
@@ -78,7 +78,10 @@ def check(needs: Sequence[Need], manifest: Manifest, tell: Tell, *, hashes: bool
 def _checked(need: Need, manifest: Manifest, hashes: bool) -> str:
     """How well the weights of `need` are, in words. Raises WeightsError."""
     root = check_headers(need, manifest)
-    parameters, own = 0, 0
+    # torch, which the loading of other commands' modules need not wait for
+    from i2v3d.models.architectures import derived_shapes
+
+    parameters, said_by = 0, set[str]()
     for part in need.parts:
         if part.network is None:
             continue
@@ -86,23 +89,21 @@ def _checked(need: Need, manifest: Manifest, hashes: bool) -> str:
         found = read_shapes(need.ref, folder, part)
         parameters += len(found)
         known = manifest.networks.get(f"{need.option}/{part.folder}")
-        if known is None or not is_of(known, folder / "config.json"):
-            from i2v3d.models.architectures import (
-                derived_shapes,
-            )  # torch, which known networks need not wait for
-
+        if known is not None and is_of(known, folder / "config.json"):
+            said_by.add("the manifest says")
+        elif part.network == ANY:
+            said_by.add("the file says (its loader will compare)")
+        else:
             compare(derived_shapes(part.network, folder), found, folder, part.network, need.ref)
-            own += 1
-    said = f"complete: {parameters} parameters as " + (
-        "its own config.json says" if own else "the manifest says"
-    )
+            said_by.add("its own config.json says")
+    said = f"complete: {parameters} parameters as {' and '.join(sorted(said_by))}"
     if hashes:
         names = [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
         compared = hub_cache.verify(root, names, delete=False)
         said += (
             f", {compared} files have their repository's hashes"
             if compared
-            else ", without hashes to compare with"
+            else ", no hashes to compare with"
         )
     return said
 

@@ -17,17 +17,19 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from i2v3d import cli
 from i2v3d.config.models import ImageModelConfig, VideoModelConfig
 from i2v3d.config.sections import plain
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import I2V3DError, MachineError, WeightsError
 from i2v3d.models.hub_cache import verify
 from i2v3d.models.manifest import Manifest
-from i2v3d.models.needs import Need, model_needs
+from i2v3d.models.needs import Need, judge_needs, model_needs, scene_needs
 from i2v3d.models.sdxl_weights import load_image_models
 from i2v3d.models.svd import load_video_models
 from i2v3d.models.weights import resolve
 from i2v3d.workflow import fetching
+from i2v3d.workflow.composition import compose_variants
 from tests.support.hub_server import COMMIT, Hub, serve
 from tests.support.image_family import write_tiny_family
 from tests.support.video_family import write_tiny_video_family
@@ -65,6 +67,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
     (folder / "video_controlnet").rename(folder / "temporal" / "controlnet")
     for extra in ("sd_xl.safetensors", "unet/diffusion_pytorch_model.bin", "README.md"):
         (folder / "image" / extra).write_bytes(b"not needed")
+    (folder / "video" / "README.md").write_text("not needed")
     return Family(
         {f"o/{name}": folder / name for name in ("image", "image_controlnet", "video", "temporal")},
         dataclasses.replace(image, base=published("image"), controlnet=published("image_controlnet")),
@@ -255,22 +258,21 @@ def test_without_a_network_the_ways_out_are_told(
 def test_a_folder_of_another_machine_fills_the_cache(
     layout: str, family: Family, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "other"
+    source, video = tmp_path / "other", family.needs[2:]
     if layout == "plain":
         for name, folder in family.repositories.items():
             shutil.copytree(folder, source / name)
     else:
         place = source if layout == "cache" else source / "hub"
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place))
-        fetched(family.needs)
+        fetched(video)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     hub.asked.clear()
-    lines = fetched(family.needs, source)
-    assert hub.asked == [] and any("o/image from" in line and "a licence" in line for line in lines)
+    lines = fetched(video, source)
+    assert hub.asked == [] and any("o/video from" in line and "a licence" in line for line in lines)
     load_video_models(family.video, "cpu", ("controlnet", "image_encoder"))
-    kept = {path.name for path in resolve(family.image.base).iterdir()}
-    assert "README.md" not in kept and "sd_xl.safetensors" not in kept
-    fetching.check(family.needs, UNKNOWN, lines.append, hashes=True)
+    assert "README.md" not in {path.name for path in resolve(family.video.base).iterdir()}
+    fetching.check(video, UNKNOWN, lines.append, hashes=True)
     assert "files have their repository's hashes" in lines[-1]
 
 
@@ -281,3 +283,46 @@ def test_a_folder_that_lacks_something_is_refused(family: Family, hub: Hub, tmp_
     assert "lacks vae/config.json; copy all of o/image there" in refused(
         family.needs[:1], WeightsError, tmp_path
     )
+
+
+def test_the_command_brings_what_its_words_choose(
+    family: Family, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = []
+    for option, ref in {
+        "image.base": family.image.base,
+        "image.controlnet": family.image.controlnet,
+        "video.base": family.video.base,
+        "video.controlnet": family.video.controlnet,
+    }.items():
+        words += [
+            f"models.{option}.{name}={'null' if value is None else value}"
+            for name, value in plain(ref).items()
+            if name in ("source", "revision", "subfolder")
+        ]
+    assert cli.main(["fetch", "scene=toy", *words, "--check"]) == 2
+    told = capsys.readouterr()
+    assert told.out.count("is not in the local model cache") == 4 and hub.asked == []
+    assert told.err.splitlines()[-1].startswith("i2v3d: error: 4 of 4 weights cannot be used")
+    assert cli.main(["fetch", "scene=toy", *words]) == 0
+    assert capsys.readouterr().out.count("complete: ") == 4
+    assert cli.main(["fetch", "scene=toy", *words, "--check"]) == 0
+    assert capsys.readouterr().out.count("files have their repository's hashes") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (("scene.segment.method=sam2",), ["scene.segment.weights"]),
+        (("scene.segment.method=words",), ["scene.segment.weights", "scene.segment.detector"]),
+        (("scene.segment.method=sam2", "scene.mask=mask.png"), []),
+        (("scene.background.method=depth",), ["scene.background.depth.weights"]),
+        (("scene.inpaint.method=sdxl",), ["scene.inpaint.model.weights"]),
+    ],
+)
+def test_a_scene_asks_for_the_networks_of_its_methods(words: tuple[str, ...], asked: list[str]) -> None:
+    base = ("scene=coffee", "scene.mask=null")
+    (variant,) = compose_variants(Path(__file__).parents[2] / "conf", [*base, *words])
+    assert [need.option for need in scene_needs(variant.config)] == asked
+    judges = {need.ref.source for need in judge_needs(variant.config)}
+    assert "CIDAS/clipseg-rd64-refined" in judges and "weights/mini/estimator" not in judges
