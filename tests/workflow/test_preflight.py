@@ -57,5 +57,5 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, monkeypatch: 
         check_writable(tmp_path / "file" / "folder", 1000)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
-    with pytest.raises(MachineError, match=r"0\.0 GB free, this run writes up to 5\.0 GB"):
+    with pytest.raises(MachineError, match=r"new has 0 bytes free, this run writes up to 5\.0 GB"):
         check_writable(tmp_path / "new", 5_000_000_000)
