@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Composer:
 
     def __init__(self, conf: Path, memo: Path | None) -> None:
         self._conf, self._memo = conf, memo
-        outside = (file for file in conf.rglob("*.yaml") if file.parent != conf / "scene")
+        outside = (file for file in _yaml_files(conf) if file.parent != conf / "scene")
         self._texts = [file.read_text(errors="replace") for file in outside]
         self._chosen: dict[tuple[str, ...], Any] = {}
         if memo is not None:
@@ -166,9 +167,15 @@ def _composed(conf: Path, words: tuple[str, ...]) -> Any:
         return compose("config", overrides=list(words))
 
 
+def _yaml_files(conf: Path) -> list[Path]:
+    """All files of the configuration, those in linked folders as well."""
+    found = (Path(folder, name) for folder, _, names in os.walk(conf, followlinks=True) for name in names)
+    return sorted(path for path in found if path.suffix == ".yaml")
+
+
 def _state(conf: Path) -> tuple[str, bool]:
     """A hash of all files that decide what words become, and whether nothing else does."""
-    package, yaml = Path(__file__).parents[1], sorted(conf.rglob("*.yaml"))
+    package, yaml = Path(__file__).parents[1], _yaml_files(conf)
     digest, lasting = hashlib.sha256(), True
     for file in [*yaml, *(file for glob in RESOLVERS for file in sorted(package.glob(glob)))]:
         text = file.read_bytes()

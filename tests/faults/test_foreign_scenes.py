@@ -85,6 +85,15 @@ def test_distrust_may_stand_in_a_file_and_a_word_wins_over_it(conf: Path) -> Non
     assert "would set values outside scene" in refused(plan_with, conf, evil)
 
 
+def test_distrust_in_a_linked_folder_counts(conf: Path) -> None:
+    elsewhere = conf.parent / "experiment"
+    (conf / "experiment").rename(elsewhere)
+    (conf / "experiment").symlink_to(elsewhere)
+    (elsewhere / "careful.yaml").write_text("# @package _global_\nuntrusted_scene: true\n")
+    evil = "# @package _global_\ndefaults: [/scene/coffee]\nrun: theirs\nuntrusted_scene: false\n"
+    assert "would set values outside scene" in refused(plan_with, conf, evil, "experiment=careful")
+
+
 def test_honest_scenes_and_trusted_ones_are_composed_as_ever(conf: Path) -> None:
     honest = HEAD + "name: coffee\nprompt: 'a ${scene.class_name}, ${.fps} fps'\nframes: ${models.frames}\n"
     plan = plan_with(conf, honest, DISTRUST)
