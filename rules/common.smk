@@ -114,7 +114,10 @@ def threads_of(stage):
 
 
 def machine(stage):
-    """What a job of the stage asks for, as snakemake's resources."""
+    """What a job of the stage asks for, as snakemake's resources; a job that is tried again gets more memory."""
     needs = STAGES[stage].machine
-    memory = needs.memory_mb or (lambda wildcards: planned_memory_mb(SETTINGS))
+
+    def memory(wildcards, attempt):
+        return attempt * (needs.memory_mb or planned_memory_mb(SETTINGS))
+
     return {"gpu": needs.gpus, "mem_mb": memory, "runtime": needs.minutes}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.workflow.cards import own_card
 from i2v3d.workflow.finished import RECORD
 from i2v3d.workflow.plan import Node
 from i2v3d.workflow.provenance import Meter, code_versions, machine
@@ -71,7 +73,8 @@ def run_job(job: Job, stage: Stage) -> None:
     _check_version(stage, job.node)
     with claimed(job.out) as to_make:
         if to_make:
-            _make(job, stage)
+            with own_card(os.environ) if stage.machine.gpus else nullcontext():
+                _make(job, stage)
         else:
             log.info("%s is finished already: %s", _title(job), job.out)
 

@@ -1,0 +1,41 @@
+"""On a machine with several cards, jobs never share one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from i2v3d.workflow.cards import VISIBLE, cards, own_card
+
+
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_cards_are_those_that_are_visible_or_all_of_the_machine(tmp_path: Path) -> None:
+    devices = tmp_path / "dev"
+    devices.mkdir()
+    for name in ("nvidia10", "nvidia0", "nvidiactl", "nvidia-uvm", "null"):
+        (devices / name).touch()
+    assert cards({}, devices) == ["0", "10"]
+    assert cards({VISIBLE: "GPU-a, 3"}, devices) == ["GPU-a", "3"]
+    assert cards({VISIBLE: ""}, devices) == []
+
+
+def test_jobs_at_once_get_different_cards_and_free_them() -> None:
+    first, second, third = ({VISIBLE: "0,1"} for _ in range(3))
+    with own_card(first):
+        with own_card(second):
+            assert (first[VISIBLE], second[VISIBLE]) == ("0", "1")
+        with own_card(third):
+            assert third[VISIBLE] == "1"
+
+
+def test_who_has_one_card_keeps_it() -> None:
+    """Clusters number the card of every job 0, whichever it is."""
+    first, second = {VISIBLE: "0"}, {VISIBLE: "0"}
+    with own_card(first), own_card(second):
+        assert first == second == {VISIBLE: "0"}
