@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, add_hydra_words
+from i2v3d.workflow.workplace import project_folder, set_up
 
 READY, BLOCKED = 0, 2
 
@@ -19,7 +20,7 @@ def add_parser(group: Group) -> None:
         run,
         what="whether this machine is ready for a configuration, and what to do if not",
         more="Looks at versions, GPU and memory, weights, disk and permissions, Blender, encoder and tracker, and "
-        "estimates time and disk of the shot. Changes nothing and asks no network. The exit code is 2 if anything "
+        "estimates time and disk of the shot. Changes no result and asks no network. The exit code is 2 if anything "
         "would stop a run.",
         examples=("i2v3d doctor", "i2v3d doctor models=sdxl_svd scene=mug", "i2v3d doctor scene=mug --json"),
     )
@@ -34,7 +35,7 @@ def run(options: Options) -> int:
     """Prints a line a finding, blockers last; returns 2 if there are any."""
     from i2v3d.workflow.doctor import examine
 
-    found = examine(Path("conf"), options.words, options.cache)
+    found = examine(set_up(project_folder(), Path()), options.words, options.cache)
     blockers = [one for one in found if one.state == "blocker"]
     if options.json:
         told = {"ready": not blockers, "findings": [dataclasses.asdict(one) for one in found]}

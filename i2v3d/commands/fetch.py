@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, add_hydra_words
+from i2v3d.workflow.workplace import project_folder, set_up
 
 
 def add_parser(group: Group) -> None:
@@ -44,7 +45,7 @@ def run(options: Options) -> int:
     """Tells a line for each of the weights; returns 0 if all can be used."""
     from i2v3d.workflow.fetching import check, chosen_weights, fetch
 
-    needs, manifest = chosen_weights(Path("conf"), options.words, options.judges)
+    needs, manifest = chosen_weights(set_up(project_folder(), Path()), options.words, options.judges)
     if options.check:
         check(needs, manifest, _tell, hashes=True)
     else:

@@ -58,6 +58,15 @@ def test_the_shipped_family_is_ready_anywhere(tmp_path: Path, capsys: pytest.Cap
     assert "folder weights/mini/image, sha256 " in said and "an estimate from one measurement" in said
 
 
+def test_a_folder_of_the_users_is_examined_as_a_run_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my shots").mkdir()
+    monkeypatch.chdir(tmp_path / "my shots")
+    assert cli.main(["doctor", "scene=toy"]) == 0
+    assert capsys.readouterr().out.endswith("\nready\n")
+
+
 def test_everything_that_is_missing_is_told_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
