@@ -291,7 +291,7 @@ def _node(
     files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
     reads = {*stage.reads(cut), *stage.also}
     upstream = {name: key for name, key in keys.items() if name in reads}
-    if not any(STAGES[name].per_segment for name in (stage.name, *upstream)):
+    if not (stage.per_segment or any(STAGES[name].per_segment for name in upstream)):
         segments = 1  # a scene is the same however its shot is cut
     identity: dict[str, Any] = {
         "stage": stage.name,
