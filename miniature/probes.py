@@ -10,7 +10,7 @@ from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.scene import ToySceneConfig
 from i2v3d.config.sections import section
 from i2v3d.config.stages import ImageModels, Source, VideoModels
-from i2v3d.stages.registry import NETWORKS, Stage
+from i2v3d.stages.stage import NETWORKS, Stage
 
 ToyScene = Annotated[ToySceneConfig, Source("scene")]
 

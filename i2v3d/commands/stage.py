@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from i2v3d.commands.parsers import Group, Options, add_job_options
 from i2v3d.errors import MachineError
-from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.stages.registry import STAGES
+from i2v3d.stages.stage import Stage
 
 log = logging.getLogger(__name__)
 # Read by libraries when they are imported: no bars of single weight files, no network even by accident, and OpenMP

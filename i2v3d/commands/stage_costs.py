@@ -15,12 +15,13 @@ from i2v3d.artifacts.folders import keyframe_numbers, segment_name
 from i2v3d.config.sections import build
 from i2v3d.models.published import FOLDERS, write_random
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.stages.registry import STAGES
+from i2v3d.stages.stage import Stage
 from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.toy.tokenizer import write_tokenizer
 from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.plan import stage_config
 from i2v3d.workflow.runner import load_entry
+from i2v3d.workflow.selection import stage_config
 
 
 def measure(

@@ -11,8 +11,8 @@ from i2v3d.models import hub, hub_cache
 from i2v3d.models.manifest import Manifest, check_headers, compare, is_of, load_manifest, read_shapes
 from i2v3d.models.needs import ANY, Need, judge_needs, scene_needs
 from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.plan import validate_sections
 from i2v3d.workflow.preflight import read_needs
+from i2v3d.workflow.selection import validate_sections
 
 log = logging.getLogger(__name__)
 

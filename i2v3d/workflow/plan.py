@@ -19,23 +19,20 @@ from typing import Any
 
 from i2v3d.artifacts.files import write_json
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
-from i2v3d.config.models import ModelsConfig
-from i2v3d.config.names import check_name
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
-from i2v3d.config.scene import PerceptionConfig
 from i2v3d.config.sections import build, plain
 from i2v3d.errors import ArtifactError, ConfigError, nearest
 from i2v3d.progress import track
-from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.stages.registry import STAGES
+from i2v3d.stages.stage import Stage
 from i2v3d.workflow.composition import SILENT_S, Variant
 from i2v3d.workflow.confinement import check_confined
 from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.selection import needed_stages, segment_frames, stage_config, validate_sections
 
 log = logging.getLogger(__name__)
 
 PREVIEWED = ("scene", "render")  # the stages before any network of the models
-TOLD = {int: "a whole number", bool: "true or false"}
-TOP_LEVEL = {"run", "seed", "untrusted_scene"}
 
 
 @dataclass(frozen=True)
@@ -241,49 +238,6 @@ def upstream_dirs(cache: Path, node: Node, segment: int | None) -> list[Path]:
     return found
 
 
-def validate_sections(config: Mapping[str, Any]) -> None:
-    """Builds every section of a composed configuration, outer ones first.
-
-    Raises ConfigError for the first unknown section or key, missing key, or wrong value.
-    """
-    sources = {source[0].path: source for stage in STAGES.values() for source in stage.sources.values()}
-    known = {path.split(".")[0] for path in sources} | TOP_LEVEL | {"perception", "runtime", "tracking"}
-    for name in config:
-        if name not in known:
-            raise ConfigError(f"{name} is not a section of the configuration; {nearest(name, known)}")
-    check_name(_select(config, "run"), "run")
-    for name, kind in {"seed": int, "untrusted_scene": bool}.items():
-        if type(value := _select(config, name)) is not kind:
-            raise ConfigError(f"{name} is {value!r}; expected {TOLD[kind]}")
-    build(ModelsConfig, _select(config, "models"), "models")
-    build(PerceptionConfig, _select(config, "perception"), "perception")
-    build(RuntimeConfig, _select(config, "runtime"), "runtime")
-    build(TrackingConfig, _select(config, "tracking"), "tracking")
-    for path in sorted(sources, key=lambda path: path.count(".")):
-        source, section = sources[path]
-        if section is not None and not path.startswith("models."):  # `models` is built as a whole
-            build(section, source.cut(_select(config, path)), path)
-
-
-def needed_stages(config: Mapping[str, Any]) -> list[Stage]:
-    """The stages that a variant runs, in order: the last ones of the graph and all that lead to them."""
-    read_by_some = frozenset[str]().union(*(stage.can_read() for stage in STAGES.values()))
-    wanted = set(STAGES) - read_by_some
-    for stage in reversed(STAGES.values()):
-        if stage.name in wanted:
-            wanted |= set(stage.reads(stage_config(stage, config)))
-    return [stage for stage in STAGES.values() if stage.name in wanted]
-
-
-def stage_config(stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Cuts a stage's part out of a composed configuration.
-
-    A stage with the single option '' is configured by that section alone.
-    """
-    cut = {option: source.cut(_select(config, source.path)) for option, (source, _) in stage.sources.items()}
-    return cut.get("", cut)
-
-
 def _node(
     stage: Stage, config: Mapping[str, Any], keys: Mapping[str, str], segments: int, prints: Fingerprints
 ) -> Node:
@@ -307,28 +261,12 @@ def _node(
 def _segments(config: Mapping[str, Any], needed: bool) -> int:
     """How many segments the shot has; 0 if its length fits none and they are not needed."""
     try:
-        return len(keyframe_numbers(config["scene"]["frames"], _segment_frames(config))) - 1
+        return len(keyframe_numbers(config["scene"]["frames"], segment_frames(config))) - 1
     except ConfigError as error:
         if needed:
             raise
         log.warning("this shot can be previewed only: %s", error)
         return 0
-
-
-def _segment_frames(config: Mapping[str, Any]) -> int:
-    value = _select(config, "interpolate.segment_frames")
-    if not isinstance(value, int):
-        raise ConfigError(f"interpolate.segment_frames is {value!r}; input should be a whole number")
-    return value
-
-
-def _select(config: Mapping[str, Any], path: str) -> Any:
-    value: Any = config
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise ConfigError(f"{path} is missing; add it to the configuration")
-        value = value[part]
-    return value
 
 
 def _digest(value: Any) -> str:

@@ -26,7 +26,8 @@ from i2v3d.models.needs import Need, model_needs
 from i2v3d.models.weights import missing, resolve
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.world.held_out import held_out_caption
-from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant, needed_stages
+from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
+from i2v3d.workflow.selection import needed_stages
 
 WITH_BLENDER = ("scene", "render", "views")
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up

@@ -18,7 +18,8 @@ from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.registry import STAGES, Stage
+from i2v3d.stages.registry import STAGES
+from i2v3d.stages.stage import Stage
 from i2v3d.workflow.cards import own_card
 from i2v3d.workflow.finished import RECORD
 from i2v3d.workflow.plan import Node

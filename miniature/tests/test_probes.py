@@ -14,7 +14,7 @@ from i2v3d.images import read_rgb
 from i2v3d.stages.context import StageContext
 from i2v3d.toy.scene import load_clip, truth
 from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.plan import stage_config
+from i2v3d.workflow.selection import stage_config
 from miniature.probe_image import ImageProbe, probe_image
 from miniature.probe_video import VideoProbe, probe_video
 from miniature.probes import PROBES

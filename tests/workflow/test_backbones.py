@@ -20,9 +20,10 @@ from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fetching import chosen_weights
 from i2v3d.workflow.fingerprint import Fingerprints
-from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan, needed_stages, stage_dirs
+from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan, stage_dirs
 from i2v3d.workflow.preflight import check_families, check_infill, check_sizes, check_weights
 from i2v3d.workflow.runner import Job, Settings, run_job
+from i2v3d.workflow.selection import needed_stages
 from tests.support.vace_family import write_tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
