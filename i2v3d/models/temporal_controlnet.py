@@ -250,7 +250,7 @@ def _encode(
 ) -> _Encoded:
     """The encoder half of `net` (a UNet or a ControlNet); `added_features` join after conv_in."""
     clips, frames = sample.shape[:2]
-    time = _time_embedding(net, sample, timestep, added_time_ids).repeat_interleave(frames, dim=0)
+    time = time_embedding(net, sample, timestep, added_time_ids).repeat_interleave(frames, dim=0)
     context = context.repeat_interleave(frames, dim=0)
     image_only = torch.zeros(clips, frames, dtype=sample.dtype, device=sample.device)
     hidden = net.conv_in(sample.flatten(0, 1))
@@ -266,7 +266,7 @@ def _encode(
     return _Encoded(skips, middle, time, context, image_only)
 
 
-def _time_embedding(net: Any, sample: Tensor, timestep: Tensor | float, added_time_ids: Tensor) -> Tensor:
+def time_embedding(net: Any, sample: Tensor, timestep: Tensor | float, added_time_ids: Tensor) -> Tensor:
     """(B, T): the sinusoidal embedding of the timestep plus that of the added time ids."""
     clips = sample.shape[0]
     # The sinusoids are float32 whatever the network's precision is.
