@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -52,6 +52,35 @@ class SharedBackground:
     without_source: CrossFramePlan
 
 
+@dataclass(frozen=True)
+class ExtendedAttention:
+    """The attentions `names` of a network call see other items as `plan` says."""
+
+    names: tuple[str, ...]
+    plan: CrossFramePlan
+
+
+@dataclass(frozen=True)
+class Steering:
+    """All that couples the rows of one call, which lie branch by branch.
+
+    injection: what the first branch gives to the others; without copies there is no source among the branches.
+    items: as in `BranchedNetwork`.
+    """
+
+    injection: InjectionPlan
+    attention: ExtendedAttention | None
+    items: tuple[int, ...]
+
+
+@runtime_checkable
+class SteeredNetwork(Protocol):
+    """A `Network` that steers itself, instead of hooks on its layers."""
+
+    def steered(self, x: Tensor, level: float, condition: Any, steering: Steering) -> Tensor:
+        """The predictions of all rows, or of all but the source's."""
+
+
 class BranchedNetwork:
     """A network run on the branches of one group of items; the source branch is left out if nothing is copied."""
 
@@ -61,10 +90,16 @@ class BranchedNetwork:
         branches: Branches[Any],
         background: SharedBackground | None,
         max_batch: int,
+        items: tuple[int, ...] = (),
     ) -> None:
-        """max_batch: pictures a call where no feature couples the rows of a call (0: all)."""
+        """max_batch: pictures a call where no feature couples the rows of a call (0: all).
+
+        items: a number for each item, the same for items that have the same latents and conditions; () is all
+        different. A network that steers itself may compute them once.
+        """
         guided = branches.guided
         self._network, self._background, self._max_batch = network, background, max_batch
+        self._items = items
         self._sampled = len(guided)
         self._with_source = guided[0].join([branches.source, *guided])
         self._without_source = guided[0].join(guided)
@@ -85,10 +120,18 @@ class BranchedNetwork:
     def _run(self, rows: Tensor, level: float, condition: Any, copies: tuple[FeatureCopy, ...]) -> Tensor:
         if not copies and self._background is None:
             return self._network.in_chunks(rows, level, condition, self._max_batch)
+        sampled, background = self._sampled, self._background
+        attention = None
+        if background is not None:
+            plan = background.with_source if copies else background.without_source
+            attention = ExtendedAttention(background.attentions, plan)
+        injection = InjectionPlan(copies, branches=1 + sampled if copies else sampled)
+        steering = Steering(injection, attention, self._items)
+        if isinstance(self._network, SteeredNetwork):
+            return self._network.steered(rows, level, condition, steering)
         layers = self._network.layers
         with ExitStack() as steered:
-            steered.enter_context(inject(layers, InjectionPlan(copies, branches=1 + self._sampled)))
-            if self._background is not None:
-                plan = self._background.with_source if copies else self._background.without_source
-                steered.enter_context(extend_attention(layers, self._background.attentions, plan))
+            steered.enter_context(inject(layers, injection))
+            if attention is not None:
+                steered.enter_context(extend_attention(layers, attention.names, attention.plan))
             return self._network(rows, level, condition)

@@ -113,7 +113,7 @@ class KeyframeDenoiser:
                 CrossFramePlan(chosen.foreground, sizes, branches=BRANCHES, plain=1),
                 CrossFramePlan(chosen.foreground, sizes, branches=BRANCHES - 1, plain=0),
             )
-        network = BranchedNetwork(self._network, self._branches.rows(index), background, max_batch=0)
+        network = BranchedNetwork(self._network, self._branches.rows(index), background, 0, frames)
         return _Chunk(start, stop, chosen, network)
 
     def __call__(self, x: torch.Tensor, level: float, step: int) -> Prediction:

@@ -205,15 +205,16 @@ class ImageDenoiser:
         return unet
 
     @torch.no_grad()
-    def __call__(self, x: torch.Tensor, level: float, condition: ImageCondition) -> torch.Tensor:
-        """The noise predicted in x (rows, C, h, w) at the timestep `level`."""
+    def __call__(
+        self, x: torch.Tensor, level: float | torch.Tensor, condition: ImageCondition
+    ) -> torch.Tensor:
+        """The noise predicted in x (rows, C, h, w) at the timestep `level`, a number or (1,) on the device."""
         added = {
             "text_embeds": condition.pooled.to(self.dtype),
             "time_ids": condition.time_ids.to(self.dtype),
         }
         latents, text = x.to(self.dtype), condition.text.to(self.dtype)
-        # Filled on the device: a number would be copied there, which waits for all that is queued.
-        timesteps = torch.full((len(x),), level, device=x.device)
+        timesteps = on_device(level, x).expand(len(x))
         residuals: dict[str, Any] = {}
         if condition.control is not None:
             down, mid = self.controlnet(
@@ -245,6 +246,13 @@ class ImageDenoiser:
         return torch.cat([self(x[span], level, condition.rows(span)) for span in spans])
 
 
-def denoise(models: ImageModels, x: torch.Tensor, timestep: int, cond: ImageCondition) -> torch.Tensor:
+def on_device(level: float | torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A timestep as (1,) where x is. Filled there: a number would be copied, which waits for all that is queued."""
+    return level if isinstance(level, torch.Tensor) else torch.full((1,), level, device=x.device)
+
+
+def denoise(
+    models: ImageModels, x: torch.Tensor, timestep: float | torch.Tensor, cond: ImageCondition
+) -> torch.Tensor:
     """The noise that the networks of a pipeline predict in x (rows, C, h, w), see `ImageDenoiser`."""
     return ImageDenoiser.of(models)(x, timestep, cond)

@@ -84,20 +84,23 @@ class ClipDenoiser:
 
     def __call__(self, x: Tensor, level: float, condition: ClipCondition) -> Tensor:
         """Denoised latents of B clips. x: (B, F, C, h, w) at noise level sigma, which is `level`."""
-        dtype, frames, sigma = self.unet.dtype, x.shape[1], level
-        pictures = condition.image_latents[:, None].expand(-1, frames, -1, -1, -1)
-        network_input = torch.cat([edm.scaled_input(x, sigma), pictures], dim=2).to(dtype)
-        arguments = (
-            network_input,
-            edm.timestep(sigma),
-            condition.embedding.to(dtype),
-            condition.time_ids,
-        )
+        sample, timestep, embedding, time_ids, control = self.network_arguments(x, level, condition)
+        arguments = (sample, timestep, embedding, time_ids)
         residuals = None
         if self.control_scale != 0:
-            residuals = self.controlnet(*arguments, condition.control, self.control_scale, embedded=True)
+            residuals = self.controlnet(*arguments, control, self.control_scale, embedded=True)
         velocity = denoise_with_residuals(self.unet, *arguments, residuals)
-        return edm.denoised_from_velocity(velocity.float(), x, sigma)
+        return edm.denoised_from_velocity(velocity.float(), x, level)
+
+    def network_arguments(
+        self, x: Tensor, sigma: float, condition: ClipCondition
+    ) -> tuple[Tensor, float, Tensor, Tensor, Tensor]:
+        """What the networks are given: scaled input with the pictures, timestep, embedding, time ids, control."""
+        dtype = self.unet.dtype
+        pictures = condition.image_latents[:, None].expand(-1, x.shape[1], -1, -1, -1)
+        network_input = torch.cat([edm.scaled_input(x, sigma), pictures], dim=2).to(dtype)
+        embedding = condition.embedding.to(dtype)
+        return network_input, edm.timestep(sigma), embedding, condition.time_ids, condition.control
 
     def in_chunks(self, x: Tensor, level: float, condition: ClipCondition, max_batch: int) -> Tensor:
         """The same with at most `max_batch` images a network call (0: no limit), but one clip at least."""

@@ -1,0 +1,152 @@
+"""Steered fast networks predict what hooks on diffusers' networks predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from i2v3d.diffusion.denoiser import Prediction
+from i2v3d.diffusion.windows import Windows
+from i2v3d.errors import LayerError
+from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.fast_image import FastImageDenoiser
+from i2v3d.guidance.fast_video import FastClipDenoiser, replaced_block
+from i2v3d.guidance.injection import FeatureCopy, InjectionPlan, resolve_layers
+from i2v3d.guidance.keyframe_denoiser import KeyframeDenoiser, KeyframeInjection, KeyframeLayers
+from i2v3d.guidance.masks import FrameMasks, LayerMask
+from i2v3d.guidance.passes import ClipInjection, DirectionalPass, GuidedPasses
+from i2v3d.models.fast.image import FastImageNetwork
+from i2v3d.models.sdxl import ImageDenoiser
+from i2v3d.models.sdxl_weights import take_depth_embedding
+from i2v3d.models.svd_denoiser import ClipCondition, ClipDenoiser
+from tests.models.test_fast_networks import assert_same, image_condition, random, shaken
+from tests.support import image_family, video_family
+from tests.support.video_family import seeded
+
+FRAMES, STEPS = 4, 10
+
+
+@pytest.fixture(scope="module")
+def clip_networks() -> tuple[ClipDenoiser, FastClipDenoiser]:
+    unet, controlnet = shaken(seeded(video_family.tiny_unet)), shaken(seeded(video_family.tiny_controlnet))
+    return ClipDenoiser(unet, controlnet, 0.7), FastClipDenoiser(unet, controlnet, 0.7)
+
+
+def clip_condition(seed: int) -> ClipCondition:
+    return ClipCondition(
+        random(seed, 1, 1, video_family.EMBED_WIDTH),
+        random(seed + 1, 1, video_family.CHANNELS, 8, 12),
+        random(seed + 2, 1, 3),
+        random(seed + 3, 1, FRAMES, 64, 8, 12),
+    )
+
+
+def clip_pass(seed: int, unconditional: bool, backwards: bool) -> DirectionalPass:
+    condition = clip_condition(seed)
+    return DirectionalPass(
+        random(seed + 4, STEPS, FRAMES, video_family.CHANNELS, 8, 12),
+        Branches(clip_condition(seed + 5), condition.unconditional() if unconditional else None, condition),
+        random(seed + 6, FRAMES, 32, 48) > 0,
+        backwards,
+    )
+
+
+@pytest.mark.parametrize(("unconditional", "max_batch"), [(True, 0), (False, 3 * FRAMES)])
+@pytest.mark.parametrize("step", [0, 6, 9])  # attention and block, attention, nothing is injected
+@torch.no_grad()
+def test_clips(
+    clip_networks: tuple[ClipDenoiser, FastClipDenoiser], unconditional: bool, max_batch: int, step: int
+) -> None:
+    injection = ClipInjection(
+        resolve_layers(clip_networks[0].unet, video_family.LAYERS.attention),
+        resolve_layers(clip_networks[0].unet, video_family.LAYERS.block),
+        0.8,
+        0.5,
+    )
+    both = clip_pass(10, unconditional, False), clip_pass(30, unconditional, True)
+    x = random(1, FRAMES, video_family.CHANNELS, 8, 12)
+    plain, fast = (
+        GuidedPasses(network, *both, 1.5 if unconditional else 1.0, injection, max_batch)(
+            x, 0.9, step, ("forward", "reversed")
+        )
+        for network in clip_networks
+    )
+    for found, expected in zip(fast, plain, strict=True):
+        assert_same(found.guided, expected.guided)
+        assert_same(found.unconditional, expected.unconditional)
+
+
+def test_a_block_of_the_encoder_is_refused_with_the_way_out() -> None:
+    plan = InjectionPlan((FeatureCopy("output", ("down_blocks.0.resnets.0",), None),), branches=3)
+    with pytest.raises(LayerError, match=r"down_blocks\.0\.resnets\.0.*runtime\.perf=plain"):
+        replaced_block(plan, 1)
+
+
+@pytest.fixture(scope="module")
+def image_networks() -> tuple[ImageDenoiser, FastImageDenoiser]:
+    unet, controlnet = shaken(image_family.tiny_unet()), shaken(image_family.tiny_controlnet())
+    take_depth_embedding(controlnet)
+    network = FastImageNetwork(unet, controlnet, 0.8)
+    return ImageDenoiser(unet, controlnet, torch.float32), FastImageDenoiser(
+        unet, controlnet, torch.float32, network
+    )
+
+
+def keyframe_denoiser(
+    extended: bool, injected: bool, max_batch: int
+) -> Callable[[ImageDenoiser], KeyframeDenoiser]:
+    """A denoiser of seven frames in windows of four that share one, for a network."""
+
+    def of(network: ImageDenoiser) -> KeyframeDenoiser:
+        masks = FrameMasks(LayerMask(random(1, 7, 32, 48) > -1), LayerMask(random(2, 7, 32, 48) > 1))
+        conditions = [image_condition(network.unet, 7, 0.8, seed) for seed in (10, 20, 30)]
+        layers = KeyframeLayers(image_family.LAYERS.attention, image_family.LAYERS.conv)
+        return KeyframeDenoiser(
+            network,
+            layers,
+            random(3, STEPS, 7, network.unet.config.in_channels, 8, 12),
+            Branches(*conditions),
+            masks,
+            Windows.over(7, 4, 1),
+            KeyframeInjection(0.9, 0.7, 0.5, False) if injected else None,
+            extended_attention=extended,
+            max_batch=max_batch,
+        )
+
+    return of
+
+
+def predictions(denoiser: KeyframeDenoiser, x: Tensor, step: int) -> Prediction:
+    with torch.no_grad():
+        return denoiser(x, 300, step)
+
+
+@pytest.mark.parametrize(
+    ("extended", "injected", "max_batch"),
+    [(True, True, 0), (False, True, 12), (True, False, 12), (False, False, 6)],
+)
+@pytest.mark.parametrize("step", [0, 6, 8, 9])  # with fewer and fewer injected
+def test_keyframes(
+    image_networks: tuple[ImageDenoiser, FastImageDenoiser],
+    extended: bool,
+    injected: bool,
+    max_batch: int,
+    step: int,
+) -> None:
+    x = random(4, 7, image_networks[0].unet.config.in_channels, 8, 12)[list(Windows.over(7, 4, 1).rows)]
+    made = keyframe_denoiser(extended, injected, max_batch)
+    expected, found = (predictions(made(network), x, step) for network in image_networks)
+    assert_same(found.conditional, expected.conditional)
+    assert_same(found.unconditional, expected.unconditional)
+
+
+@torch.no_grad()
+def test_rows_in_chunks_are_the_rows_at_once(image_networks: tuple[ImageDenoiser, FastImageDenoiser]) -> None:
+    plain, fast = image_networks
+    x, condition = random(4, 5, plain.unet.config.in_channels, 8, 12), image_condition(plain.unet, 5, 0.8)
+    expected = plain(x, 300, condition)
+    for size in (0, 2, 5):
+        assert_same(fast.in_chunks(x, 300, condition, size), expected)
