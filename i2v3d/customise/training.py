@@ -57,19 +57,41 @@ class Losses:
     grad_norm: float
 
 
-def draw_rows(pool: Pool, count: int, timesteps: int, seed: int, purpose: str, step: int) -> Rows:
-    """`count` rows of a pool, each with noise and a uniform timestep below `timesteps`.
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for the rows of a step: numbers in the pool, timesteps, and noise (R, C, h, w)."""
+
+    picks: list[int]
+    timesteps: list[int]
+    noise: torch.Tensor
+
+
+def draw(
+    pool_size: int, shape: tuple[int, ...], count: int, timesteps: int, seed: int, purpose: str, step: int
+) -> Draws:
+    """`count` rows of a pool, each with noise (C, h, w) and a uniform timestep below `timesteps`.
 
     purpose: 'photo' or 'views'; what is drawn for one never depends on the other.
     """
     picks, times, noises = [], [], []
     for row in range(count):
         source = generator(seed, f"lora/{purpose}", f"{step}/{row}")
-        picks.append(int(torch.randint(len(pool.latents), (), generator=source)))
+        picks.append(int(torch.randint(pool_size, (), generator=source)))
         times.append(int(torch.randint(timesteps, (), generator=source)))
-        noises.append(torch.randn(pool.latents.shape[1:], generator=source))
+        noises.append(torch.randn(shape, generator=source))
+    return Draws(picks, times, torch.stack(noises))
+
+
+def draw_rows(pool: Pool, count: int, timesteps: int, seed: int, purpose: str, step: int) -> Rows:
+    """The training examples that `draw` says."""
+    drawn = draw(len(pool.latents), tuple(pool.latents.shape[1:]), count, timesteps, seed, purpose, step)
+    picks = drawn.picks
     return Rows(
-        pool.latents[picks], pool.masks[picks], pool.time_ids[picks], torch.stack(noises), torch.tensor(times)
+        pool.latents[picks],
+        pool.masks[picks],
+        pool.time_ids[picks],
+        drawn.noise,
+        torch.tensor(drawn.timesteps),
     )
 
 
@@ -91,6 +113,14 @@ def masked_loss(prediction: torch.Tensor, noise: torch.Tensor, masks: torch.Tens
     prediction, noise: (R, C, h, w). masks: (R, 1, h, w) in {0, 1}. Source: I2V3D, masked view loss.
     """
     return (masks * (prediction.float() - noise).square()).mean()
+
+
+def diverged(loss: float, step: int, cfg: LoraConfig) -> ConfigError:
+    """The error for a loss that is not finite."""
+    return ConfigError(
+        f"the LoRA's loss is {loss} at step {step}; lower lora.learning_rate, now "
+        f"{cfg.learning_rate:g}, or use bfloat16 or float32 for models.image.dtype"
+    )
 
 
 class LoraTrainer:
@@ -125,6 +155,10 @@ class LoraTrainer:
         self._optimizer = self._accelerator.prepare(self._adamw)
         self._device = device
 
+    def run(self, steps: range) -> list[Losses]:
+        """The optimiser steps `steps`, numbered from 1."""
+        return [self.step(step) for step in steps]
+
     def step(self, step: int) -> Losses:
         """One optimiser step, numbered from 1.
 
@@ -134,10 +168,7 @@ class LoraTrainer:
         terms = self.loss_terms(step)
         loss = sum(terms[1:], terms[0])
         if not math.isfinite(loss.item()):
-            raise ConfigError(
-                f"the LoRA's loss is {loss.item()} at step {step}; lower lora.learning_rate, now "
-                f"{self._cfg.learning_rate:g}, or use bfloat16 or float32 for models.image.dtype"
-            )
+            raise diverged(loss.item(), step, self._cfg)
         self._accelerator.backward(loss)
         norm = self._accelerator.clip_grad_norm_(self._parameters.values(), self._cfg.clip_norm)
         self._optimizer.step()

@@ -50,17 +50,20 @@ CFG = LoraConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def model_config(tmp_path_factory: pytest.TempPathFactory) -> ImageModelConfig:
-    family = tmp_path_factory.mktemp("family")
-    write_random_family(family, seed=0)
-
+def image_config(family: Path) -> ImageModelConfig:
     def ref(name: str) -> WeightsRef:
         return WeightsRef(str(family / name), None, None, None, 0.0, "none")
 
     return ImageModelConfig(
         "sdxl", ref("image"), None, ref("image_controlnet"), "float32", ImageLayers(("a",), ("b",))
     )
+
+
+@pytest.fixture(scope="module")
+def model_config(tmp_path_factory: pytest.TempPathFactory) -> ImageModelConfig:
+    family = tmp_path_factory.mktemp("family")
+    write_random_family(family, seed=0)
+    return image_config(family)
 
 
 @pytest.fixture(scope="module")
