@@ -30,6 +30,7 @@ from i2v3d.randomness import noise
 log = logging.getLogger(__name__)
 
 Part = Literal["unet", "controlnet", "vae", "image_encoder"]
+DECODING_BYTES = 16 * 2**30  # free memory with which frames are decoded beside the networks
 TIME_IDS = 3  # fps, motion bucket, noise augmentation
 
 
@@ -60,7 +61,11 @@ class VideoModels:
     decode_frames: int
 
     def park_denoiser(self) -> None:
-        """Moves UNet and ControlNet, which sampling has done with, to main memory: decoding needs the GPU's."""
+        """Moves UNet and ControlNet, which sampling has done with, to main memory if decoding needs the GPU's."""
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+            if torch.cuda.mem_get_info(self.device)[0] >= DECODING_BYTES:
+                return
         self.unet.to("cpu")
         self.controlnet.to("cpu")
 
