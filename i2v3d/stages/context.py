@@ -21,7 +21,8 @@ Sink = Callable[[str, Mapping[str, Any]], None]
 class StageContext:
     """Where and how a stage runs; nothing in here may change a result by more than 1/255.
 
-    device: a torch device string. max_batch: images a network sees in one call (0: all at once).
+    device: a torch device string. max_batch: images a network sees in one call (0: all at once). fast: whether
+    networks run on fused kernels and graphs.
     work: a folder that outlives a killed job (checkpoints); removed once the result is published.
     metrics_file: JSON lines, the metrics of record. sinks: also told of every metric and image (W&B).
     """
@@ -31,6 +32,7 @@ class StageContext:
     work: Path
     metrics_file: Path | None = None
     sinks: tuple[Sink, ...] = field(default=())
+    fast: bool = False
 
     def track(self, items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:
         """A progress bar around an iteration."""

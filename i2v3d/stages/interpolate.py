@@ -20,6 +20,7 @@ from i2v3d.config.stages import InterpolateStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.geometry.correspondence import Motion
 from i2v3d.guidance.anchoring import anchored
+from i2v3d.guidance.fast_video import clip_denoiser
 from i2v3d.guidance.interpolation import (
     ClipInversion,
     ClipNoise,
@@ -67,7 +68,7 @@ def interpolate_segment(
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
     schedule = EDMSchedule.from_config(models.scheduler, settings.steps)
     inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending())
-    network = ClipDenoiser(models.unet, models.controlnet, settings.control_scale)
+    network = clip_denoiser(models, settings.control_scale, fast=ctx.fast)
     control = network.control(clip.depth)
     ends = _ends(network, models, pictures, control, clip, settings)
     noise = ClipNoise.seeded(clip.numbers, tuple(ends[0].latents.shape), settings.seed, ctx.device)

@@ -12,9 +12,9 @@ from i2v3d.artifacts.coarse import read_coarse_clip
 from i2v3d.artifacts.latents import InvertedClip
 from i2v3d.config.stages import InterpolationInversionStage
 from i2v3d.diffusion.edm import EDMSchedule
+from i2v3d.guidance.fast_video import clip_denoiser
 from i2v3d.guidance.interpolation import invert_clip
 from i2v3d.models.svd import added_time_ids, encode_frames, load_video_models, picture_condition
-from i2v3d.models.svd_denoiser import ClipDenoiser
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def invert_segment(
     clip = read_coarse_clip(inputs["render"], cfg.segment_frames, cfg.segment, inversion.depth_range)
     models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
     schedule = EDMSchedule.from_config(models.scheduler, inversion.steps)
-    network = ClipDenoiser(models.unet, models.controlnet, inversion.control_scale)
+    network = clip_denoiser(models, inversion.control_scale, fast=ctx.fast)
     control = network.control(clip.depth)
     time_ids = added_time_ids(inversion.fps, inversion.motion_bucket, inversion.noise_aug).to(models.device)
     first, last = (

@@ -14,8 +14,8 @@ from i2v3d.artifacts.latents import InvertedKeyframes
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.stages import KeyframeInversionStage
 from i2v3d.diffusion.ddim import DDIM
+from i2v3d.guidance.fast_image import image_denoiser
 from i2v3d.models.sdxl import (
-    ImageDenoiser,
     embed_depth,
     encode_images,
     encode_prompts,
@@ -46,7 +46,7 @@ def invert_keyframes(
     clean = encode_images(models, renders.rgb, ctx.max_batch)
     ddim = DDIM.from_config(models.scheduler, cfg.inversion.steps)
 
-    network = ImageDenoiser.of(models)
+    network = image_denoiser(models, cfg.inversion.control_scale, fast=ctx.fast)
 
     def predict(x: torch.Tensor, level: float, step: int) -> torch.Tensor:
         return network.in_chunks(x, level, condition, ctx.max_batch)

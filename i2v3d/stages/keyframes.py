@@ -17,13 +17,13 @@ from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.errors import ArtifactError
 from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.fast_image import image_denoiser
 from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
 from i2v3d.guidance.keyframes import KeyframeGuidance, KnownFrame, guide_keyframes
 from i2v3d.guidance.masks import FrameMasks, LayerMask
 from i2v3d.images import Rgb, read_rgb, write_rgb
 from i2v3d.models.sdxl import (
     ImageCondition,
-    ImageDenoiser,
     ImageModels,
     decode_latents,
     embed_depth,
@@ -93,7 +93,7 @@ def _sample(
         known = KnownFrame(0, encode_images(models, photo[None], ctx.max_batch)[0], noise[0])
     with ctx.bar("keyframes") as bar:
         return guide_keyframes(
-            ImageDenoiser.of(models),
+            image_denoiser(models, keyframes.control_scale, fast=ctx.fast),
             KeyframeLayers(layers.attention, layers.conv),
             DDIM.from_config(models.scheduler, keyframes.steps),
             source,

@@ -12,7 +12,8 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,14 @@ from i2v3d.config.lora import LoraConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.config.stages import LoraStage
 from i2v3d.customise.adapter import add_lora, check_lora_file, save_lora
+from i2v3d.customise.fast_training import FastLoraTrainer
 from i2v3d.customise.training import LoraTrainer, Losses, Pool
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.guidance import classifier_free_guidance
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import write_rgb
+from i2v3d.models.fast import usable
+from i2v3d.models.fast.graph import Graphed
 from i2v3d.models.sdxl import (
     LORA_FILE,
     ImageCondition,
@@ -56,6 +60,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("loss", "loss_photo", "loss_views", "grad_norm")
 CHECKPOINT = "checkpoint.safetensors"
+PromptDenoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+INTERVAL = 25  # steps of fast training between two looks at its losses
+CHECKPOINT_PAUSE_S = 30.0  # fast training goes on so long between checkpoints, which cost a second or two
 
 
 def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
@@ -72,7 +79,8 @@ def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: Stage
     (out / "validation").mkdir()
     if cfg.lora.weights is not None:
         history = _use_ready(Path(cfg.lora.weights).expanduser(), models, out)
-        _validate(models, prompts, _size(photo), cfg.lora, 0, out / "validation", ctx)
+        predict = _prompt_denoiser(models, prompts, _size(photo))
+        _validate(models, predict, _size(photo), cfg.lora, 0, out / "validation", ctx)
     else:
         history = _train(cfg.lora, models, prompts, photo, inputs["views"], ctx)
         save_lora(models.unet, out)
@@ -120,18 +128,48 @@ def _train(
         cfg.resolution,
     )
     alpha_bar = DDIMScheduler.from_config(models.scheduler).alphas_cumprod
-    trainer = LoraTrainer(models.unet, parameters, prompts, crops, renders, alpha_bar, cfg)
+    fast = ctx.fast and usable(ctx.device, models.dtype)
+    kind: type[LoraTrainer | FastLoraTrainer] = FastLoraTrainer if fast else LoraTrainer
+    trainer = kind(models.unet, parameters, prompts, crops, renders, alpha_bar, cfg)
     history = _resume(ctx.work / CHECKPOINT, trainer, cfg)
+    predict = _prompt_denoiser(models, prompts, _size(photo))
+    predict = Graphed(predict) if fast else predict
+    checkpoints = Pause(CHECKPOINT_PAUSE_S if fast else 0)
     with ctx.bar("lora") as bar:
-        for step in range(len(history) + 1, cfg.steps + 1):
-            history.append(trainer.step(step))
-            ctx.log_metrics(_row(history[-1]), step=step)
+        for steps in intervals(len(history), cfg, INTERVAL if fast else 1):
+            for step, losses in zip(steps, trainer.run(steps), strict=True):
+                history.append(losses)
+                ctx.log_metrics(_row(losses), step=step)
             if step % cfg.validation_every == 0 or step == cfg.steps:
-                _validate(models, prompts, _size(photo), cfg, step, ctx.work / "validation", ctx)
-            if step % cfg.checkpoint_every == 0 or step == cfg.steps:
+                _validate(models, predict, _size(photo), cfg, step, ctx.work / "validation", ctx)
+            if checkpoints.due() and (step % cfg.checkpoint_every == 0 or step == cfg.steps):
                 _save_checkpoint(ctx.work / CHECKPOINT, trainer, history, cfg)
             bar(step, cfg.steps)
     return history
+
+
+class Pause:
+    """Lets something happen only if `seconds` have passed since it last did, or since the beginning."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it may happen now; asking is taking the turn."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
+def intervals(done: int, cfg: LoraConfig, longest: int) -> Iterator[range]:
+    """The steps behind `done`, `longest` at most at a time, up to the next validation, checkpoint or the end."""
+    while done < cfg.steps:
+        stops = [(done // every + 1) * every for every in (cfg.validation_every, cfg.checkpoint_every)]
+        stop = min(*stops, cfg.steps, done + longest)
+        yield range(done + 1, stop + 1)
+        done = stop
 
 
 # ---------------------------------------------------------------- training pictures
@@ -202,9 +240,16 @@ def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
 
 
 # ---------------------------------------------------------------- validation
+def _prompt_denoiser(models: ImageModels, prompts: PromptEmbedding, size: tuple[int, int]) -> PromptDenoiser:
+    """(x, timestep) -> the noise that the UNet predicts by now under each of the two prompts."""
+    ids = micro_conditioning(size, (0, 0), size).to(models.device)
+    condition = ImageCondition(prompts.text, prompts.pooled, ids.expand(2, -1), None, 0.0)
+    return lambda x, timestep: denoise(models, x, timestep, condition)
+
+
 def _validate(
     models: ImageModels,
-    prompts: PromptEmbedding,
+    predict: PromptDenoiser,
     size: tuple[int, int],
     cfg: LoraConfig,
     step: int,
@@ -215,14 +260,11 @@ def _validate(
     folder.mkdir(parents=True, exist_ok=True)
     height, width = size
     ddim = DDIM.from_config(models.scheduler, cfg.validation_steps)
-    ids = micro_conditioning((height, width), (0, 0), (height, width)).to(models.device)
-    cond = ImageCondition(prompts.text, prompts.pooled, ids.expand(2, -1), None, 0.0)
     shape = (1, models.channels, height // models.factor, width // models.factor)
     x = noise(shape, cfg.seed, "lora/validation", 0).to(models.device)
     for level in range(ddim.steps, 0, -1):
-        conditional, unconditional = denoise(
-            models, x.expand(2, -1, -1, -1), ddim.timesteps[level - 1], cond
-        ).chunk(2)
+        timestep = torch.full((1,), ddim.timesteps[level - 1], device=x.device)
+        conditional, unconditional = predict(x.expand(2, -1, -1, -1), timestep).chunk(2)
         predicted = classifier_free_guidance(unconditional, conditional, cfg.validation_guidance)
         x = ddim.move(x, predicted, level, level - 1)
     path = folder / frame_name(step)
@@ -231,7 +273,9 @@ def _validate(
 
 
 # ---------------------------------------------------------------- checkpoints and losses
-def _save_checkpoint(path: Path, trainer: LoraTrainer, history: list[Losses], cfg: LoraConfig) -> None:
+def _save_checkpoint(
+    path: Path, trainer: LoraTrainer | FastLoraTrainer, history: list[Losses], cfg: LoraConfig
+) -> None:
     """Replaces the checkpoint in one piece: a killed job leaves the old or the new one, never half of one."""
     rows = torch.tensor([dataclasses.astuple(losses) for losses in history], dtype=torch.float64)
     temporary = path.with_suffix(".tmp")
@@ -239,7 +283,7 @@ def _save_checkpoint(path: Path, trainer: LoraTrainer, history: list[Losses], cf
     temporary.replace(path)
 
 
-def _resume(path: Path, trainer: LoraTrainer, cfg: LoraConfig) -> list[Losses]:
+def _resume(path: Path, trainer: LoraTrainer | FastLoraTrainer, cfg: LoraConfig) -> list[Losses]:
     """Loads the checkpoint into the trainer, if there is one; returns the losses up to it.
 
     Raises ArtifactError if it is corrupt or from another configuration.

@@ -104,6 +104,7 @@ def _make(job: Job, stage: Stage) -> None:
         context = StageContext(
             device=device,
             max_batch=job.settings.runtime.max_batch,
+            fast=resolve_perf(job.settings.runtime.perf, device),
             work=work,
             metrics_file=folder / METRICS,
             sinks=(sink,),
@@ -123,6 +124,11 @@ def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
             raise ConfigError(f"{stage.name} needs --segment from 0 to {node.segments - 1}, got {segment}")
         data["segment"] = segment
     return build(stage.config, data, stage.name)
+
+
+def resolve_perf(wanted: str, device: str) -> bool:
+    """Whether networks run fast: 'auto' does on a GPU."""
+    return wanted == "fast" or (wanted == "auto" and device.startswith("cuda"))
 
 
 def resolve_device(wanted: str) -> str:
