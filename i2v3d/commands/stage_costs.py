@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -14,13 +18,14 @@ import torch
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
 from i2v3d.config.sections import build
 from i2v3d.models.published import FOLDERS, write_random
+from i2v3d.progress import StepBar
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
 from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.toy.tokenizer import write_tokenizer
 from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.runner import load_entry
+from i2v3d.workflow.runner import load_entry, resolve_perf
 from i2v3d.workflow.selection import stage_config
 
 
@@ -28,16 +33,19 @@ def measure(
     folder: Path,
     size: tuple[int, int],
     segments: int,
+    interpolated: int,
     views: int,
     timed: Sequence[str],
     device: str,
+    perfs: Sequence[str],
     words: Sequence[str],
 ) -> dict[str, Any]:
-    """Runs the stages `timed` on a made-up shot of width x height pixels in `folder`.
+    """Runs the stages `timed` on a made-up shot of width x height pixels in `folder`, once for each of `perfs`.
 
-    words: Hydra words on top of models=sdxl_svd. Returns the machine's names and, for each stage, wall seconds with
-    loading of weights, and on a GPU the peak of allocated memory in GiB. Raises ConfigError for words that do not
-    compose.
+    interpolated: how many of the segments per-segment stages run on. perfs: values of runtime.perf; the same one twice
+    shows what only its first run pays for, kernels compiled and plans made. words: Hydra words on top of
+    models=sdxl_svd. Returns the machine's names, on a GPU the rate of large half-precision matrix products, and of
+    every run what `_time_stage` says of its stages. Raises ConfigError for words that do not compose.
     """
     (variant,) = compose_variants(Path("conf"), _words(folder / "weights", *words))
     config = variant.config
@@ -55,18 +63,63 @@ def measure(
         "frames": frames,
         "keyframes": len(keyframe_numbers(frames, config["interpolate"]["segment_frames"])),
         "write_weights_s": round(time.monotonic() - begin, 1),
-        "stages": {},
     }
+    if device.startswith("cuda"):
+        result["matrix_tflops"] = round(matrix_rate(device) / 1e12)
     for name, value in result.items():
-        if name != "stages":
-            sys.stdout.write(f"{name:<26} {value}\n")
-    for name in timed:
-        context = StageContext(device, config["runtime"]["max_batch"], folder / "work" / name)
-        row = _time_stage(STAGES[name], config, folder, segments, context)
-        result["stages"][name] = row
-        sys.stdout.write(f"{name:<26} " + ", ".join(f"{k} {v:.1f}" for k, v in row.items()) + "\n")
-        sys.stdout.flush()
+        sys.stdout.write(f"{name:<26} {value}\n")
+    result["runs"] = [
+        {"perf": perf, "stages": _time_run(config, folder, interpolated, timed, device, perf)}
+        for perf in perfs
+    ]
     return result
+
+
+def matrix_rate(device: str, side: int = 8192, repeats: int = 20) -> float:
+    """Operations a second of a half-precision matrix product of random numbers: what the card can do at best."""
+    a, b = (torch.randn(side, side, device=device, dtype=torch.float16) for _ in range(2))
+    events = []
+    for _ in range(repeats):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        torch.mm(a, b)
+        end.record()
+        events.append((begin, end))
+    torch.cuda.synchronize(device)
+    return 2 * side**3 / (median(begin.elapsed_time(end) for begin, end in events) / 1000)
+
+
+def _time_run(
+    config: dict[str, Any], folder: Path, segments: int, timed: Sequence[str], device: str, perf: str
+) -> dict[str, Any]:
+    """Runs every stage once; what an earlier run wrote is written anew."""
+    stages = {}
+    for name in timed:
+        for place in (folder / name, folder / "work" / name):
+            shutil.rmtree(place, ignore_errors=True)
+        fast = resolve_perf(perf, device)
+        context = TimedContext(device, config["runtime"]["max_batch"], folder / "work" / name, fast=fast)
+        stages[name] = _time_stage(STAGES[name], config, folder, segments, context)
+        told = ", ".join(f"{k} {v:.1f}" for k, v in stages[name].items() if isinstance(v, float))
+        sys.stdout.write(f"{perf:<6} {name:<26} {told}\n")
+        sys.stdout.flush()
+    return stages
+
+
+@dataclass(frozen=True)
+class TimedContext(StageContext):
+    """A context that notes in `loops` the seconds of every loop over steps."""
+
+    loops: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def bar(self, desc: str, unit: str = "step") -> Iterator[StepBar]:  # type: ignore[override]
+        begin = time.monotonic()
+        with super().bar(desc, unit) as bar:
+            yield bar
+            if self.device.startswith("cuda"):
+                torch.cuda.synchronize(self.device)
+        self.loops.append(time.monotonic() - begin)
 
 
 def _words(weights: Path, *words: str) -> list[str]:
@@ -81,16 +134,21 @@ def _words(weights: Path, *words: str) -> list[str]:
 
 
 def _time_stage(
-    stage: Stage, config: dict[str, Any], folder: Path, segments: int, context: StageContext
-) -> dict[str, float]:
-    """Runs a stage, all of its segments one after the other."""
+    stage: Stage, config: dict[str, Any], folder: Path, segments: int, context: TimedContext
+) -> dict[str, Any]:
+    """Runs a stage, all of its segments one after the other.
+
+    Returns wall seconds with loading of weights, those of the loops over steps among them, wall seconds of every
+    segment, and on a GPU the peak of allocated memory in GiB.
+    """
     entry = load_entry(stage.entry)
     on_gpu = context.device.startswith("cuda")
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(context.device)
-    begin = time.monotonic()
+    each = []
     for segment in range(segments if stage.per_segment else 1):
+        begin = time.monotonic()
         own = {"segment": segment} if stage.per_segment else {}
         inputs = {path.name: path for path in folder.iterdir() if path.is_dir()}
         inverted = folder / "interpolation_inversion" / segment_name(segment)
@@ -98,7 +156,8 @@ def _time_stage(
         out = folder / stage.name / segment_name(segment) if stage.per_segment else folder / stage.name
         out.mkdir(parents=True)
         entry(build(stage.config, {**stage_config(stage, config), **own}, stage.name), inputs, out, context)
-    row = {"wall_s": time.monotonic() - begin}
+        each.append(time.monotonic() - begin)
+    row: dict[str, Any] = {"wall_s": sum(each), "steps_s": sum(context.loops), "each_s": each}
     if on_gpu:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30
     return row

@@ -25,10 +25,20 @@ def add_parser(group: Group) -> None:
     )
     parser.add_argument("--segments", type=count, default=1, help="segments of the shot (default: 1)")
     parser.add_argument(
+        "--time-segments", type=count, help="how many of them are interpolated (default: all of them)"
+    )
+    parser.add_argument(
         "--views", type=count, default=16, help="multi-view renders of the LoRA (default: 16)"
     )
     parser.add_argument(
         "--until", choices=STAGES, default=STAGES[-1], help=f"last stage (default: {STAGES[-1]})"
+    )
+    parser.add_argument(
+        "--perf",
+        nargs="+",
+        choices=("plain", "fast"),
+        default=["plain", "fast"],
+        help="how networks are run, one run of all stages each; twice fast shows what only a first run pays",
     )
     parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
@@ -48,9 +58,11 @@ def run(options: Options) -> int:
             Path(folder),
             options.size,
             options.segments,
+            min(options.time_segments or options.segments, options.segments),
             options.views,
             STAGES[: STAGES.index(options.until) + 1],
             resolve_device(options.device),
+            options.perf,
             options.words,
         )
     if options.json:

@@ -81,8 +81,11 @@ def test_every_stage_runs_on_every_segment_and_is_timed(
     printed = capsys.readouterr().out
     result = json.loads(printed.splitlines()[-1])
     assert result["frames"] == 9 and result["keyframes"] == 3
-    assert list(result["stages"]) == list(STAGES)
-    assert all(row["wall_s"] > 0 for row in result["stages"].values())
+    assert [run["perf"] for run in result["runs"]] == ["plain", "fast"]
+    for run in result["runs"]:
+        assert list(run["stages"]) == list(STAGES)
+        assert all(0 < row["steps_s"] < row["wall_s"] for row in run["stages"].values())
+        assert len(run["stages"]["interpolate"]["each_s"]) == 2
     assert "interpolate " in printed
     assert not list(tmp_path.iterdir()), "what it wrote is gone"
 
