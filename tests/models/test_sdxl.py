@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from i2v3d.config.models import ImageModelConfig, ModelsConfig
 from i2v3d.config.sections import build
@@ -21,10 +20,11 @@ from i2v3d.models import sdxl
 from i2v3d.models.sdxl import ImageCondition, ImageModels
 from i2v3d.models.weights import load_network, resolve
 from i2v3d.toy.architectures import image_unet, video_unet
+from i2v3d.workflow.composition import compose_variants
 from tests.support.image_family import CHANNELS, FACTOR, reference, write_lora, write_tiny_family
 
 PARTS = ("unet", "controlnet", "vae", "text")
-CONF = Path(__file__).parents[2] / "conf" / "models"
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +261,20 @@ def test_a_controlnet_of_another_family_is_refused(
         sdxl.load_image_models(wrong, "cpu", ("unet", "controlnet"))
 
 
+def shipped(name: str) -> ModelsConfig:
+    """The family that models=NAME chooses."""
+    (variant,) = compose_variants(CONF, [f"models={name}"])
+    return build(ModelsConfig, variant.config["models"], "models")
+
+
 @pytest.mark.parametrize("name", ["mini", "sdxl_svd"])
 def test_the_shipped_configurations_are_valid(name: str) -> None:
-    loaded = build(ModelsConfig, yaml.safe_load((CONF / f"{name}.yaml").read_text())["models"], "models")
+    loaded = shipped(name)
     assert loaded.name == name
 
 
 def test_the_miniatures_layer_patterns_hit_what_the_method_names() -> None:
-    loaded = build(ModelsConfig, yaml.safe_load((CONF / "mini.yaml").read_text())["models"], "models")
+    loaded = shipped("mini")
     with torch.device("meta"):
         image, video = image_unet(), video_unet()
     assert len(resolve_layers(image, loaded.image.layers.attention)) == 4
@@ -281,7 +287,7 @@ def test_the_published_layer_patterns_hit_what_the_method_names() -> None:
     """On the real architectures, without their weights."""
     from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
 
-    loaded = build(ModelsConfig, yaml.safe_load((CONF / "sdxl_svd.yaml").read_text())["models"], "models")
+    loaded = shipped("sdxl_svd")
     with torch.device("meta"):
         image = UNet2DConditionModel(
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
