@@ -29,12 +29,16 @@ FORGOTTEN = (SPIN, "OMP_WAIT_POLICY", "OMP_DYNAMIC", "OMP_NUM_THREADS")
 TIMEOUT_S = 600
 
 
-def measure(threads: int, calls: int, busy: int) -> list[dict[str, Any]]:
-    """A row a setting and one for a single thread: median seconds of a call alone and beside `busy` processes.
+def measure(
+    threads: int, calls: int, busy: int, settings: Sequence[dict[str, str]] = SETTINGS
+) -> list[dict[str, Any]]:
+    """A row for each of the settings and one for a single thread.
+
+    Median seconds of a call alone and beside `busy` processes.
 
     Raises MachineError if a measuring process fails.
     """
-    cases = [(threads, setting) for setting in SETTINGS] + [(1, {})]
+    cases = [(threads, setting) for setting in settings] + [(1, {})]
     rows = []
     for count, setting in cases:
         alone = _median_s(count, calls, setting)

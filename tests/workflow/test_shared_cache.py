@@ -30,7 +30,7 @@ def _start(folder: Path, cache: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.kill  # two whole runs at once
 def test_two_folders_share_a_cache_at_once_and_do_nothing_twice(tmp_path: Path) -> None:
     folders = [make_checkout(tmp_path / name) for name in ("one", "two")]
     cache = tmp_path / "shared"
