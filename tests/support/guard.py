@@ -32,8 +32,10 @@ class Guard:
 
     def __init__(self) -> None:
         self.now: pytest.Item | None = None
-        self.fixtures: list[str] = []
-        self.slow_fixtures: set[str] = set()
+        self.fixtures: list[
+            tuple[str, str]
+        ] = []  # where a fixture holds (the start of node ids), and its name
+        self.slow_fixtures: set[tuple[str, str]] = set()
         self.broken: list[str] = []
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -77,7 +79,7 @@ sys.addaudithook(GUARD.hook)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
     """Knows which fixtures are being made; those with parameters may be slow with some of them only."""
     before, plain = GUARD.fixtures, fixturedef.params is None
-    GUARD.fixtures = [*before, fixturedef.argname] if plain else []
+    GUARD.fixtures = [*before, (fixturedef.baseid, fixturedef.argname)] if plain else []
     try:
         return (yield)
     finally:
@@ -98,7 +100,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Fails a test that swallowed the refusal, or stands on a fixture that another test had made before."""
     result = yield
-    names = GUARD.slow_fixtures.intersection(getattr(item, "fixturenames", ()))
+    values = item.callspec.params if hasattr(item, "callspec") else {}  # parameters may bear a fixture's name
+    asked = [name for name in getattr(item, "fixturenames", ()) if name not in values]
+    names = {name for where, name in GUARD.slow_fixtures if name in asked and item.nodeid.startswith(where)}
     if item.get_closest_marker("slow") is None and (GUARD.broken or names):
         pytest.fail(f"this test is not marked slow and {', '.join(GUARD.broken) or f'uses {sorted(names)}'}")
     return result
