@@ -16,11 +16,11 @@ from i2v3d.stages.stage import Stage
 
 log = logging.getLogger(__name__)
 # Read by libraries when they are imported: no bars of single weight files, no network even by accident, and OpenMP
-# threads that hardly spin while they wait for one that another program keeps from its core (docs/performance.md).
+# threads that hardly spin while they wait for one that another program keeps from its core.
 PROCESS_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",
-    "GOMP_SPINCOUNT": "1000",
+    "GOMP_SPINCOUNT": "5000",
 }
 
 

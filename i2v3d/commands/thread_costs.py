@@ -21,7 +21,7 @@ from i2v3d.errors import MachineError
 SPIN = "GOMP_SPINCOUNT"
 SETTINGS: tuple[dict[str, str], ...] = (
     {},
-    *({SPIN: count} for count in ("100", "1000", "10000", "100000")),
+    *({SPIN: count} for count in ("1000", "5000", "20000", "100000")),
     {"OMP_WAIT_POLICY": "PASSIVE"},
     {"OMP_DYNAMIC": "TRUE"},
 )
