@@ -15,13 +15,11 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
 
 log = logging.getLogger(__name__)
-# Read by libraries when they are imported: no bars of single weight files, no network even by accident, and OpenMP
-# threads that hardly spin while they wait for one that another program keeps from its core.
-PROCESS_ENVIRONMENT = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "GOMP_SPINCOUNT": "5000",
-}
+# OpenMP's threads sleep while they wait for one that another program keeps from its core: spinning, they would keep it
+# from theirs, too (docs/performance.md).
+WAITING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
+PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"} | WAITING_THREADS
 
 
 def add_parser(group: Group) -> None:

@@ -15,17 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from i2v3d.commands.stage import PROCESS_ENVIRONMENT
+from i2v3d.commands.stage import WAITING_THREADS
 from i2v3d.errors import MachineError
 
-SPIN = "GOMP_SPINCOUNT"
 SETTINGS: tuple[dict[str, str], ...] = (
     {},
-    *({SPIN: count} for count in ("1000", "5000", "20000", "100000")),
-    {"OMP_WAIT_POLICY": "PASSIVE"},
+    WAITING_THREADS,
+    *({"GOMP_SPINCOUNT": count} for count in ("1000", "5000", "20000")),
     {"OMP_DYNAMIC": "TRUE"},
 )
-FORGOTTEN = (SPIN, "OMP_WAIT_POLICY", "OMP_DYNAMIC", "OMP_NUM_THREADS")
+FORGOTTEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_DYNAMIC", "OMP_NUM_THREADS")
 TIMEOUT_S = 600
 
 
@@ -48,7 +47,7 @@ def measure(
             {
                 "threads": count,
                 "setting": " ".join(f"{k}={v}" for k, v in setting.items()),
-                "default": count == threads and setting.get(SPIN) == PROCESS_ENVIRONMENT[SPIN],
+                "default": count == threads and setting == WAITING_THREADS,
                 "alone_s": alone,
                 "beside_s": beside,
             }

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
-from i2v3d.commands.stage import PROCESS_ENVIRONMENT
-from i2v3d.commands.thread_costs import SETTINGS, SPIN, measure, table
+from i2v3d.commands.stage import WAITING_THREADS
+from i2v3d.commands.thread_costs import SETTINGS, measure, table
 from tests.support.checkout import ROOT
 
+(NAME,) = WAITING_THREADS
 ROWS = [
     {"threads": 2, "setting": "", "default": False, "alone_s": 0.5, "beside_s": 4.0},
-    {"threads": 2, "setting": f"{SPIN}=1000", "default": True, "alone_s": 0.55, "beside_s": 0.9},
+    {"threads": 2, "setting": "OMP_WAIT_POLICY=PASSIVE", "default": True, "alone_s": 0.55, "beside_s": 0.9},
 ]
 
 
@@ -22,17 +23,17 @@ def test_the_table_has_a_row_a_setting_and_marks_the_default() -> None:
     head, rule, plain, default = table(ROWS, 1).splitlines()
     assert head.count("|") == rule.count("|") == plain.count("|") == default.count("|")
     assert "| none | 0.50 | 4.00 |" in plain
-    assert default.startswith(f"| 2 | {SPIN}=1000 (every job's default) | 0.55 |")
+    assert default.startswith("| 2 | OMP_WAIT_POLICY=PASSIVE (every job's default) | 0.55 |")
 
 
 def test_the_default_of_the_jobs_is_among_the_measured_settings() -> None:
-    assert {SPIN: PROCESS_ENVIRONMENT[SPIN]} in SETTINGS
+    assert WAITING_THREADS in SETTINGS
 
 
 @pytest.mark.slow
 def test_settings_are_measured_alone_and_beside_a_busy_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    rows = measure(threads=2, calls=1, busy=1, settings=[{SPIN: PROCESS_ENVIRONMENT[SPIN]}])
+    rows = measure(threads=2, calls=1, busy=1, settings=[WAITING_THREADS])
     assert [row["threads"] for row in rows] == [2, 1]
     assert all(row["alone_s"] > 0 and row["beside_s"] > 0 for row in rows)
     assert [row["default"] for row in rows].count(True) == 1
@@ -41,7 +42,7 @@ def test_settings_are_measured_alone_and_beside_a_busy_process(monkeypatch: pyte
 def test_a_job_gets_the_setting_before_torch_reads_it_and_the_user_overrules_it() -> None:
     ask = (
         "import os, sys; from i2v3d.commands.stage import set_process_environment; set_process_environment();"
-        f"assert 'torch' not in sys.modules; print(os.environ['{SPIN}'])"
+        f"assert 'torch' not in sys.modules; print(os.environ['{NAME}'])"
     )
     told = [
         subprocess.run(
@@ -51,6 +52,6 @@ def test_a_job_gets_the_setting_before_torch_reads_it_and_the_user_overrules_it(
             text=True,
             check=True,
         ).stdout.strip()
-        for own in ({}, {SPIN: "7"})
+        for own in ({}, {NAME: "ACTIVE"})
     ]
-    assert told == [PROCESS_ENVIRONMENT[SPIN], "7"]
+    assert told == [WAITING_THREADS[NAME], "ACTIVE"]
