@@ -13,12 +13,14 @@ from i2v3d.config.sections import section
 @section
 class RuntimeConfig:
     """device: 'auto' takes a GPU when there is one. perf: how the networks are run; 'auto' is fast on a GPU.
+    memory: GB of a GPU's memory that a stage may fill, a tier by name; 'auto' is the largest that the card has.
     max_batch: images a network call, 0 for all at once.
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
     what the job scheduler gives."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
     perf: Literal["auto", "plain", "fast"]
+    memory: Literal["auto", "80g", "24g", "16g", "12g", "8g"]
     max_batch: Annotated[int, Field(ge=0, le=LARGEST)]
     memory_mb: Megabytes
     threads: Annotated[int, Field(ge=0, le=4096)]

@@ -17,7 +17,7 @@ from i2v3d.artifacts.manifest import require_undamaged
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.stages.context import StageContext
+from i2v3d.stages.context import MEMORY_TIERS_GB, StageContext
 from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
 from i2v3d.workflow.cards import own_card
@@ -105,6 +105,7 @@ def _make(job: Job, stage: Stage) -> None:
             device=device,
             max_batch=job.settings.runtime.max_batch,
             fast=resolve_perf(job.settings.runtime.perf, device),
+            memory_gb=resolve_memory(job.settings.runtime.memory, device),
             work=work,
             metrics_file=folder / METRICS,
             sinks=(sink,),
@@ -129,6 +130,18 @@ def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
 def resolve_perf(wanted: str, device: str) -> bool:
     """Whether networks run fast: 'auto' does on a GPU."""
     return wanted == "fast" or (wanted == "auto" and device.startswith("cuda"))
+
+
+def resolve_memory(wanted: str, device: str) -> int:
+    """GB of the tier: 'auto' is the largest that the card has, at least the leanest; the largest without a GPU."""
+    if wanted != "auto":
+        return int(wanted.removesuffix("g"))
+    if not device.startswith("cuda"):
+        return max(MEMORY_TIERS_GB)
+    import torch
+
+    total = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return max((tier for tier in MEMORY_TIERS_GB if tier * 0.95 <= total), default=min(MEMORY_TIERS_GB))
 
 
 def resolve_device(wanted: str) -> str:
