@@ -13,12 +13,11 @@ from i2v3d.config.scene import BlendSceneConfig
 from i2v3d.errors import ConfigError, InputError
 from i2v3d.geometry.cameras import invert_pose
 from i2v3d.images import Rgb
+from i2v3d.scene.blend_files import GZIP, PLAIN, ZSTANDARD
 from i2v3d.scene.motion.camera_path import rows
 from i2v3d.scene.photo.framing import Framing, load_photo
 
 CENTRE_TOLERANCE_PX = 0.01
-# A .blend begins with its name, unless it is compressed: by zstandard, or by gzip before Blender 3.0.
-MAGIC = (b"BLENDER", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
 
 
 def check_blend(cfg: BlendSceneConfig) -> None:
@@ -31,7 +30,7 @@ def check_blend(cfg: BlendSceneConfig) -> None:
         raise InputError(
             f"scene.blend: {path} cannot be read ({error.strerror}); correct the path"
         ) from error
-    if not head.startswith(MAGIC):
+    if not head.startswith((PLAIN, ZSTANDARD, GZIP)):
         raise InputError(f"scene.blend: {path} is no .blend file; save it in Blender again")
     load_photo(Path(cfg.photo))
 

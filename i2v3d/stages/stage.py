@@ -90,13 +90,15 @@ class Stage:
     def named_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of every file or local folder whose contents the stage's results depend on.
 
-        Textures and the like that a mesh refers to count as well. Weights of a repository are identified by
+        Textures and the like that a mesh or a .blend refers to count as well. Weights of a repository are identified by
         its id and revision in the configuration instead.
         """
         for path, option in self.stated_files(cut):
             yield path, option
             if option.endswith(("mesh", "mesh.file")):
                 yield from ((str(file), option) for file in _companions(path, cut["max_faces"]))
+            elif option == "blend":
+                yield from ((str(file), option) for file in _referenced(path))
 
     def stated_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of what the configuration itself names; nothing is read."""
@@ -117,6 +119,13 @@ def _companions(mesh: str, max_faces: int) -> tuple[Path, ...]:
     from i2v3d.scene.mesh_files import check_mesh
 
     return check_mesh(Path(mesh), max_faces).companions
+
+
+def _referenced(blend: str) -> tuple[Path, ...]:
+    """Pictures, libraries and caches that a .blend refers to. Raises InputError for one that cannot be read."""
+    from i2v3d.scene.blend_files import referenced_files
+
+    return referenced_files(Path(blend))
 
 
 def _files(value: Any, parts: Sequence[str], option: str) -> Iterator[tuple[str, str]]:
