@@ -1,5 +1,4 @@
 # Each command does all its set-up: `make demo`, `make test`; while working on the code `make check`.
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
@@ -32,13 +31,9 @@ test-slurm: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(PYTEST) tests/house
 
-# requirements.lock pins every version. pip brings torch, as it finds the CPU build that a machine may hold; uv
-# brings the rest in a fifth of pip's time, and where it cannot (it knows no pip.conf) pip does.
-INSTALL := pip install --quiet --constraint requirements.lock
-$(VENV)/.installed: pyproject.toml requirements.lock
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m $(INSTALL) --no-compile torch uv
-	$(BIN)/uv $(INSTALL) --python $(BIN)/python --editable '.[dev]' || $(BIN)/python -m $(INSTALL) --editable '.[dev]'
+# Versions are those of requirements.lock. PYTHON=... names the interpreter to take.
+$(VENV)/.installed: pyproject.toml requirements.lock environment.sh
+	PYTHON='$(PYTHON)' sh environment.sh $(VENV)
 	touch $@
 
 clean-environment:

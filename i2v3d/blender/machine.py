@@ -40,6 +40,11 @@ def check_machine() -> None:
         raise missing_library_error(libraries)
 
 
+def missing_packages() -> list[str]:
+    """Debian's packages with the libraries that Blender links and this machine lacks. Raises as `bpy_library`."""
+    return _packages(missing_libraries(_linked_by(bpy_library())))
+
+
 def bpy_library() -> Path:
     """The shared object of the Python package bpy. Raises MachineError if the package is not installed."""
     spec = importlib.util.find_spec("bpy")
@@ -58,13 +63,17 @@ def missing_libraries(ldd_output: str) -> list[str]:
 def missing_library_error(libraries: Iterable[str]) -> MachineError:
     """The MachineError that names the libraries and the command that installs them."""
     names = sorted(libraries)
-    packages = sorted({PACKAGES[name] for name in names if name in PACKAGES})
+    packages = _packages(names)
     remedy = f"apt-get install {' '.join(packages)}" if packages else "install what provides it"
     unknown = [name for name in names if name not in PACKAGES]
     hint = f" (no package is known for {', '.join(unknown)})" if unknown and packages else ""
     return MachineError(
         f"Blender needs {', '.join(names)}, which this machine lacks; install with: {remedy}{hint}"
     )
+
+
+def _packages(libraries: Iterable[str]) -> list[str]:
+    return sorted({PACKAGES[name] for name in libraries if name in PACKAGES})
 
 
 def library_of_import_error(message: str) -> str | None:
