@@ -17,8 +17,8 @@ with_apt() {
   why=$1
   shift
   say "installing with apt-get: $* ($why)"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+  told=$(apt-get update -qq 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" 2>&1) ||
+    { say "$told"; return 1; }
 }
 
 # Whether a command is Python 3.11 and can make environments; Debian has the second in a package of its own.

@@ -16,7 +16,7 @@ class RuntimeConfig:
     memory: GB of a GPU's memory that a stage may fill, a tier by name; 'auto' is the largest that the card has.
     max_batch: images a network call, 0 for all at once.
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
-    what the job scheduler gives."""
+    what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
     perf: Literal["auto", "plain", "fast"]
@@ -24,6 +24,7 @@ class RuntimeConfig:
     max_batch: Annotated[int, Field(ge=0, le=LARGEST)]
     memory_mb: Megabytes
     threads: Annotated[int, Field(ge=0, le=4096)]
+    jobs_per_card: Annotated[int, Field(ge=1, le=64)]
 
 
 @section

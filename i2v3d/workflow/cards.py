@@ -1,4 +1,4 @@
-"""One job a graphics card: on a machine with several, each job sees one that no other job has."""
+"""Graphics cards of this machine: where there are several, each job sees one, and shares it only if it was asked to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,8 +28,10 @@ def cards(environment: MutableMapping[str, str], devices: Path) -> list[str]:
 
 
 @contextmanager
-def own_card(environment: MutableMapping[str, str], devices: Path = Path("/dev")) -> Iterator[None]:
-    """Leaves one card visible, which no other job of this user has, and waits for one where none is free.
+def own_card(
+    environment: MutableMapping[str, str], jobs_per_card: int, devices: Path = Path("/dev")
+) -> Iterator[None]:
+    """Leaves one card visible, which fewer than `jobs_per_card` other jobs of this user have, and waits for such a one.
 
     With one card or none, as a cluster grants them, nothing is done. To be entered before CUDA is initialised.
     """
@@ -36,7 +39,7 @@ def own_card(environment: MutableMapping[str, str], devices: Path = Path("/dev")
     if len(known) < 2:
         yield
         return
-    name, lock = _free_card(known)
+    name, lock = _free_card(known, jobs_per_card)
     log.info("on card %s of %s", name, ", ".join(known))
     environment[VISIBLE] = name
     try:
@@ -45,12 +48,12 @@ def own_card(environment: MutableMapping[str, str], devices: Path = Path("/dev")
         lock.release()
 
 
-def _free_card(known: list[str]) -> tuple[str, FileLock]:
-    """A card and its lock, which the system frees when this process ends, however that happens."""
+def _free_card(known: list[str], jobs_per_card: int) -> tuple[str, FileLock]:
+    """A card, of those with the fewest jobs, and its lock, which the system frees when this process ends."""
     told = False
     while True:
-        for name in known:
-            lock = FileLock(Path(tempfile.gettempdir(), f"i2v3d-{os.getuid()}-card-{name}.lock"))
+        for place, name in product(range(jobs_per_card), known):
+            lock = FileLock(Path(tempfile.gettempdir(), f"i2v3d-{os.getuid()}-card-{name}-{place}.lock"))
             try:
                 lock.acquire(timeout=0)
             except Timeout:

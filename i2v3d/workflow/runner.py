@@ -74,7 +74,8 @@ def run_job(job: Job, stage: Stage) -> None:
     _check_version(stage, job.node)
     with claimed(job.out) as to_make:
         if to_make:
-            with own_card(os.environ) if stage.machine.gpus else nullcontext():
+            own = own_card(os.environ, job.settings.runtime.jobs_per_card)
+            with own if stage.machine.gpus else nullcontext():
                 _make(job, stage)
         else:
             log.info("%s is finished already: %s", _title(job), job.out)

@@ -141,7 +141,15 @@ def _words(folder: Path, stage: str) -> list[str]:
     node = Node(stage, "0" * 12, STAGES[stage].version, CONFIG, {}, {}, 2)
     (folder / "node.json").write_text(json.dumps(node.__dict__))
     tracking = {"mode": "disabled", "project": "x", "entity": None}
-    runtime = {"device": "cpu", "perf": "auto", "memory": "auto", "max_batch": 0, "memory_mb": 100, "threads": 0}
+    runtime = {
+        "device": "cpu",
+        "perf": "auto",
+        "memory": "auto",
+        "max_batch": 0,
+        "memory_mb": 100,
+        "threads": 0,
+        "jobs_per_card": 1,
+    }
     settings = {"run": "x", "runtime": runtime, "tracking": tracking}
     (folder / "settings.json").write_text(json.dumps(settings))
     paths = {"--node": "node.json", "--cache": "cache", "--out": "cache/out", "--settings": "settings.json"}

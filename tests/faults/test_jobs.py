@@ -41,7 +41,15 @@ def words(tmp_path: Path) -> list[str]:
         (scene / "photo.png").write_bytes(b"picture")
     node = Node("render", "0" * 12, STAGES["render"].version, CONFIG, {}, {"scene": KEY}, 2)
     (tmp_path / "node.json").write_text(json.dumps(node.__dict__))
-    runtime = {"device": "cpu", "perf": "auto", "memory": "auto", "max_batch": 0, "memory_mb": 100, "threads": 0}
+    runtime = {
+        "device": "cpu",
+        "perf": "auto",
+        "memory": "auto",
+        "max_batch": 0,
+        "memory_mb": 100,
+        "threads": 0,
+        "jobs_per_card": 1,
+    }
     tracking = {"mode": "disabled", "project": "x", "entity": None}
     (tmp_path / "settings.json").write_text(
         json.dumps({"run": "x", "runtime": runtime, "tracking": tracking})

@@ -27,15 +27,21 @@ def test_cards_are_those_that_are_visible_or_all_of_the_machine(tmp_path: Path) 
 
 def test_jobs_at_once_get_different_cards_and_free_them() -> None:
     first, second, third = ({VISIBLE: "0,1"} for _ in range(3))
-    with own_card(first):
-        with own_card(second):
+    with own_card(first, 1):
+        with own_card(second, 1):
             assert (first[VISIBLE], second[VISIBLE]) == ("0", "1")
-        with own_card(third):
+        with own_card(third, 1):
             assert third[VISIBLE] == "1"
 
 
 def test_who_has_one_card_keeps_it() -> None:
     """Clusters number the card of every job 0, whichever it is."""
     first, second = {VISIBLE: "0"}, {VISIBLE: "0"}
-    with own_card(first), own_card(second):
+    with own_card(first, 1), own_card(second, 1):
         assert first == second == {VISIBLE: "0"}
+
+
+def test_jobs_that_may_share_a_card_take_those_with_fewest_jobs() -> None:
+    jobs = [{VISIBLE: "0,1"} for _ in range(4)]
+    with own_card(jobs[0], 2), own_card(jobs[1], 2), own_card(jobs[2], 2), own_card(jobs[3], 2):
+        assert [job[VISIBLE] for job in jobs] == ["0", "1", "0", "1"]
