@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes the environment that the commands of the Makefile run in: sh environment.sh .venv
+# Makes the environment that the commands of the Makefile run in: sh environment.sh .venv [EXTRAS]
 # Python 3.11 is $PYTHON, else python3.11, else what uv brings, else, as root, the system's package. Then come the
 # packages that requirements.lock pins, and the system libraries that Blender links: as root with apt-get, which is
 # said first; otherwise what is missing is named with the command that brings it.
 set -eu
 venv=$1
+extras=${2:-dev} # of pyproject.toml
 here=$(dirname "$0")
 constraint=$here/requirements.lock
 
@@ -34,7 +35,7 @@ make_venv() {
     say "Python 3.11 by uv"
     uv venv --quiet --allow-existing --seed --python 3.11 "$venv"
   elif may_install && apt-get update -qq && apt-cache show python3.11-venv >/dev/null 2>&1; then
-    with_apt "the Python of Blender's package bpy" python3.11 python3.11-venv
+    with_apt "the Python of Blender's package bpy" python3.11 python3.11-venv ca-certificates
     python3.11 -m venv "$venv"
   else
     say "Python 3.11 with venv is missing (Blender's package bpy takes no other); get it in one of two ways, then run make again:"
@@ -49,8 +50,8 @@ make_venv() {
 install_packages() {
   python=$venv/bin/python
   "$python" -m pip install --quiet --constraint "$constraint" --no-compile torch uv
-  "$venv/bin/uv" pip install --quiet --constraint "$constraint" --python "$python" --editable "$here[dev]" ||
-    "$python" -m pip install --quiet --constraint "$constraint" --editable "$here[dev]"
+  "$venv/bin/uv" pip install --quiet --constraint "$constraint" --python "$python" --editable "$here[$extras]" ||
+    "$python" -m pip install --quiet --constraint "$constraint" --editable "$here[$extras]"
 }
 
 install_libraries() {

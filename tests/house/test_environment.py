@@ -71,12 +71,13 @@ def test_a_bare_debian_gets_python_and_libraries_and_is_told_first(tmp_path: Pat
     machine.has("apt-cache", "exit 0")
     code, told, called = machine.run()
     assert code == 0
+    python = "python3.11 python3.11-venv ca-certificates"
     assert told.splitlines() == [
-        "i2v3d: installing with apt-get: python3.11 python3.11-venv (the Python of Blender's package bpy)",
+        f"i2v3d: installing with apt-get: {python} (the Python of Blender's package bpy)",
         "i2v3d: installing with apt-get: libgl1 libsm6 (libraries that Blender links)",
     ]
     assert [line for line in called if " install " in line and line.startswith("apt-get")] == [
-        "apt-get install -qq -y --no-install-recommends python3.11 python3.11-venv",
+        f"apt-get install -qq -y --no-install-recommends {python}",
         "apt-get install -qq -y --no-install-recommends libgl1 libsm6",
     ]
 
