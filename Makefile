@@ -4,11 +4,13 @@ BIN := $(VENV)/bin
 CORES ?= all
 # Processes that run the tests, of one thread each.
 WORKERS ?= 2
+# Examples that `make test-fuzz` makes of every kind of file: 2500 take about ten minutes.
+EXAMPLES ?= 2500
 # How often `make test-kill` kills something.
 ROUNDS ?= 25
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
-.PHONY: demo check test test-kill test-slurm lint clean-environment
+.PHONY: demo check test test-fuzz test-kill test-slurm lint clean-environment
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --config overrides=experiment=demo
@@ -23,6 +25,9 @@ test: $(VENV)/.installed
 # Kills snakemake, stages and Blender in mid-render at random moments; the results must not notice.
 test-kill: $(VENV)/.installed
 	KILL_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s -m kill
+
+test-fuzz: $(VENV)/.installed
+	I2V3D_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/inputs/test_fuzz.py
 
 test-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[slurm]'

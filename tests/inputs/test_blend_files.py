@@ -42,11 +42,11 @@ def folder(tmp_path: Path) -> Path:
     for name in {file for _, files in NAMES.values() for file in files} | {"notes.txt", "other.png"}:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    (tmp_path / "kit.blend").write_bytes(_blend("//wood.png"))
+    (tmp_path / "kit.blend").write_bytes(blend("//wood.png"))
     return tmp_path
 
 
-def _blend(*names: str) -> bytes:
+def blend(*names: str) -> bytes:
     """Bytes as Blender writes them: names that end in a zero, between numbers."""
     body = b"".join(b"\x07\x01\x2f\x00IMname\x00\x01\x3f" + name.encode() + b"\x00" * 9 for name in names)
     return b"BLENDER-v405REND" + body + b"ENDB"
@@ -55,29 +55,27 @@ def _blend(*names: str) -> bytes:
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_files_that_a_blend_names_are_found(kind: str, folder: Path) -> None:
     name, files = NAMES[kind]
-    (folder / "scene.blend").write_bytes(_blend(name))
+    (folder / "scene.blend").write_bytes(blend(name))
     found = [str(path.relative_to(folder)) for path in referenced_files(folder / "scene.blend")]
     assert found == sorted(files)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_compressed_blends_are_read_as_well(packing: str, folder: Path) -> None:
-    (folder / "scene.blend").write_bytes(
-        PACKINGS[packing](_blend("//red.png", str(folder / "maps/bark.jpg")))
-    )
+    (folder / "scene.blend").write_bytes(PACKINGS[packing](blend("//red.png", str(folder / "maps/bark.jpg"))))
     assert referenced_files(folder / "scene.blend") == (folder / "maps/bark.jpg", folder / "red.png")
 
 
 @pytest.mark.parametrize("packing", ["zstandard", "gzip"])
 def test_a_blend_that_cannot_be_unpacked_is_named(packing: str, folder: Path) -> None:
-    content = PACKINGS[packing](_blend("//red.png"))
+    content = PACKINGS[packing](blend("//red.png"))
     (folder / "scene.blend").write_bytes(content[:4] + b"\xff" * 9 + content[13:])
     with pytest.raises(InputError, match=r"scene\.blend cannot be read \(.*save it in Blender again"):
         referenced_files(folder / "scene.blend")
 
 
 def test_a_changed_texture_changes_what_the_scene_depends_on(folder: Path) -> None:
-    (folder / "scene.blend").write_bytes(_blend("//red.png"))
+    (folder / "scene.blend").write_bytes(blend("//red.png"))
     (folder / "photo.png").write_bytes(b"photo")
     cut = {"blend": str(folder / "scene.blend"), "photo": str(folder / "photo.png")}
 

@@ -1,6 +1,6 @@
 """Readers of users' files under damage: whatever the bytes, they give a good result or one line, and nothing else.
 
-`I2V3D_FUZZ=20000 python -m pytest tests/inputs/test_fuzz.py` tries more examples than a run of all tests does.
+`make test-fuzz` tries more examples than a run of all tests does.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from safetensors.torch import save
 
 from i2v3d.errors import InputError
 from i2v3d.models.lora_content import check_lora_content
+from i2v3d.scene.blend_files import referenced_files
 from i2v3d.scene.exr_files import exr_colour, exr_depth, exr_mask, exr_size
 from i2v3d.scene.frame_numbers import frame_numbers
 from i2v3d.scene.mesh_files import check_mesh, copy_mesh
 from i2v3d.scene.motion.camera_files import FORMATS, read_track
 from i2v3d.scene.photo.framing import load_photo
+from tests.inputs.test_blend_files import PACKINGS, blend
 from tests.inputs.test_cameras import COLMAP_TEXTS, NERFS, binary_colmap, colmap
 from tests.inputs.test_meshes import HERE, write_kinds
 from tests.inputs.test_renders import write_exr
@@ -280,3 +282,12 @@ def test_damaged_exr(read: Callable[[Path], Any]) -> None:
 def test_frame_numbers_are_found_whatever_stands_around_them(numbers: list[int], word: str) -> None:
     names = [f"{word}x{number}y{word}" for number in numbers]
     assert frame_numbers(names) == numbers
+
+
+@fuzzed
+@given(content=damaged(tuple(pack(blend("//red.png", "/kit.blend")) for pack in PACKINGS.values())))
+def test_damaged_blends(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder, one_line_at_most():
+        path = Path(folder, "scene.blend")
+        path.write_bytes(content)
+        assert referenced_files(path) == ()
