@@ -138,9 +138,23 @@ def _words(sides: Mapping[str, int]) -> str:
 
 def likely_model(path: Path) -> str:
     """', likely one of MODEL' for messages about a LoRA that does not fit; empty if its widths do not say."""
+    width = _text_width(path)
+    return f", likely one of {_TEXT_WIDTHS[width]}" if width in _TEXT_WIDTHS else ""
+
+
+def check_text_width(path: Path, width: int) -> None:
+    """Raises InputError if the LoRA's cross-attention reads texts of another width than its UNet does."""
+    found = _text_width(path)
+    if found not in (None, width):
+        raise InputError(
+            f"{path} is a LoRA for texts {found} wide{likely_model(path)}, but those of the configured image UNet are "
+            f"{width} wide; {REMEDY}"
+        )
+
+
+def _text_width(path: Path) -> int | None:
+    """The width of the texts that a cross-attention of the LoRA reads; None if it changes none."""
     for key, told in _tensors(path).items():
         if "attn2" in key and "to_k" in key and _layer_and_side(key)[1] == "down":
-            width = told["shape"][1]
-            if width in _TEXT_WIDTHS:
-                return f", likely one of {_TEXT_WIDTHS[width]}"
-    return ""
+            return int(told["shape"][1])
+    return None

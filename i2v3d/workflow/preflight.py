@@ -20,7 +20,7 @@ from i2v3d.config.scene import SceneConfig, ToySceneConfig
 from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, MachineError, WeightsError
-from i2v3d.models.lora_content import check_lora_content
+from i2v3d.models.lora_content import check_lora_content, check_text_width
 from i2v3d.models.manifest import check_headers, load_manifest
 from i2v3d.models.needs import Need, model_needs
 from i2v3d.models.weights import missing, resolve
@@ -124,10 +124,13 @@ def check_renders(variant: PlannedVariant, scene: SceneConfig) -> None:
 
 
 def check_lora(variant: PlannedVariant, _: SceneConfig) -> None:
-    """Raises InputError unless a ready LoRA, if there is one, can be one of some UNet."""
+    """Raises InputError unless a ready LoRA, if there is one, can be one of the image UNet."""
     weights = variant.config["lora"]["weights"]
     if weights is not None:
-        check_lora_content(Path(weights).expanduser())
+        path = Path(weights).expanduser()
+        check_lora_content(path)
+        base = build(ModelsConfig, variant.config["models"], "models").image.base
+        check_text_width(path, _read(_part(base, "unet"))["cross_attention_dim"])
 
 
 def check_infill(variant: PlannedVariant, _: SceneConfig) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from i2v3d.customise.adapter import check_lora_file
 from i2v3d.errors import InputError
-from i2v3d.models.lora_content import check_lora_content
+from i2v3d.models.lora_content import check_lora_content, check_text_width
 from i2v3d.models.sdxl import ImageModels, load_image_models, load_lora
 from tests.support.image_family import write_tiny_family
 
@@ -233,3 +233,8 @@ def test_a_lora_of_another_model_is_named(
     save_file(state, tmp_path / "lora.safetensors")
     with pytest.raises(InputError, match=f"of shape .* likely one of {model}"):
         check_lora_file(models.unet, tmp_path / "lora.safetensors")
+    with pytest.raises(
+        InputError, match=f"for texts {width} wide, likely one of {model}, but .* are 2048 wide"
+    ):
+        check_text_width(tmp_path / "lora.safetensors", 2048)
+    check_text_width(tmp_path / "lora.safetensors", width)

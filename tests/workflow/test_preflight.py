@@ -6,13 +6,17 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from i2v3d.config.models import ModelsConfig
 from i2v3d.config.sections import build
 from i2v3d.config.weights import WeightsRef
-from i2v3d.errors import ConfigError, MachineError, WeightsError
-from i2v3d.workflow.preflight import check_sizes, check_writable
+from i2v3d.errors import ConfigError, InputError, MachineError, WeightsError
+from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.plan import PlannedVariant
+from i2v3d.workflow.preflight import check_lora, check_sizes, check_writable
 
 REF = WeightsRef(source="", revision=None, subfolder=None, variant=None, size_gb=0.0, licence="none")
 Scene = namedtuple("Scene", "width height")
@@ -21,8 +25,6 @@ Scene = namedtuple("Scene", "width height")
 @pytest.fixture
 def models(tmp_path: Path) -> ModelsConfig:
     """The shipped family's configuration on folders that hold nothing but sizes: VAE 1/8, UNets 1/4 and 1/8."""
-    from i2v3d.workflow.composition import compose_variants
-
     for part, levels in (("image/vae", 4), ("image/unet", 3), ("video/vae", 4), ("video/unet", 4)):
         (tmp_path / part).mkdir(parents=True)
         (tmp_path / part / "config.json").write_text(json.dumps({"block_out_channels": [8] * levels}))
@@ -59,3 +61,16 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
     with pytest.raises(MachineError, match=r"new has 0 bytes free, this run writes up to 5\.0 GB"):
         check_writable(tmp_path / "new", 5_000_000_000)
+
+
+def test_a_lora_of_another_model_is_refused_before_any_job(tmp_path: Path) -> None:
+    layer = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    matrices = {"lora_A": np.ones((4, 768), np.float32), "lora_B": np.ones((320, 4), np.float32)}
+    save_file({f"{layer}.{side}.weight": m for side, m in matrices.items()}, tmp_path / "sd15.safetensors")
+    words = [f"lora.weights={tmp_path}/sd15.safetensors"]
+    (variant,) = compose_variants(Path(__file__).parents[2] / "conf", words)
+    planned = PlannedVariant("base", (), variant.config, {}, 2)
+    with pytest.raises(
+        InputError, match=r"sd15\.safetensors is a LoRA for texts 768 wide, likely one of Stable Dif"
+    ):
+        check_lora(planned, Scene(64, 64))
