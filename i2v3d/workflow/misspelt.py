@@ -46,9 +46,9 @@ def _groups(conf: Path) -> list[str]:
 
 
 def _sibling_keys(conf: Path, full_key: str) -> set[str]:
-    """Keys that stand where `full_key` does, in any file of its group (or in config.yaml)."""
+    """Keys that stand where `full_key` does, in any file of its group, parts of files included (or in config.yaml)."""
     group, *rest = full_key.split(".")
-    files = sorted((conf / group).glob("*.yaml")) if rest else [conf / "config.yaml"]
+    files = sorted((conf / group).rglob("*.yaml")) if rest else [conf / "config.yaml"]
     found: set[str] = set() if rest else set(_groups(conf))
     for file in files:
         text = file.read_text(errors="replace")
