@@ -45,6 +45,10 @@ SCORES: dict[str, Score] = {
         "mask IoU", "", "higher", "control", "mean",
         "overlap of the object found in the picture with the object in the render; 1: the same pixels",
     ),
+    "keyframe_psnr": Score(
+        "PSNR at keyframes", "dB", "higher", "control", "whole",
+        "how close the video's frames are to the keyframes that it should pass through; 100: equal",
+    ),
     "warping_error": Score(
         "warping error", "", "lower", "control", "mean",
         "squared difference of neighbouring frames along the exact motion of the render",

@@ -25,6 +25,7 @@ from i2v3d.errors import ArtifactError
 from i2v3d.figures.scores import draw_curves
 from i2v3d.metrics import scoring
 from i2v3d.metrics.catalogue import SCORES
+from i2v3d.metrics.fidelity import psnr
 from i2v3d.metrics.scoring import ClipScores
 from i2v3d.models.judges import Judges, load_judges
 from i2v3d.stages.context import StageContext
@@ -112,10 +113,14 @@ def _score_all(
     clips[COARSE] = known.control.rgb
     if known.truth is not None:
         clips[TRUTH] = known.truth
-    return {
+    scores = {
         who: score_clip(cfg, who, pictures, known, judges)
         for who, pictures in ctx.track(clips.items(), desc="evaluate", unit="clip", total=len(clips))
     }
+    if KEYFRAMES in clips:
+        hit = clips[VIDEO][[n - 1 for n in known.keyframes]]
+        scores[VIDEO].whole["keyframe_psnr"] = float(psnr(hit, clips[KEYFRAMES]).mean())
+    return scores
 
 
 def score_clip(cfg: EvaluateConfig, who: str, pictures: Tensor, known: Known, judges: Judges) -> ClipScores:

@@ -82,6 +82,7 @@ def test_the_true_video_scores_as_the_truth_does(of_truth: tuple[dict[str, Any],
 
 def test_the_coarse_render_as_video_scores_as_the_coarse_render(shot: Shot, tmp_path: Path) -> None:
     scores = shot.evaluate(shot.coarse, tmp_path)[0]["scores"]
+    assert scores["video"].pop("keyframe_psnr") == 100, "its keyframes are the coarse ones"
     assert scores["video"] == scores["coarse"]
     assert scores["video"]["colour_drift"] == 0
 
