@@ -24,7 +24,8 @@ class InfillConfig:
     keyframes: whose pictures are kept: generated ones at both ends of a segment, or the photo alone at the start of the
     shot. start: what a segment but the first begins with: its keyframe; the last frame of the segment before; or
     the last `overlap` + 1 frames of it, which are kept. control: the pass between the ends. keep: what else of the
-    render is kept. paste: what is put back of the known pixels, which the autoencoder changes. Raises ConfigError for
+    render is kept. ends: how many frames are known at a kept keyframe; two: its neighbour as well, by the render's
+    motion. paste: what is put back of the known pixels, which the autoencoder changes. Raises ConfigError for
     a start that nothing is known of.
     """
 
@@ -34,6 +35,7 @@ class InfillConfig:
     overlap: Frames
     control: Literal["depth", "grey", "flow", "lines", "none"]
     keep: Literal["nothing", "background"]
+    ends: Literal["one", "two"]
     reference: bool
     paste: Literal["nothing", "frames", "pixels"]
     depth_range: DepthRange

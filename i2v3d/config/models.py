@@ -52,11 +52,24 @@ class VideoModelConfig:
 
 
 @section
+class LoraFileConfig:
+    """A LoRA of the user's. strength: 1 as it was trained."""
+
+    file: str
+    strength: Annotated[float, Field(ge=-8, le=8)]
+
+
+@section
 class WanVaceNetworks:
-    """Transformer, VAE and scheduler of a Wan VACE pipeline. dtype: precision of the transformer."""
+    """Transformer, VAE and scheduler of a Wan VACE pipeline. dtype: precision of the transformer. storage: what its
+    weights are kept in between calls, None: the same. transformer: a file of the user's, GGUF or safetensors, instead
+    of the base's. loras: added to it, one after the other."""
 
     base: WeightsRef
     dtype: Dtype
+    storage: Literal["float8"] | None
+    transformer: str | None
+    loras: tuple[LoraFileConfig, ...]
 
 
 @section

@@ -1,4 +1,4 @@
-"""Wan VACE: loading, its VAE, and its transformer as a network that fills in a control clip.
+"""Wan VACE: its text encoder, its VAE, and its transformer as a network that fills in a control clip.
 
 Channels, strides, mean and deviation of latents come from the networks' own configurations.
 Shapes: B clips, F frames, T latent frames, C latent channels, (h, w) latent size, (H, W) pixels, (L, D) text.
@@ -7,32 +7,21 @@ Shapes: B clips, F frames, T latent frames, C latent channels, (h, w) latent siz
 from __future__ import annotations
 
 import html
-import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import ftfy
 import torch
-from diffusers import (
-    AutoencoderKLWan,
-    FlowMatchEulerDiscreteScheduler,
-    UniPCMultistepScheduler,
-    WanVACETransformer3DModel,
-)
+from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from i2v3d.config.models import TextEncoderConfig, WanVaceNetworks
+from i2v3d.config.models import TextEncoderConfig
 from i2v3d.config.weights import WeightsRef
-from i2v3d.errors import ShapeError, WeightsError
+from i2v3d.errors import WeightsError
 from i2v3d.models.weights import load_network, missing, resolve
-
-log = logging.getLogger(__name__)
-
-SCHEDULERS = {cls.__name__: cls for cls in (UniPCMultistepScheduler, FlowMatchEulerDiscreteScheduler)}
 
 
 # ---------------------------------------------------------------- text
@@ -86,7 +75,7 @@ class ClipAutoencoder:
     @property
     def factor(self) -> int:
         """Pixels a latent along either side."""
-        return int(2 ** len(self.vae.config.temperal_downsample))
+        return int(2 ** len(self.vae.config.temperal_downsample) * (self.vae.config.patch_size or 1))
 
     def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each channel, (C, 1, 1, 1)."""
@@ -123,7 +112,7 @@ def control_latents(
     section on the context embedder.
     """
     kept, made = autoencoder.encode(video * (1 - mask)), autoencoder.encode(video * mask)
-    control = torch.cat([kept, made, _folded(mask, autoencoder).to(kept)])
+    control = torch.cat([kept, made, folded_mask(mask, autoencoder.factor, autoencoder.stride).to(kept)])
     if reference is None:
         return control
     photo = autoencoder.encode(reference[None])
@@ -131,10 +120,10 @@ def control_latents(
     return torch.cat([torch.cat([photo, rest]), control], dim=1)
 
 
-def _folded(mask: Tensor, autoencoder: ClipAutoencoder) -> Tensor:
+def folded_mask(mask: Tensor, factor: int, stride: int) -> Tensor:
     """A mask (F, 1, H, W) as one channel a pixel of a latent, (factor², T, h, w), of the frame nearest to it."""
-    folded = functional.pixel_unshuffle(mask, autoencoder.factor).transpose(0, 1)
-    size = ((len(mask) + autoencoder.stride - 1) // autoencoder.stride, *folded.shape[2:])
+    folded = functional.pixel_unshuffle(mask, factor).transpose(0, 1)
+    size = ((len(mask) + stride - 1) // stride, *folded.shape[2:])
     return functional.interpolate(folded[None], size=size, mode="nearest-exact")[0]
 
 
@@ -174,7 +163,9 @@ class FillNetwork:
 
     def __call__(self, x: Tensor, level: float, condition: FillCondition) -> Tensor:
         """The velocity at timestep `level`."""
-        dtype = self.transformer.dtype
+        dtype = (
+            self.transformer.patch_embedding.weight.dtype
+        )  # which no quantised file and no storage type changes
         scale = x.new_full((len(self.transformer.config.vace_layers),), self.control_scale)
         velocity: Tensor = self.transformer(
             hidden_states=x.transpose(1, 2).to(dtype),
@@ -191,44 +182,3 @@ class FillNetwork:
         clips = max(1, max_batch // x.shape[1]) if max_batch else len(x)
         rows = [slice(first, first + clips) for first in range(0, len(x), clips)]
         return torch.cat([self(x[row], level, condition.rows(row)) for row in rows])
-
-
-def load_transformer(cfg: WanVaceNetworks, device: str) -> Any:
-    """The transformer of `cfg`, frozen. Raises WeightsError if it is missing, corrupt, or of another architecture."""
-    return load_network(WanVACETransformer3DModel, cfg.base, "transformer", device, getattr(torch, cfg.dtype))
-
-
-def load_scheduler(base: WeightsRef, flow_shift: float) -> Any:
-    """The pipeline's scheduler with another shift of its noise levels. Raises WeightsError for one of no flow."""
-    path = resolve(base) / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        raise missing(base, "scheduler/scheduler_config.json")
-    config: dict[str, Any] = json.loads(path.read_text())
-    name = str(config.get("_class_name"))
-    if name not in SCHEDULERS:
-        raise WeightsError(f"{path} is of class {name}; expected {' or '.join(SCHEDULERS)}")
-    shift = "flow_shift" if name == "UniPCMultistepScheduler" else "shift"
-    return SCHEDULERS[name].from_config(config, **{shift: flow_shift})
-
-
-def check_pair(transformer: Any, autoencoder: ClipAutoencoder, text: Tensor, size: tuple[int, int]) -> None:
-    """Raises WeightsError unless transformer, VAE and text fit together, ShapeError unless frames of `size` (H, W)
-    are a whole number of patches. text: (L, D)."""
-    config, channels = transformer.config, int(autoencoder.vae.config.z_dim)
-    wanted = {
-        "in_channels": channels,
-        "vace_in_channels": 2 * channels + autoencoder.factor**2,
-        "text_dim": text.shape[-1],
-    }
-    for key, value in wanted.items():
-        if config[key] != value:
-            raise WeightsError(
-                f"the video transformer has {key} {config[key]}; its VAE and text encoder make {value}: use parts "
-                "of one model"
-            )
-    need = autoencoder.factor * int(config.patch_size[1])
-    if any(side % need for side in size):
-        raise ShapeError(
-            f"frames are {size[1]}x{size[0]}; the video model needs multiples of {need}: change scene.width and "
-            "scene.height"
-        )

@@ -23,7 +23,8 @@ class StageContext:
     """Where and how a stage runs; nothing in here may change a result by more than 1/255.
 
     device: a torch device string. max_batch: images a network sees in one call (0: all at once). fast: whether
-    networks run on fused kernels and graphs. memory_gb: of the GPU that a stage may fill, one of MEMORY_TIERS_GB.
+    networks run on fused kernels and graphs; weighing: what takes long to prepare only where that pays. memory_gb: of
+    the GPU that a stage may fill, one of MEMORY_TIERS_GB.
     work: a folder that outlives a killed job (checkpoints); removed once the result is published.
     metrics_file: JSON lines, the metrics of record. sinks: also told of every metric and image (W&B).
     """
@@ -34,6 +35,7 @@ class StageContext:
     metrics_file: Path | None = None
     sinks: tuple[Sink, ...] = field(default=())
     fast: bool = False
+    weighing: bool = True
     memory_gb: int = MEMORY_TIERS_GB[0]
 
     def track(self, items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:

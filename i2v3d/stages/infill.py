@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from i2v3d.artifacts.coarse import Renders, read_end_picture, read_renders
+from i2v3d.artifacts.coarse import Renders, read_coarse_shot, read_end_picture, read_renders
 from i2v3d.artifacts.folders import check_clip_frames, frame_name, keyframe_numbers, segment_frame_numbers
 from i2v3d.artifacts.pictures import signed_pictures
 from i2v3d.artifacts.prompts import EmbeddedPrompts
@@ -20,17 +21,18 @@ from i2v3d.diffusion.denoiser import BothBranches, Predict
 from i2v3d.diffusion.flow_matching import integrate
 from i2v3d.diffusion.guidance import Guided
 from i2v3d.errors import ArtifactError
-from i2v3d.guidance.control_clip import Background, ControlClip, control_clip, pasted
+from i2v3d.guidance.control_clip import KEEP, Background, ControlClip, control_clip, pasted
 from i2v3d.guidance.control_pictures import flow_pictures, grey_pictures, line_pictures
 from i2v3d.images import write_rgb
-from i2v3d.models.wan_vace import (
-    ClipAutoencoder,
-    FillCondition,
-    FillNetwork,
+from i2v3d.metrics.fidelity import psnr
+from i2v3d.models.wan_vace import ClipAutoencoder, FillCondition, FillNetwork, control_latents
+from i2v3d.models.wan_vace_weights import (
     check_pair,
-    control_latents,
+    compile_blocks,
+    compiling_pays,
     load_scheduler,
     load_transformer,
+    place_transformer,
 )
 from i2v3d.randomness import frame_noise, noise
 from i2v3d.stages.context import StageContext
@@ -47,15 +49,25 @@ def fill_segment(cfg: InfillStage, inputs: Mapping[str, Path], out: Path, ctx: S
     the video model, ArtifactError if pictures and render do not fit.
     """
     settings = cfg.infill
-    overlap = settings.overlap if settings.start == "overlap" and "previous" in inputs else 0
-    numbers = _numbers(cfg, inputs["render"], overlap)
-    renders = read_renders(inputs["render"], numbers, settings.depth_range)
-    clip = _clip(settings, inputs, renders, overlap)
+    clip, numbers = segment_clip(cfg, inputs)
+    overlap = _overlap(settings, inputs)
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, numbers[0], numbers[-1], settings.steps)
     frames = _filled(cfg, EmbeddedPrompts.load(inputs["text"]), clip, numbers, ctx)
     for number, frame in list(zip(numbers, frames, strict=True))[overlap:]:
         write_rgb(out / frame_name(number), frame.permute(1, 2, 0).contiguous().numpy())
     ctx.log_media("infill/middle_frame", out / frame_name((numbers[overlap] + numbers[-1]) // 2))
+
+
+def segment_clip(cfg: InfillStage, inputs: Mapping[str, Path]) -> tuple[ControlClip, list[int]]:
+    """What the model is told of the segment, and its frames' numbers; see `fill_segment`."""
+    numbers = _numbers(cfg, inputs["render"], _overlap(cfg.infill, inputs))
+    renders = read_renders(inputs["render"], numbers, cfg.infill.depth_range)
+    return _clip(cfg.infill, inputs, renders, _overlap(cfg.infill, inputs)), numbers
+
+
+def _overlap(settings: InfillConfig, inputs: Mapping[str, Path]) -> int:
+    """How many frames of the segment before are kept beside the shared one."""
+    return settings.overlap if settings.start == "overlap" and "previous" in inputs else 0
 
 
 def _numbers(cfg: InfillStage, render: Path, overlap: int) -> list[int]:
@@ -72,17 +84,21 @@ def _numbers(cfg: InfillStage, render: Path, overlap: int) -> list[int]:
 
 def _clip(settings: InfillConfig, inputs: Mapping[str, Path], renders: Renders, overlap: int) -> ControlClip:
     """What is known of the segment and what steers the rest."""
-    background = None
+    known = {
+        position % len(renders.frames): read_end_picture(path, renders.size)
+        for position, path in _known(settings, inputs, renders.frames, overlap).items()
+    }
+    known_pixels = torch.zeros(len(renders.frames), *renders.size, dtype=torch.bool)
+    background = Background(signed_pictures(renders.rgb), known_pixels)
     if settings.keep == "background":
-        background = Background(signed_pictures(renders.rgb), renders.visible & ~renders.foreground)
+        background = Background(background.rgb, renders.visible & ~renders.foreground)
+    if settings.ends == "two":
+        background = _with_neighbours(background, known, inputs["render"], renders.frames)
     photo = inputs["scene"] / "photo.png"
     return control_clip(
         (len(renders.frames), *renders.size),
         _control(settings, inputs["render"], renders),
-        {
-            position: read_end_picture(path, renders.size)
-            for position, path in _known(settings, inputs, renders.frames, overlap).items()
-        },
+        known,
         background,
         read_end_picture(photo, renders.size) if settings.reference else None,
     )
@@ -100,6 +116,30 @@ def _known(
     else:
         known = {0: inputs["scene"] / "photo.png"}
     return known | ({-1: inputs["keyframes"] / frame_name(numbers[-1])} if generated else {})
+
+
+def _with_neighbours(
+    background: Background, known: Mapping[int, Tensor], render: Path, numbers: tuple[int, ...]
+) -> Background:
+    """The known pixels with those of the frames beside known ones, moved along the render's flow.
+
+    Raises ArtifactError if the render has no flow.
+    """
+    rgb, pixels, total = background.rgb.clone(), background.known.clone(), RenderFolder(render).frame_count()
+    for at, step in ((min(known), 1), (max(known), -1)):
+        beside = at + step
+        if beside in known or not 0 <= beside < len(numbers):
+            continue
+        pair = sorted((numbers[at], numbers[beside]))
+        motion = read_coarse_shot(render, total, pair).motion()
+        if motion is None:
+            raise ArtifactError(
+                f"{render} has no optical flow, which infill.ends=two needs; set infill.ends=one"
+            )
+        back = motion if step < 0 else motion.reversed()
+        rgb[beside] = torch.where(back.seen[0], back.carried(known[at])[0].clamp(-1, 1), rgb[beside])
+        pixels[beside] |= back.seen[0]
+    return Background(rgb, pixels)
 
 
 def _control(settings: InfillConfig, render: Path, renders: Renders) -> Tensor | None:
@@ -133,32 +173,59 @@ def _filled(
 
     VAE and transformer take turns on the device: neither needs the other's memory.
     """
-    settings, device = cfg.infill, ctx.device
-    autoencoder = ClipAutoencoder.load(cfg.models.base, device)
+    settings = cfg.infill
+    autoencoder = ClipAutoencoder.load(cfg.models.base, ctx.device)
     check_clip_frames(len(numbers), autoencoder.stride)
     control = control_latents(autoencoder, clip.video, clip.mask, clip.reference)
     autoencoder.vae.to("cpu")
-    transformer = load_transformer(cfg.models, device)
+    latents = _sampled(cfg, prompts, control, autoencoder, clip, numbers, ctx)
+    autoencoder.vae.to(ctx.device)
+    frames = autoencoder.decode(latents[0, 0 if clip.reference is None else 1 :].transpose(0, 1))
+    ctx.log_metrics(_hits(frames, clip))
+    if settings.paste != "nothing":
+        frames = pasted(frames, clip, whole_frames_only=settings.paste == "frames")
+    return ((frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _sampled(
+    cfg: InfillStage, prompts: EmbeddedPrompts, control: Tensor, autoencoder: ClipAutoencoder, clip: ControlClip,
+    numbers: list[int], ctx: StageContext
+) -> Tensor:  # fmt: skip
+    """The clip's latents (1, T, C, h, w), those of the reference first; the transformer is gone afterwards."""
+    settings = cfg.infill
+    transformer = load_transformer(cfg.models, "cpu")
     check_pair(transformer, autoencoder, prompts.positive, (clip.video.shape[2], clip.video.shape[3]))
+    start = start_latents(settings, numbers, autoencoder, clip).to(ctx.device)
+    branches = 1 if settings.guidance == 1 else 2
+    at_once = min(branches, max(1, ctx.max_batch // start.shape[1]) if ctx.max_batch else branches)
+    tokens = at_once * start.numel() // start.shape[2] // math.prod(transformer.config.patch_size)
+    whole = place_transformer(transformer, ctx.device, tokens, ctx.memory_gb)
+    calls = settings.steps * branches // at_once
+    if ctx.fast and whole and (not ctx.weighing or compiling_pays(calls, tokens)):
+        compile_blocks(transformer)
     network = FillNetwork(transformer, settings.control_scale)
-    start = _noise(settings, numbers, autoencoder, clip).to(device)
     with ctx.bar(f"infill segment {cfg.segment}") as bar:
-        latents = integrate(
+        return integrate(
             load_scheduler(cfg.models.base, settings.flow_shift),
             settings.steps,
             start,
             _predict(settings, network, prompts, control, ctx.max_batch),
             bar,
         )
-    transformer.to("cpu")
-    autoencoder.vae.to(device)
-    frames = autoencoder.decode(latents[0, 0 if clip.reference is None else 1 :].transpose(0, 1))
-    if settings.paste != "nothing":
-        frames = pasted(frames, clip, whole_frames_only=settings.paste == "frames")
-    return ((frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _noise(
+def _hits(frames: Tensor, clip: ControlClip) -> dict[str, float]:
+    """How near the model's own frames come to those that are kept as a whole, in dB, by position from 1."""
+    kept = (clip.mask == KEEP).flatten(1).all(1).nonzero().flatten().tolist()
+    return {
+        f"kept_frame_psnr/{at + 1}": float(
+            psnr((frames[at : at + 1] + 1) / 2, (clip.video[at : at + 1] + 1) / 2)
+        )
+        for at in kept
+    }
+
+
+def start_latents(
     settings: InfillConfig, numbers: list[int], autoencoder: ClipAutoencoder, clip: ControlClip
 ) -> Tensor:
     """The latents (1, T, C, h, w) that sampling starts from: of each by the first frame that it stands for."""

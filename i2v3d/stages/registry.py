@@ -165,6 +165,7 @@ _ALL = (
         publishes=("*.png",),
         needs=("scene", "render", "text"),
         choices={"infill.keyframes": {"generated": ("keyframes",), "photo": ()}},
+        files=("models.transformer", "models.loras.*.file"),
         weights=("models",),
         families=("wan_vace",),
         per_segment=True,
@@ -217,7 +218,7 @@ _ALL = (
     ),
     Stage(
         "evaluate",
-        version=5,
+        version=6,
         help="the finished frames -> their scores, against the render's control and the truth where it is known",
         entry="i2v3d.stages.evaluate:evaluate_video",
         config=EvaluateStage,

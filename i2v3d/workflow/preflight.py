@@ -23,6 +23,7 @@ from i2v3d.errors import ConfigError, MachineError, WeightsError
 from i2v3d.models.lora_content import check_lora_content, check_text_width
 from i2v3d.models.manifest import check_headers, load_manifest
 from i2v3d.models.needs import Need, model_needs
+from i2v3d.models.wan_files import check_lora_file, check_transformer_file
 from i2v3d.models.weights import missing, resolve
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.world.held_out import held_out_caption
@@ -138,6 +139,7 @@ def check_infill(variant: PlannedVariant, _: SceneConfig) -> None:
     the wanted length."""
     video = build(WanVaceConfig, variant.config["models"]["video"], "models.video")
     infill = build(InfillConfig, variant.config["infill"], "infill")
+    check_own_files(video)
     stride = 2 ** sum(_read(_part(video.networks.base, "vae"))["temperal_downsample"])
     check_clip_frames(infill.segment_frames, stride)
     if infill.start == "overlap" and infill.overlap % stride:
@@ -145,6 +147,21 @@ def check_infill(variant: PlannedVariant, _: SceneConfig) -> None:
             f"infill.overlap is {infill.overlap}; the video model needs a multiple of {stride}: use "
             f"{math.ceil(infill.overlap / stride) * stride}"
         )
+
+
+def check_own_files(video: WanVaceConfig) -> None:
+    """Raises InputError for a transformer or a LoRA of the user's that is none of the configured model, ConfigError for
+    a pipeline of two transformers."""
+    config = _read(_part(video.networks.base, "transformer"))
+    if (resolve(video.networks.base) / "transformer_2").is_dir():
+        raise ConfigError(
+            f"{video.networks.base.source} has two transformers, as Wan 2.2: one for much and one for little "
+            "noise, which is not supported; take a Wan 2.1 VACE model"
+        )
+    if video.networks.transformer is not None:
+        check_transformer_file(Path(video.networks.transformer).expanduser(), config)
+    for lora in video.networks.loras:
+        check_lora_file(Path(lora.file).expanduser(), config)
 
 
 CHECKS = {
@@ -213,8 +230,9 @@ def _video_granularity(video: VideoModelConfig | WanVaceConfig) -> int:
     """The same of a video model."""
     if isinstance(video, VideoModelConfig):
         return _granularity(video.base, None)
-    levels = len(_read(_part(video.networks.base, "vae"))["temperal_downsample"])
-    return int(2**levels * _read(_part(video.networks.base, "transformer"))["patch_size"][1])
+    vae = _read(_part(video.networks.base, "vae"))
+    factor = 2 ** len(vae["temperal_downsample"]) * (vae.get("patch_size") or 1)
+    return int(factor * _read(_part(video.networks.base, "transformer"))["patch_size"][1])
 
 
 def _part(base: WeightsRef, name: str) -> Path:

@@ -106,6 +106,7 @@ def _make(job: Job, stage: Stage) -> None:
             device=device,
             max_batch=job.settings.runtime.max_batch,
             fast=resolve_perf(job.settings.runtime.perf, device),
+            weighing=job.settings.runtime.perf == "auto",
             memory_gb=resolve_memory(job.settings.runtime.memory, device),
             work=work,
             metrics_file=folder / METRICS,

@@ -21,13 +21,11 @@ from i2v3d.models.wan_vace import (
     ClipAutoencoder,
     FillCondition,
     FillNetwork,
-    check_pair,
     cleaned,
     control_latents,
     embed_texts,
-    load_scheduler,
-    load_transformer,
 )
+from i2v3d.models.wan_vace_weights import check_pair, load_scheduler, load_transformer
 from i2v3d.models.weights import load_network
 from i2v3d.progress import ignore_step
 from tests.support.image_family import reference
@@ -41,7 +39,7 @@ TEXT = torch.randn(2, 7, TEXT_WIDTH, generator=torch.Generator().manual_seed(3))
 def weights(tmp_path_factory: pytest.TempPathFactory) -> WanVaceNetworks:
     folder = tmp_path_factory.mktemp("vace")
     write_tiny_pipeline(folder)
-    return WanVaceNetworks(base=reference(folder), dtype="float32")
+    return WanVaceNetworks(base=reference(folder), dtype="float32", storage=None, transformer=None, loras=())
 
 
 def pictures(count: int) -> Tensor:

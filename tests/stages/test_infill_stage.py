@@ -33,6 +33,7 @@ FILLING = InfillConfig(
     overlap=4,
     control="depth",
     keep="nothing",
+    ends="one",
     reference=True,
     paste="nothing",
     depth_range="shot",
@@ -85,7 +86,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     embed_prompts(
         TextStage(encoder, prompts), {}, inputs["text"], StageContext("cpu", max_batch=0, work=root)
     )
-    return World(WanVaceNetworks(base=base, dtype="float32"), inputs)
+    return World(
+        WanVaceNetworks(base=base, dtype="float32", storage=None, transformer=None, loras=()), inputs
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,7 @@ def test_the_segment_is_a_video_that_repeats_itself(
         {"control": "lines"},
         {"control": "none"},
         {"keep": "background"},
+        {"ends": "two"},
         {"reference": False},
         {"depth_range": "frame"},
         {"control_scale": 0.2},
@@ -132,6 +136,31 @@ def test_pasted_frames_are_the_keyframes_and_others_stay(
     assert np.array_equal(pasted[0], world.keyframe(9)) and np.array_equal(pasted[-1], world.keyframe(17))
     assert np.array_equal(pasted[1:-1], expected[1:-1])
     assert not np.array_equal(expected[0], world.keyframe(9))
+
+
+def test_two_frames_an_end_are_known_where_the_render_shows_the_same_points(
+    world: World, tmp_path: Path
+) -> None:
+    """The camera stands still and the disc moves: the ramp of the neighbours is the keyframe's, in place."""
+    pasted = world.fill(tmp_path / "out", ends="two", paste="pixels")
+    row = HEIGHT - 2  # below the disc
+    columns = np.arange(WIDTH) >= WIDTH / 8 + 1  # the strip at the left is not seen
+    for beside, keyframe in ((1, 9), (-2, 17)):
+        known = world.keyframe(keyframe)[row].astype(int)
+        assert np.abs(pasted[beside, row].astype(int) - known)[columns].max() <= 1
+    assert not np.array_equal(pasted[2, row], world.keyframe(9)[row])
+
+
+def test_how_near_the_ends_come_is_recorded_before_they_are_pasted(world: World, tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    stage = InfillStage(world.models, dataclasses.replace(FILLING, paste="frames"), 1)
+    sinks = (lambda _, row: rows.append(dict(row)),)
+    fill_segment(stage, world.inputs, tmp_path, StageContext("cpu", max_batch=0, work=tmp_path, sinks=sinks))
+    found = {
+        name: value for row in rows for name, value in row.items() if name.startswith("kept_frame_psnr/")
+    }
+    assert set(found) == {"kept_frame_psnr/1", f"kept_frame_psnr/{SEGMENT}"}
+    assert all(0 < value < 60 for value in found.values())
 
 
 def test_pasted_background_is_the_renders_and_the_object_is_generated(world: World, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from i2v3d.artifacts.folders import frame_name
 from i2v3d.config.models import ModelsConfig
 from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build
-from i2v3d.errors import ConfigError, WeightsError
+from i2v3d.errors import ConfigError, InputError, WeightsError
 from i2v3d.images import read_rgb, write_rgb
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.moving_disc import write_moving_disc
@@ -155,6 +156,57 @@ def test_lengths_that_the_model_would_round_are_refused_before_work(weights: str
         check_infill(planned("models=wan_vace", weights, "infill.segment_frames=16"), None)
     with pytest.raises(ConfigError, match=r"overlap is 6; .* multiple of 4: use 8"):
         check_infill(planned(*PHOTO, weights, "infill.overlap=6"), None)
+
+
+def test_two_experts_and_files_of_other_models_are_refused_before_work(weights: str, tmp_path: Path) -> None:
+    sizes = {
+        "num_layers": 3,
+        "vace_layers": [0],
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "ffn_dim": 32,
+    }
+    config = {"patch_size": [1, 2, 2], "text_dim": 32, **sizes}
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps(config))
+    save_file({"unet.conv_in.weight": np.zeros(3, np.float32)}, tmp_path / "unet.safetensors")
+    other = tmp_path / "unet.safetensors"
+    for word, told in {
+        f"models.video.networks.transformer={other}": "no Wan VACE transformer: it has 'unet.conv_in.weight'",
+        f"models.video.networks.loras=[{{file: '{other}', strength: 1.0}}]": "matches no layer of a Wan transformer",
+    }.items():
+        with pytest.raises(InputError, match=told):
+            check_infill(planned("models=wan_vace", weights, word), None)
+    (tmp_path / "transformer_2").mkdir()
+    with pytest.raises(ConfigError, match=r"has two transformers, as Wan 2\.2"):
+        check_infill(planned("models=wan_vace", weights), None)
+
+
+def test_files_of_the_users_are_part_of_the_key(tmp_path: Path) -> None:
+    for name, content in (("a", 0.0), ("b", 1.0)):
+        save_file({"x": np.full(3, content, np.float32)}, tmp_path / f"{name}.safetensors")
+
+    def key(*words: str) -> str:
+        return plan(tmp_path, *PHOTO, *words).variants[0].keys["infill"]
+
+    def lora(name: str, strength: float) -> str:
+        return (
+            f"models.video.networks.loras=[{{file: '{tmp_path}/{name}.safetensors', strength: {strength}}}]"
+        )
+
+    words = ((), (lora("a", 1.0),), (lora("b", 1.0),), (lora("a", 0.5),))
+    keys = [key(*chosen) for chosen in words]
+    assert len(set(keys)) == len(keys)
+    again = tmp_path / "a.safetensors"
+    save_file({"x": np.full(3, 2.0, np.float32)}, again)
+    assert key(lora("a", 1.0)) != keys[1], "another content under the same name"
+
+
+@pytest.mark.parametrize(("preset", "steps"), [("lightx2v", 4), ("causvid", 8)])
+def test_presets_of_few_steps_change_the_sampling_alone(preset: str, steps: int) -> None:
+    usual, few = (planned("models=wan_vace", *words).config for words in ((), (f"infill={preset}",)))
+    changed = {name for name, value in usual["infill"].items() if few["infill"][name] != value}
+    assert changed <= {"steps", "guidance", "flow_shift"} and few["infill"]["steps"] == steps
+    assert few["infill"]["guidance"] == 1.0
 
 
 def test_sizes_are_multiples_of_sixteen_and_the_image_model_is_not_asked(weights: str) -> None:
