@@ -1,6 +1,6 @@
 """Parameter names and shapes of networks, from their architectures alone: nothing is loaded, memory is not needed.
 
-`python -m i2v3d.models.architectures` writes `manifests/sdxl_svd.json` anew.
+`python -m i2v3d.models.architectures` writes `manifests/FAMILY.json` anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from i2v3d.errors import WeightsError
 from i2v3d.models.manifest import folded
 from i2v3d.models.needs import NETWORKS
 from i2v3d.models.published import published_networks
+from i2v3d.models.published_wan import wan_networks
 from i2v3d.models.temporal_controlnet import TemporalControlNet
 
 # Fields of config.json that decide the shapes of parameters.
@@ -41,6 +42,21 @@ SHAPING = (
     "num_hidden_layers",
     "patch_size",
 )
+# The same of Wan's and UMT5's, whose names other networks use for what decides none.
+WAN_SHAPING = (
+    *(
+        "num_attention_heads",
+        "attention_head_dim",
+        "in_channels",
+        "text_dim",
+        "freq_dim",
+        "ffn_dim",
+        "num_layers",
+    ),
+    *("patch_size", "vace_layers", "vace_in_channels", "base_dim", "z_dim", "dim_mult", "num_res_blocks"),
+    *("temperal_downsample", "is_residual", "vocab_size", "d_model", "d_kv", "d_ff", "num_heads"),
+)
+WAN = ("WanVACETransformer3DModel", "AutoencoderKLWan", "UMT5EncoderModel")
 PLACES = {
     "image/unet": ("models.image.base/unet",),
     "image/vae": ("models.image.vae/", "models.image.base/vae"),
@@ -51,26 +67,39 @@ PLACES = {
     "video/vae": ("models.video.base/vae",),
     "video/image_encoder": ("models.video.base/image_encoder",),
     "video_controlnet": ("models.video.controlnet/",),
+    "wan/transformer": ("models.video.networks.base/transformer",),
+    "wan/vae": ("models.video.networks.base/vae",),
+    "wan/text_encoder": ("models.video.text.base/text_encoder",),
 }
-"""Network of `published_networks` -> where a configuration has it."""
+"""Network of `published_networks` or `wan_networks` -> where a configuration has it."""
+FAMILIES = {"sdxl_svd": ("image", "video"), "sdxl_wan_vace": ("image", "wan")}
+"""Family -> the networks that it is made of, by the beginning of their names."""
 UNCONFIRMED = (
     "Names and shapes are those that the classes of {diffusers}, {transformers} and this project build; the headers of "
     "the published files were not at hand to be compared.",
     "Names of files and variants (fp16) are diffusers' and transformers' conventions; that each repository has them at "
     "its pinned commit was not seen.",
-    "The temporal ControlNet has no pinned commit: the one that is fetched is recorded, not known beforehand.",
+    "The temporal ControlNet and Wan have no pinned commit: the one that is fetched is recorded, not known beforehand.",
     "Sizes in conf/models are rounded; `i2v3d fetch` tells those of the repository.",
 )
-MANIFEST = Path(__file__).parent / "manifests" / "sdxl_svd.json"
+MANIFESTS = Path(__file__).parent / "manifests"
 
 
 def shapes_of(builder: Callable[[], nn.Module]) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
-    """Shapes of the parameters that are saved, and the shaping fields of the configuration, of what `builder` makes."""
+    """Shapes of the parameters that are saved, and the shaping fields of the configuration, of what `builder` makes.
+
+    A parameter of two names is left out: files hold it under one of them, or under both.
+    """
     with torch.device("meta"):
         network = builder()
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    twice = {name for same in names.values() if len(same) > 1 for name in same}
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if name not in twice}
     config = json.loads(json.dumps(_plain(network)))
-    return shapes, {field: config[field] for field in SHAPING if field in config}
+    shaping = WAN_SHAPING if type(network).__name__ in WAN else SHAPING
+    return shapes, {field: config[field] for field in shaping if field in config}
 
 
 def derived_shapes(network: str, folder: Path) -> dict[str, tuple[int, ...]]:
@@ -90,10 +119,12 @@ def derived_shapes(network: str, folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def published_manifest() -> dict[str, Any]:
-    """The manifest of the published family as plain data."""
+def published_manifest(family: str) -> dict[str, Any]:
+    """The manifest of a published family as plain data."""
     networks: dict[str, Any] = {}
-    for name, builder in published_networks().items():
+    for name, builder in {**published_networks(), **wan_networks()}.items():
+        if not name.startswith(FAMILIES[family]):
+            continue
         shapes, config = shapes_of(builder)
         for place in PLACES[name]:
             networks[place] = {"config": config, "tensors": folded(shapes)}
@@ -121,4 +152,5 @@ def _plain(network: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    MANIFEST.write_text(manifest_text(published_manifest()), encoding="utf-8")
+    for each in FAMILIES:
+        (MANIFESTS / f"{each}.json").write_text(manifest_text(published_manifest(each)), encoding="utf-8")

@@ -10,7 +10,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from i2v3d.errors import WeightsError
-from i2v3d.models.architectures import MANIFEST, derived_shapes, manifest_text, published_manifest, shapes_of
+from i2v3d.models.architectures import (
+    FAMILIES,
+    MANIFESTS,
+    derived_shapes,
+    manifest_text,
+    published_manifest,
+    shapes_of,
+)
 from i2v3d.models.manifest import Known, Manifest, check_headers, folded, load_manifest, unfolded
 from i2v3d.models.needs import Need, Part
 from tests.support.image_family import reference, tiny_unet, tiny_vae, write_tiny_family
@@ -37,10 +44,23 @@ def rewrite(folder: Path, change: object) -> None:
     save_file(tensors, folder / FILE)
 
 
-def test_the_stored_manifest_is_what_the_architectures_say() -> None:
-    assert MANIFEST.read_text(encoding="utf-8") == manifest_text(published_manifest())
+def sizes(manifest: Manifest) -> dict[str, int]:
+    return {name: sum(map(np.prod, known.shapes.values())) for name, known in manifest.networks.items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_stored_manifests_are_what_the_architectures_say(family: str) -> None:
+    stored = (MANIFESTS / f"{family}.json").read_text(encoding="utf-8")
+    assert stored == manifest_text(published_manifest(family))
+
+
+def test_the_networks_are_as_large_as_published() -> None:
+    wan = sizes(load_manifest("sdxl_wan_vace"))
+    assert round(wan["models.video.networks.base/transformer"] / 1e6) == 2154
+    assert round(wan["models.video.networks.base/vae"] / 1e6) == 127
+    assert round(wan["models.video.text.base/text_encoder"] / 1e9, 1) == 4.6  # 5.7 with its embeddings
     manifest = load_manifest("sdxl_svd")
-    numbers = {name: sum(map(np.prod, known.shapes.values())) for name, known in manifest.networks.items()}
+    numbers = sizes(manifest)
     assert numbers["models.image.base/unet"] == 2_567_463_684  # as published: 2.6 billion
     assert numbers["models.video.base/unet"] == 1_524_623_082
     assert len(manifest.unconfirmed) >= 4
