@@ -30,6 +30,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     assemble = own.add("assemble", _assemble, what="trained parts -> one family")
     assemble.add_argument("--weights", type=Path, nargs="+", required=True, help=LAST_COUNTS)
     assemble.add_argument("--out", type=Path, required=True, help="folder of the family")
+    infill = own.add(
+        "assemble_infill", _assemble_infill, what="trained infill_vae and infill -> one pipeline"
+    )
+    infill.add_argument("--weights", type=Path, nargs="+", required=True, help=LAST_COUNTS)
+    infill.add_argument("--out", type=Path, required=True, help="folder of the pipeline")
     apart = own.add("take_apart", _take_apart, what="a family -> its trained parts, to go on from")
     apart.add_argument("family", type=Path, help="folder of a family, such as weights/mini")
     apart.add_argument("--out", type=Path, required=True, help="folder for the parts")
@@ -73,6 +78,15 @@ def _assemble(options: Options) -> int:
     from miniature.assemble import trained_networks, write_checksums
 
     write_family(options.out, trained_networks(options.weights))
+    write_checksums(options.out)
+    return 0
+
+
+def _assemble_infill(options: Options) -> int:
+    from i2v3d.toy.infill_family import write_infill_family
+    from miniature.assemble import trained_infill, write_checksums
+
+    write_infill_family(options.out, trained_infill(options.weights))
     write_checksums(options.out)
     return 0
 

@@ -12,6 +12,7 @@ from torch import nn
 from i2v3d.errors import WeightsError
 from i2v3d.toy.architectures import COMPONENTS
 from i2v3d.toy.family import TEMPORAL_DECODER, copy_image_decoder
+from i2v3d.toy.infill_family import TRAINED
 from miniature.loop import load_half
 
 PARTS: dict[str, str] = {
@@ -26,6 +27,9 @@ PARTS: dict[str, str] = {
     "estimator": "estimator",
 }
 """Where each weight file of a training folder belongs in the family."""
+
+INFILL_PARTS = {"transformer": "infill", "vae": "infill_vae"}
+"""The same of the miniature of Wan VACE."""
 
 SUMS = "SHA256SUMS"
 
@@ -48,6 +52,17 @@ def trained_networks(weights: Sequence[Path]) -> dict[str, nn.Module]:
     if trained is not None:
         load_half(video, trained)
         _check_encoder(image, video, trained)
+    return networks
+
+
+def trained_infill(weights: Sequence[Path]) -> dict[str, nn.Module]:
+    """The networks of the miniature of Wan VACE with the weights of training folders, of files of one name the last.
+
+    Raises WeightsError if a part is missing or does not fit.
+    """
+    networks: dict[str, nn.Module] = {name: build() for name, build in TRAINED.items()}
+    for name, file in INFILL_PARTS.items():
+        load_half(networks[name], _last(weights, file) or weights[-1] / f"{file}.safetensors")
     return networks
 
 

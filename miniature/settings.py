@@ -186,6 +186,51 @@ class VideoSettings:
 
 
 @section
+class InfillVaeSettings:
+    """Autoencoder of clips, for the model that fills in. frames: of a clip, 4k+1; crop_width, crop_height: pixels of a
+    clip that a step sees; coarse, control: fractions of flat clips and of clips of depth; masked: fraction of clips
+    that are grey in a half or in most frames, as control clips are; foreground, gradient, squared, kl: weights of loss
+    terms, as in `VaeSettings`."""
+
+    world: WorldSettings
+    loop: LoopSettings
+    frames: AtLeastTwo
+    crop_width: Count
+    crop_height: Count
+    coarse: Fraction
+    control: Fraction
+    masked: Fraction
+    foreground: NonNegative
+    gradient: NonNegative
+    squared: NonNegative
+    kl: NonNegative
+
+
+@section
+class InfillSettings:
+    """Transformer that fills in clips. frames: of a clip, 4k+1; rounds: how many control clips are made of each;
+    coarse: fraction of flat clips; first, overlap, background: fractions of clips of which the first frame alone, the
+    first latent but one, or the pixels beside the object too are known, both ends of all others; grey, none: fractions
+    of clips whose control is the coarse render's grey, or nothing, depth's in all others; shift: of the noise levels;
+    steps: sampling steps of the clips that are measured."""
+
+    world: WorldSettings
+    loop: LoopSettings
+    prompt: PromptSettings
+    control: ControlSettings
+    frames: AtLeastTwo
+    rounds: Count
+    coarse: Fraction
+    first: Fraction
+    overlap: Fraction
+    background: Fraction
+    grey: Fraction
+    none: Fraction
+    shift: Positive
+    steps: AtLeastTwo
+
+
+@section
 class EstimatorSettings:
     """Estimators of depth, mask and identity. clean: fraction of pictures that are not spoilt; coarse: of flat
     renders; decoded, latent_noise, blur_px, noise, blotches, tint: how the others are spoilt; elsewhere,

@@ -25,12 +25,16 @@ from miniature.checkpoint import SUFFIX, Checkpoint, identify
 from miniature.clip import train_clip
 from miniature.estimator import train_estimator
 from miniature.image import train_image
+from miniature.infill import train_infill
+from miniature.infill_vae import train_infill_vae
 from miniature.loop import Run, Sink, nowhere
 from miniature.processes import Processes
 from miniature.settings import (
     ClipSettings,
     EstimatorSettings,
     ImageSettings,
+    InfillSettings,
+    InfillVaeSettings,
     TemporalDecoderSettings,
     VaeDecoderSettings,
     VaeSettings,
@@ -52,6 +56,8 @@ RUNS: dict[str, tuple[type[Any], Callable[..., dict[str, float]]]] = {
     "image": (ImageSettings, train_image),
     "video": (VideoSettings, train_video),
     "estimator": (EstimatorSettings, train_estimator),
+    "infill_vae": (InfillVaeSettings, train_infill_vae),
+    "infill": (InfillSettings, train_infill),
 }
 
 
