@@ -10,10 +10,15 @@ EXAMPLES ?= 2500
 ROUNDS ?= 25
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
-.PHONY: demo check test test-fuzz test-kill test-slurm lint clean-environment
+.PHONY: demo studio check test test-fuzz test-kill test-slurm lint clean-environment
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --config overrides=experiment=demo
+
+# A local web page for SCENE, such as make studio SCENE=coffee_figure; Ctrl-C ends it.
+SCENE ?= coffee
+studio: $(VENV)/.installed
+	$(BIN)/i2v3d studio scene=$(SCENE)
 
 # Linters, types, and all tests that start neither Blender nor snakemake nor load the shipped networks.
 check: $(VENV)/.installed

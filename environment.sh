@@ -5,7 +5,7 @@
 # said first; otherwise what is missing is named with the command that brings it.
 set -eu
 venv=$1
-extras=${2:-dev} # of pyproject.toml
+extras=${2:-dev,studio} # of pyproject.toml
 here=$(dirname "$0")
 constraint=$here/requirements.lock
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,37 @@ class ExamineJob:
     last_frame: int
 
 
-Job = AdoptJob | ExamineJob | ExportJob | BlendJob | FramesJob | ViewsJob | InspectJob | FigureJob
-_CLASSES = (AdoptJob, ExamineJob, ExportJob, BlendJob, FramesJob, ViewsJob, InspectJob, FigureJob)
+@dataclass(frozen=True)
+class MotionJob:
+    """Write where every object of scene_dir/scene.json is at every frame to out/motion.npz."""
+
+    scene_dir: str
+    out: str
+
+
+@dataclass(frozen=True)
+class LookJob:
+    """Write what an artist's .blend holds at the frames of its timeline to out/look.json and out/look.npz."""
+
+    blend: str
+    out: str
+    first_frame: int
+    last_frame: int
+
+
+Job = (
+    AdoptJob
+    | BlendJob
+    | ExamineJob
+    | ExportJob
+    | FigureJob
+    | FramesJob
+    | InspectJob
+    | LookJob
+    | MotionJob
+    | ViewsJob
+)
+_CLASSES = get_args(Job)
 _TYPES: dict[str, Callable[..., Job]] = {cls.__name__: cls for cls in _CLASSES}
 
 

@@ -22,6 +22,7 @@ from i2v3d.commands import (
     run,
     stage,
     strips,
+    studio,
     time_infill,
     time_render,
     time_stages,
@@ -45,7 +46,7 @@ This equals: snakemake --cores all --config overrides="scene=coffee keyframes.gu
 """
 # Title, modules in the order of the listing, whether users call them.
 GROUPS = (
-    ("commands", (run, new, preview, fetch, doctor), True),
+    ("commands", (run, new, preview, studio, fetch, doctor), True),
     (
         "tools",
         (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from i2v3d.scene.foreground.inflate import base_depth
 from i2v3d.scene.foreground.object import centre_of, check_foreground, make_foreground
 from i2v3d.scene.motion.animation import Shot, object_keys
 from i2v3d.scene.motion.camera_files import read_track
+from i2v3d.scene.motion.camera_path import Path as CameraPath
 from i2v3d.scene.motion.camera_path import View, camera_path, check_camera, path_keys
 from i2v3d.scene.motion.objects import check_objects, lighting, scene_objects
 from i2v3d.scene.motion.track_gaps import without_gaps
@@ -52,6 +54,17 @@ class Meshes:
     foreground: Part
     background: Part
     pivot_m: Vector
+
+
+@dataclass(frozen=True)
+class PhotoParts:
+    """What is seen, before anything moves. plate: the photo without its foreground, with margins of pad_px (x, y)."""
+
+    framed: Framed
+    view: PhotoView
+    meshes: Meshes
+    plate: Rgb
+    pad_px: tuple[int, int]
 
 
 def check_photo(cfg: PhotoSceneConfig) -> None:
@@ -108,12 +121,25 @@ def build_photo(
 
     work: a folder for other programs. device: for networks. read_geometry: reads a user's mesh file.
     """
+    parts = photo_parts(cfg, out, work, device, read_geometry)
+    pad_x, pad_y = parts.pad_px
+    inner = parts.plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
+    write_pictures(out, parts.framed.rgb, parts.framed.mask, parts.plate, inner)
+    spec = scene_spec(cfg, parts.view, parts.meshes, parts.pad_px, out)
+    SceneFolder(out).write_spec(spec)
+    return _metrics(parts.framed, parts.view, parts.meshes)
+
+
+def photo_parts(
+    cfg: PhotoSceneConfig, out: Path, work: Path, device: str, read_geometry: ReadGeometry
+) -> PhotoParts:
+    """What a photo's scene is made of, whatever moves in it; arguments as of `build_photo`."""
     framed = frame_photo(cfg, device)
     view = photo_view(
         framed.framing, framed.mask, cfg.camera.fov_deg, cfg.background.horizon, cfg.foreground.distance_m
     )
-    pad_x, pad_y = padding_px(cfg.width, cfg.height, cfg.background.pad)
-    plate = _plate(cfg, framed, pad_x, pad_y, device)
+    pad_px = padding_px(cfg.width, cfg.height, cfg.background.pad)
+    plate = _plate(cfg, framed, *pad_px, device)
     (out / MESHES).mkdir()
     base = base_depth(view, framed.mask, cfg.foreground.distance_m, cfg.foreground.stance)
     column, row = centre_of(framed.mask)
@@ -122,13 +148,9 @@ def build_photo(
     foreground = make_foreground(cfg, framed.rgb, framed.mask, view, base, centre_m, read_geometry, work, out)
     _check_wall(cfg, foreground)
     background = make_backdrop(
-        cfg, framed.framing, framed.mask, view, plate, (pad_x, pad_y), base, device, read_geometry
+        cfg, framed.framing, framed.mask, view, plate, pad_px, base, device, read_geometry
     )
-    meshes = Meshes(foreground, background, (x, y, z))
-    inner = plate[pad_y : pad_y + cfg.height, pad_x : pad_x + cfg.width]
-    write_pictures(out, framed.rgb, framed.mask, plate, inner)
-    SceneFolder(out).write_spec(scene_spec(cfg, view, meshes, (pad_x, pad_y), out))
-    return _metrics(framed, view, meshes)
+    return PhotoParts(framed, view, Meshes(foreground, background, (x, y, z)), plate, pad_px)
 
 
 def _plate(cfg: PhotoSceneConfig, framed: Framed, pad_x: int, pad_y: int, device: str) -> Rgb:
@@ -193,18 +215,8 @@ def scene_spec(
 
     Raises ConfigError as `camera_path` and `scene_objects`.
     """
-    shot, size = shot_of(cfg), (cfg.width, cfg.height)
-    photo = View(view.c2w, view.focal_px)
-    path = camera_path(cfg.camera, shot, photo, size, meshes.pivot_m, camera_track(cfg))
-    keys, turns_about = object_keys(cfg.keys, shot), cfg.pivot_m or meshes.pivot_m
-    front, rear = meshes.foreground, meshes.background
-    mesh, behind = (
-        part.write(out, name, cfg.max_faces) for part, name in ((front, "foreground"), (rear, "background"))
-    )
-    own = {
-        "foreground": ObjectSpec("foreground", "foreground", mesh, turns_about, keys, front.place),
-        "background": ObjectSpec("background", "background", behind, (0.0, 0.0, 0.0), (), rear.place),
-    }
+    shot, own = shot_of(cfg), own_objects(meshes, out, cfg.max_faces)
+    path, objects = animation(cfg, view, meshes.pivot_m, own, out)
     return SceneSpec(
         name=cfg.name,
         width=cfg.width,
@@ -214,7 +226,7 @@ def scene_spec(
         cx_px=path.cx_px,
         cy_px=path.cy_px,
         camera=path_keys(path, shot),
-        objects=scene_objects(cfg, shot, own, out),
+        objects=objects,
         start_frame=cfg.start_frame,
         lighting=lighting(cfg.lighting),
         notes={
@@ -225,6 +237,33 @@ def scene_spec(
             "photo_view": {"world_from_camera": view.c2w.tolist(), "focal_px": view.focal_px},
         },
     )
+
+
+def own_objects(meshes: Meshes, out: Path, max_faces: int) -> dict[str, ObjectSpec]:
+    """The photo's own two objects, at rest; their meshes are written into out/meshes/."""
+    front, rear = meshes.foreground, meshes.background
+    mesh, behind = (
+        part.write(out, name, max_faces) for part, name in ((front, "foreground"), (rear, "background"))
+    )
+    return {
+        "foreground": ObjectSpec("foreground", "foreground", mesh, meshes.pivot_m, (), front.place),
+        "background": ObjectSpec("background", "background", behind, (0.0, 0.0, 0.0), (), rear.place),
+    }
+
+
+def animation(
+    cfg: PhotoSceneConfig, view: PhotoView, pivot_m: Vector, own: Mapping[str, ObjectSpec], out: Path
+) -> tuple[CameraPath, tuple[ObjectSpec, ...]]:
+    """The camera of every frame, and all objects with what moves them; meshes of files are copied into out/meshes/.
+
+    own: the photo's own objects at rest. pivot_m: what moves are about. Raises ConfigError as `camera_path` and
+    `scene_objects`.
+    """
+    shot, photo = shot_of(cfg), View(view.c2w, view.focal_px)
+    path = camera_path(cfg.camera, shot, photo, (cfg.width, cfg.height), pivot_m, camera_track(cfg))
+    keys, turns_about = object_keys(cfg.keys, shot), cfg.pivot_m or pivot_m
+    moved = {**own, "foreground": replace(own["foreground"], keys=keys, pivot_m=turns_about)}
+    return path, scene_objects(cfg, shot, moved, out)
 
 
 def _find_mask(cfg: PhotoSceneConfig, photo: Photo, device: str) -> tuple[Mask, str]:

@@ -35,7 +35,7 @@ def build_blend(scene_dir: Path) -> None:
     scene.name = spec.name
     configure(scene, spec, samples=1, device="cpu", threads=0)
     for item in spec.objects:
-        _add_object(scene, item, mesh_path(item, scene_dir), spec.lighting.style)
+        add_object(scene, item, mesh_path(item, scene_dir), spec.lighting.style)
     add_lights(scene, spec.lighting)
     animate_camera(scene, spec)
     check_sight(scene, spec)
@@ -44,10 +44,12 @@ def build_blend(scene_dir: Path) -> None:
     bpy.ops.wm.save_as_mainfile(filepath=str(scene_dir / BLEND), compress=True, copy=False)
 
 
-def _add_object(scene: bpy.types.Scene, spec: ObjectSpec, path: Path, style: str) -> None:
-    """One object of the scene: its mesh under a pivot, with everything that happens to it."""
+def add_object(
+    scene: bpy.types.Scene, spec: ObjectSpec, path: Path, style: str
+) -> tuple[bpy.types.Object, list[bpy.types.Object]]:
+    """One object of the scene: its pivot, and its meshes below it with everything that happens to them."""
     imported = import_mesh(path)
-    pivot = _add_pivot(scene, spec)
+    pivot = add_pivot(scene, spec)
     for root in imported.roots:
         root.parent = pivot
         root.matrix_parent_inverse = Matrix.Translation(-Vector(spec.pivot_m)) @ Matrix(spec.place)
@@ -58,9 +60,10 @@ def _add_object(scene: bpy.types.Scene, spec: ObjectSpec, path: Path, style: str
         item.name = item.data.name = spec.name
         item[ROLE] = spec.role
         make_coarse(item.data, style, layers_colour=path.suffix.lower() != ".fbx")
+    return pivot, list(imported.meshes)
 
 
-def _add_pivot(scene: bpy.types.Scene, spec: ObjectSpec) -> bpy.types.Object:
+def add_pivot(scene: bpy.types.Scene, spec: ObjectSpec) -> bpy.types.Object:
     """An empty at the object's pivot that carries all its transform keys."""
     pivot = bpy.data.objects.new(f"{spec.name}_pivot", None)
     pivot.empty_display_size = 0.1

@@ -21,6 +21,8 @@ from i2v3d.blender.jobs import (
     FramesJob,
     InspectJob,
     Job,
+    LookJob,
+    MotionJob,
     ViewsJob,
     load_job,
 )
@@ -97,6 +99,14 @@ def _run(job: Job, reporter: Reporter) -> None:
         from i2v3d.blender.inside.inspection import write_contents
 
         write_contents(Path(job.mesh), Path(job.out))
+    elif isinstance(job, MotionJob):
+        from i2v3d.blender.inside.motion import write_motion
+
+        write_motion(job)
+    elif isinstance(job, LookJob):
+        from i2v3d.blender.inside.motion import write_look
+
+        write_look(job)
     else:
         from i2v3d.blender.inside.figure import write_figure
 

@@ -1,0 +1,167 @@
+"""The studio's page: viser's server with all parts of the page, and the door before it."""
+
+from __future__ import annotations
+
+import html
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import viser
+
+from i2v3d.studio.desk import Desk, required, small
+from i2v3d.studio.front import Door, Front, hidden_address
+from i2v3d.studio.object_tab import ObjectTab
+from i2v3d.studio.place import Place
+from i2v3d.studio.results_tab import ResultsTab
+from i2v3d.studio.run_tab import RunTab
+from i2v3d.studio.scene_tab import SceneTab
+from i2v3d.studio.session import Session
+from i2v3d.studio.shot_tab import CameraTab, Timeline
+from i2v3d.studio.sight import warnings_at
+from i2v3d.studio.view3d import View3D
+from i2v3d.studio.work import Work
+
+log = logging.getLogger(__name__)
+PANEL_PX = 420
+DISK_S = 1.0  # between two looks at whether somebody else changed the file
+NewScene = Callable[[str, Path, str | None], None]
+
+
+class Studio:
+    """The page of one folder. new: what `i2v3d new` does, of a name, a photo and a class name."""
+
+    def __init__(self, place: Place, words: Sequence[str], new: NewScene) -> None:
+        self._words = tuple(words)
+        address = hidden_address()
+        self.server = viser.ViserServer(host=address, port=0, label="i2v3d studio", verbose=False)
+        self._inside = (address, self.server.get_port())
+        self.server.gui.configure_theme(
+            dark_mode=True,
+            show_logo=False,
+            show_share_button=False,
+            control_width="large",
+            brand_color=(255, 122, 26),
+        )
+        self.server.gui.main_panel.dock_right()
+        self.server.gui.main_panel.set_width(PANEL_PX)
+        self.server.gui.set_panel_label("i2v3d studio")
+        self.desk = Desk(self.server, place, Work(place.here, place.own))
+        self.desk.open = self.open
+        self.view = View3D(self.desk)
+        self._build(new)
+        self.server.on_client_connect(self.view.welcome)
+        self._ends = threading.Event()
+        self._exact_wanted = threading.Event()
+        self._front: Front | None = None
+        for act in (self._keep_exact, self._watch_disk):
+            threading.Thread(target=act, daemon=True, name=act.__name__).start()
+
+    def _build(self, new: NewScene) -> None:
+        gui, desk = self.server.gui, self.desk
+        self._head = gui.add_html("")
+        self._steps = gui.add_button_group("", ("↶ undo", "↷ redo", "⟳ reload"))
+        self._steps.on_click(desk.guarded(lambda _: self._step(self._steps.value)))
+        self._warnings = gui.add_html("")
+        desk.listeners.append(self.view.update)
+        Timeline(desk, self.view)
+        tabs = gui.add_tab_group()
+        with tabs.add_tab("Scene", viser.Icon.PHOTO):
+            SceneTab(desk, self.view, new)
+        with tabs.add_tab("Camera", viser.Icon.CAMERA):
+            CameraTab(desk, self.view)
+        with tabs.add_tab("Objects", viser.Icon.CUBE):
+            ObjectTab(desk, self.view)
+        with tabs.add_tab("Run", viser.Icon.PLAYER_PLAY):
+            runs = RunTab(desk)
+        with tabs.add_tab("Results", viser.Icon.MOVIE):
+            ResultsTab(desk, runs)
+        desk.listeners.append(self._update)
+
+    # ------------------------------------------------------------ scenes
+    def open(self, name: str) -> None:
+        """Opens a scene in place of the present one, which stays if that fails. Raises I2V3DError."""
+        session = Session(self.desk.place, name, self._words, self._changed)
+        try:
+            before, self.desk.session = self.desk.session, session
+            self.desk.place = session.place
+            self.view.release()
+            session.show()
+        except BaseException:
+            self.desk.session = before
+            session.close()
+            raise
+        if before is not None:
+            before.close()
+        for client in self.server.get_clients().values():
+            self.view.welcome(client)
+
+    def _changed(self) -> None:
+        self.desk.changed()
+        self._exact_wanted.set()
+
+    def _step(self, which: str) -> None:
+        session = required(self.desk)
+        self.view.release()
+        {"↶ undo": session.undo, "↷ redo": session.redo, "⟳ reload": session.reload}[which]()
+
+    def _update(self) -> None:
+        shown, session = self.desk.shown, self.desk.session
+        if shown is None or session is None:
+            return
+        near = "" if shown.exact else " · Blender is asked for the curves"
+        name = html.escape(str(session.document.file.relative_to(self.desk.place.here)))
+        self._head.content = small(f"<code>{name}</code> · every edit is saved{near}")
+        inflated = session.scene["source"] == "photo" and session.scene["foreground"]["method"] == "inflate"
+        found = warnings_at(shown, self.view.bodies, self.desk.index, inflated)
+        self._warnings.content = "".join(
+            f'<div class="studio-warning" style="margin:.2em 1em;padding:.35em .7em;border-left:3px solid #ffb020;'
+            f'background:#ffb02022;font-size:.85em">{html.escape(line)}</div>'
+            for line in found
+        )
+
+    # ------------------------------------------------------------ in the background
+    def _keep_exact(self) -> None:
+        """Has Blender say where objects are between keys, once edits rest."""
+        while not self._ends.is_set():
+            self._exact_wanted.wait()
+            self._exact_wanted.clear()
+            session = self.desk.session
+            if session is not None:
+                self.desk.guarded(session.asked)()
+
+    def _watch_disk(self) -> None:
+        """Says so when somebody else has changed the scene's file."""
+        told: object = None
+        while not self._ends.wait(DISK_S):
+            session = self.desk.session
+            if session is None or not session.document.changed_outside():
+                told = None
+            elif told is not session:
+                told = session
+                self.desk.tell(
+                    "Changed elsewhere", f"{session.document.file.name} was edited by somebody else: press reload, "
+                    "nothing is overwritten until then", "yellow",
+                )  # fmt: skip
+
+    # ------------------------------------------------------------ the door
+    def serve(self, door: Door) -> str:
+        """Opens the door; returns the page's address. Raises MachineError as `Front.start`."""
+        self._front = Front(door, self._inside, lambda path: self.desk.place.result(path))
+        return self._front.start()
+
+    def wait(self) -> None:
+        """Until Ctrl-C."""
+        while not self._ends.is_set():
+            time.sleep(0.5)
+
+    def close(self) -> None:
+        """Ends the page; a run that it started goes on, and the next studio of this folder finds it."""
+        self._ends.set()
+        if self._front is not None:
+            self._front.stop()
+        self.server.stop()
+        if self.desk.session is not None:
+            self.desk.session.close()
