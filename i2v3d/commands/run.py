@@ -12,12 +12,13 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
-from i2v3d.errors import ConfigError
+from i2v3d.errors import ConfigError, MachineError
 from i2v3d.workflow.workplace import project_folder
 
 log = logging.getLogger(__name__)
 MEMOS = Path(".snakemake", "memos")
 CHOOSES_SNAKEFILE = ("-s", "--snakefile")
+CHOOSES_FOLDER = ("-d", "--directory")
 CHOOSES_CORES = ("-c", "--cores", "--profile", "--executor", "-e")
 
 
@@ -74,8 +75,18 @@ def launch(options: Options, target: Sequence[str] = ()) -> int:
     if not chosen and not Path("Snakefile").exists():
         command += ["--snakefile", str(project_folder() / "Snakefile")]
     command += [*target, *handed, *(["--config", *settings] if settings else [])]
+    if not any(word.split("=")[0] in CHOOSES_FOLDER for word in handed):
+        check_folder(Path.cwd())
     with_writable_cache(os.environ)
     return wait_for(command)
+
+
+def check_folder(here: Path) -> None:
+    """Raises MachineError if snakemake could not write in the folder that this is started in."""
+    if not os.access(here, os.W_OK | os.X_OK):
+        raise MachineError(
+            f"{here} is not writable; start in a folder of your own, or add: -- --directory FOLDER"
+        )
 
 
 def with_writable_cache(environment: MutableMapping[str, str]) -> None:

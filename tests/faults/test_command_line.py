@@ -179,6 +179,20 @@ def test_a_home_that_cannot_be_written_is_not_written(
     assert environment["XDG_CACHE_HOME"] == str(Path.cwd() / ".snakemake" / "memos")
 
 
+def test_a_folder_that_cannot_be_written_is_named_before_snakemake_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(run, "wait_for", lambda command: started.append(command) or 0)
+    monkeypatch.setattr(run.os, "access", lambda path, _: path != Path.cwd())
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["scene=coffee"]) == 2
+    assert f"{tmp_path} is not writable; start in a folder of your own" in capsys.readouterr().err
+    assert not started
+    assert cli.main(["scene=coffee", "--", "--directory", "elsewhere"]) == 0
+    assert len(started) == 1
+
+
 def test_variants_of_equal_names_are_told_apart_and_equal_ones_are_one() -> None:
     (fixed, a), (_, b) = expand(["scene.prompt='a b','a/b'"])
     names = named_apart([a, b])
