@@ -254,6 +254,21 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         text(json.dumps(nerf(frames=[{"transform_matrix": np.eye(4)[:2].tolist()}]))),
         "poses of",
     ),
+    "an angle of nothing": (
+        "nerfstudio",
+        text('{"camera_angle_x": 0, "frames": [{"transform_matrix": []}]}'),
+        "a field of view of 0.0 degrees; expected between 0 and 180",
+    ),
+    "an angle without end": (
+        "nerfstudio",
+        text('{"camera_angle_x": 1e999, "frames": [{"transform_matrix": []}]}'),
+        "a field of view of inf degrees",
+    ),
+    "an open lens": (
+        "look_at",
+        text('{"start_pos": [[0,0,0]], "end_pos": [[0,1,0]], "up_pos": [[0,1,1]], "fov": 180}'),
+        "a field of view of 180.0 degrees",
+    ),
     "binary noise": ("nerfstudio", text(bytes(range(256))), "formats that are read"),
     "an empty folder": ("colmap", lambda folder: folder, "neither cameras.txt and images.txt nor"),
     "cut binary": (

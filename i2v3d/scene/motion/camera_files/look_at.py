@@ -12,7 +12,7 @@ import numpy as np
 from i2v3d.errors import InputError, ShapeError
 from i2v3d.geometry.camera_track import CameraTrack, checked_track
 from i2v3d.geometry.cameras import Array, focal_from_fov, fov_from_focal, intrinsics, look_at
-from i2v3d.scene.motion.camera_files.request import Request
+from i2v3d.scene.motion.camera_files.request import Request, field_of_view
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def read(request: Request) -> CameraTrack:
         log.warning("camera file %s: up_pos is taken for one direction, as it never changes", request.path)
         ways = up
     width, height = request.size
-    focal = focal_from_fov(float(data["fov"]), max(request.size))
+    focal = focal_from_fov(field_of_view(data["fov"]), max(request.size))
     try:
         c2w = [look_at(a, b, way) for a, b, way in zip(start, end, ways, strict=True)]
     except ShapeError as error:

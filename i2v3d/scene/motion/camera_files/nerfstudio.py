@@ -13,7 +13,7 @@ from i2v3d.errors import InputError
 from i2v3d.geometry.camera_track import CameraTrack, checked_track
 from i2v3d.geometry.cameras import Array, focal_from_fov
 from i2v3d.scene.frame_numbers import frame_numbers, natural
-from i2v3d.scene.motion.camera_files.request import Request, Size
+from i2v3d.scene.motion.camera_files.request import Request, Size, field_of_view
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
@@ -66,7 +66,10 @@ def _size(request: Request, view: Mapping[str, Any]) -> Size:
 
 def _intrinsics(view: Mapping[str, Any], size: Size) -> Array:
     width, height = size
-    focal = view["fl_x"] if "fl_x" in view else focal_from_fov(np.degrees(view["camera_angle_x"]), width)
+    if "fl_x" in view:
+        focal = view["fl_x"]
+    else:
+        focal = focal_from_fov(field_of_view(np.degrees(view["camera_angle_x"])), width)
     cx, cy = view.get("cx", width / 2), view.get("cy", height / 2)
     return np.array([[focal, 0.0, cx], [0.0, view.get("fl_y", focal), cy], [0.0, 0.0, 1.0]], dtype=np.float64)
 

@@ -16,6 +16,14 @@ log = logging.getLogger(__name__)
 Size = tuple[int, int]
 
 
+def field_of_view(value: Any) -> float:
+    """Degrees, from a file. Raises ValueError unless they are between 0 and 180."""
+    degrees = float(value)
+    if not 0 < degrees < 180:
+        raise ValueError(f"a field of view of {degrees} degrees; expected between 0 and 180")
+    return degrees
+
+
 @dataclass(frozen=True)
 class Request:
     """See `i2v3d.scene.motion.camera_files.read_track`."""
