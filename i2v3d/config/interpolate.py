@@ -80,8 +80,8 @@ class InterpolateConfig:
     conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
     before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
     stage instead of two, section 5 of the method). anchor: what the frames take over from the pictures that
-    guide the last step (i2v3d.guidance.anchoring). Raises ConfigError if the latter is
-    asked to guide from both ends, since nothing is known of the last frame.
+    guide the last step (i2v3d.guidance.anchoring). segment_seeds: instead of `seed`, by segment from 0.
+    Raises ConfigError if photo is asked to guide from both ends, since nothing is known of the last frame.
     """
 
     segment_frames: Frames
@@ -103,6 +103,11 @@ class InterpolateConfig:
     compat_unflipped_masks: bool
     compat_scaled_source: bool
     seed: Index
+    segment_seeds: dict[Index, Index] | None
+
+    def seed_of(self, segment: int) -> int:
+        """The seed of a segment's noise."""
+        return (self.segment_seeds or {}).get(segment, self.seed)
 
     def __post_init__(self) -> None:
         if self.conditioning == "photo" and self.direction == "both":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -60,7 +60,7 @@ def interpolate_segment(
     pictures. Source: section 4 of the method. Raises ConfigError or ArtifactError if inversion, keyframes and
     configuration do not fit.
     """
-    settings = cfg.interpolate
+    settings = replace(cfg.interpolate, seed=cfg.interpolate.seed_of(cfg.segment))
     clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
     inverted = InvertedClip.load(inputs["interpolation_inversion"], ctx.device)
     size = (clip.rgb.shape[2], clip.rgb.shape[3])

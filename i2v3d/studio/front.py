@@ -101,6 +101,7 @@ class Front:
         return self._door.url(self.port)
 
     def stop(self) -> None:
+        """Closes the door."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
@@ -112,6 +113,8 @@ class Front:
             self._loop.run_until_complete(self._open(runner))
         except OSError as error:
             self._failure = error
+            self._loop.run_until_complete(runner.cleanup())
+            self._loop.close()
             self._ready.set()
             return
         self._ready.set()
@@ -155,7 +158,7 @@ class Front:
         if token is not None:
             asked = request.query.get("token")
             if asked is not None and hmac.compare_digest(asked.encode(), token.encode()):
-                answer = web.HTTPFound("/")
+                answer = web.Response(status=302, headers={"Location": "/"})
                 answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
                 return answer
             if not hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), token.encode()):

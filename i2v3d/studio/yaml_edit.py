@@ -71,7 +71,8 @@ def flow(value: Any) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, ROUND) + 0.0  # no negative zero
+        short = round(value, ROUND)
+        return int(short) if short.is_integer() else short  # as a hand writes it: keys tell 2.0 from 2
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

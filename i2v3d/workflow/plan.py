@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from i2v3d.stages.stage import Stage
 from i2v3d.workflow.composition import SILENT_S, Variant
 from i2v3d.workflow.confinement import check_confined
 from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.segment_seeds import with_lenders, without_seeds
 from i2v3d.workflow.selection import needed_stages, segment_frames, stage_config, validate_sections
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,8 @@ PREVIEWED = ("scene", "render")  # the stages before any network of the models
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of one or more variants. upstream: stage name -> key. segments: how many it makes or reads, else 1."""
+    """One stage of one or more variants. upstream: stage name -> key. segments: how many it makes or reads, else 1.
+    lent: of segments that another node of the stage makes just so, that node's key (i2v3d.workflow.segment_seeds)."""
 
     stage: str
     key: str
@@ -46,6 +49,7 @@ class Node:
     files: dict[str, str]
     upstream: dict[str, str]
     segments: int
+    lent: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @staticmethod
     def load(path: Path) -> Node:
@@ -148,7 +152,9 @@ def make_plan(
         keys: dict[str, str] = {}
         for stage in (stage for stage in needed_stages(variant.config) if stage.name in stages):
             node = _node(stage, variant.config, keys, segments, fingerprints)
-            nodes[stage.name, node.key] = node
+            again = partial(_node, stage, keys=keys, segments=segments, prints=fingerprints)
+            for one in with_lenders(node, again, variant.config):
+                nodes[stage.name, one.key] = one
             keys[stage.name] = node.key
         planned.append(PlannedVariant(variant.name, variant.overrides, variant.config, keys, segments))
     first = variants[0].config
@@ -230,6 +236,8 @@ def upstream_dirs(cache: Path, node: Node, segment: int | None) -> list[Path]:
 
     A chained segment's own stage comes last: the folder of the segment before it.
     """
+    if segment is not None and str(segment) in node.lent:
+        return stage_dirs(cache, node.stage, node.lent[str(segment)], node.segments, segment)
     found: list[Path] = []
     for stage, key in node.upstream.items():
         found += stage_dirs(cache, stage, key, node.segments, segment)
@@ -255,7 +263,7 @@ def _node(
         "upstream": upstream,
         "segments": segments,
     }
-    return Node(**{**identity, "key": _digest(identity)})
+    return Node(**{**identity, "key": _digest({**identity, "config": without_seeds(cut)})})
 
 
 def _segments(config: Mapping[str, Any], needed: bool) -> int:

@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from i2v3d.artifacts.claims import claimed
 from i2v3d.artifacts.folders import publish, segment_name, work_dir
-from i2v3d.artifacts.manifest import require_undamaged
+from i2v3d.artifacts.manifest import MANIFEST, require_undamaged
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
@@ -82,6 +83,10 @@ def run_job(job: Job, stage: Stage) -> None:
 
 
 def _make(job: Job, stage: Stage) -> None:
+    lender = job.node.lent.get(str(job.segment))
+    if lender is not None:
+        _take_over(job, job.cache / job.node.stage / lender / segment_name(job.segment or 0))
+        return
     meter = Meter()
     inputs = _inputs(job, stage)
     config = stage_object(stage, job.node, job.segment)
@@ -117,6 +122,18 @@ def _make(job: Job, stage: Stage) -> None:
         context.log_metrics({f"runtime/{k}": v for k, v in meter.reading().items() if k != "started"})
         (folder / RECORD).write_text(json.dumps(_record(job, device, meter), indent=1) + "\n")
     log.info("%s done in %.1f s", _title(job), meter.reading()["wall_s"])
+
+
+def _take_over(job: Job, source: Path) -> None:
+    """Publishes a segment that another node of the stage made just so: nothing that decides it differs."""
+    if not source.is_dir():
+        raise ArtifactError(f"{source} is missing; run snakemake, which makes it first")
+    require_undamaged(source)
+    with publish(job.out) as folder:
+        for path in source.iterdir():
+            if path.is_file() and path.name != MANIFEST:
+                shutil.copy2(path, folder / path.name)
+    log.info("%s is the segment of %s", _title(job), source.parent.name)
 
 
 def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:

@@ -57,6 +57,7 @@ SAMPLING = InterpolateConfig(
     tau_block=1.0,
     compat_unflipped_masks=False,
     compat_scaled_source=False,
+    segment_seeds=None,
     seed=5,
 )
 INVERSION = InterpolationInversionConfig(

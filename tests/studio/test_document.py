@@ -100,7 +100,7 @@ def test_any_plain_value_is_read_back_as_it_was(value: object) -> None:
 
 
 def test_numbers_keep_six_digits() -> None:
-    assert flow([1.23456789, -0.0, 1e-9]) == "[1.234568, 0.0, 0.0]"
+    assert flow([1.23456789, -0.0, 1e-9]) == "[1.234568, 0, 0]"
 
 
 # ---------------------------------------------------------------- the file on disk
