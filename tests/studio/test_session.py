@@ -13,9 +13,10 @@ pytest.importorskip("fast_simplification", reason="the studio needs it: pip inst
 
 from i2v3d.artifacts.rendered_cameras import RenderedCameras
 from i2v3d.blender import api
+from i2v3d.blender.motion import blend_look
 from i2v3d.config.scene import PhotoSceneConfig
 from i2v3d.errors import ConfigError
-from i2v3d.geometry.cameras import invert_pose, rotation
+from i2v3d.geometry.cameras import invert_pose, rotation, transform
 from i2v3d.progress import ignore_step
 from i2v3d.scene.from_photo import build_photo
 from i2v3d.studio.camera_edits import key_edits, recipe_edits
@@ -132,6 +133,26 @@ def test_the_page_moves_as_the_render_does(session: Session, tmp_path: Path) -> 
     ends = [0, 4, 5, 6, 7]  # keys, and between them where no curve is Blender's own
     np.testing.assert_allclose(shown.poses["foreground"][ends], exact.poses["foreground"][ends], atol=1e-6)
     assert exact.exact and not shown.exact
+    look = blend_look(scene / "scene.blend", 1, 8)
+    assert {item.name: item.role for item in look.objects} == {
+        "foreground": "foreground",
+        "background": "background",
+    }
+    np.testing.assert_allclose(look.w2c, cameras.w2c, atol=2e-6)
+    moved = next(item.surface.points_m for item in look.objects if item.name == "foreground")
+    for frame in range(8):  # the surface goes where the pose says
+        pose = exact.poses["foreground"][frame] @ np.linalg.inv(exact.poses["foreground"][0])
+        np.testing.assert_allclose(transform(pose, moved[0]), moved[frame], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_toy_clip_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy = Session(Place.of(tmp_path), "toy", SMALL, lambda: None)
+    toy.show()
+    assert toy.shown is not None and toy.shown.exact and len(toy.shown.views) == 8
+    assert {"ground", "sky"} < set(toy.shown.poses)
+    toy.close()
 
 
 def test_what_is_wrong_with_a_view_is_told(session: Session) -> None:

@@ -156,7 +156,7 @@ def _sampled(material: bpy.types.Material, uv: Array) -> Array:
     image = next((node.image for node in nodes if node.type == "TEX_IMAGE" and node.image is not None), None)
     if image is None or not image.size[0]:
         plain = np.array(_plain(material, nodes))
-        return np.broadcast_to(np.uint8(255 * np.clip(plain, 0, 1) ** (1 / 2.2) + 0.5), (len(uv), 3))
+        return np.broadcast_to((255 * np.clip(plain, 0, 1) ** (1 / 2.2) + 0.5).astype(np.uint8), (len(uv), 3))
     width, height = image.size
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
@@ -164,7 +164,7 @@ def _sampled(material: bpy.types.Material, uv: Array) -> Array:
     column = np.clip((uv[:, 0] % 1.0 * width).astype(int), 0, width - 1)
     row = np.clip((uv[:, 1] % 1.0 * height).astype(int), 0, height - 1)
     found = np.broadcast_to(picture[row, column], (len(uv), 3))
-    return np.uint8(255 * np.clip(found, 0, 1) + 0.5)
+    return np.asarray(255 * np.clip(found, 0, 1) + 0.5).astype(np.uint8)
 
 
 def _plain(material: bpy.types.Material, nodes: Any) -> tuple[float, float, float]:
