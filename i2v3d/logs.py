@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from pathlib import Path
 
 REASON = (
     "failed: "  # begins the line of a log file that says why a command failed; the traceback comes after it
 )
 NOISY = ("PIL", "urllib3", "matplotlib", "wandb", "git", "filelock", "httpx", "httpcore", "asyncio")
+
+
+class LogFile(logging.FileHandler):
+    """A log that leaves out what its disk refuses, after one line that says so."""
+
+    refused = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Of a line that cannot be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.refused:
+            self.refused = True
+            logging.getLogger(__name__).warning(
+                "the log %s goes no further: %s", self.baseFilename, error.strerror
+            )
 
 
 def set_up_logging(file: Path | None) -> None:
@@ -24,7 +42,7 @@ def set_up_logging(file: Path | None) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
-        full = logging.FileHandler(file, mode="w")
+        full = LogFile(file, mode="w")
         full.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(full)
     for library in NOISY:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from i2v3d import cli
 from i2v3d.artifacts.folders import publish
 from i2v3d.artifacts.latents import InvertedClip, InvertedKeyframes
+from i2v3d.logs import LogFile
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
 from i2v3d.workflow.plan import Node
@@ -130,6 +132,22 @@ def test_a_disk_that_refuses_is_a_line(
     before = contents(Path(words[words.index("--cache") + 1]) / "scene")
     assert told in ended(words, entry, monkeypatch, capsys)
     assert contents(Path(words[words.index("--cache") + 1]) / "scene") == before
+
+
+def test_a_log_on_a_full_disk_says_so_once(capsys, caplog: pytest.LogCaptureFixture) -> None:
+    handler = LogFile("/dev/full", mode="w")
+    logging.getLogger().addHandler(handler)
+    try:
+        for number in range(3):
+            logging.getLogger("i2v3d").warning("line %d", number)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        with suppress(OSError):
+            handler.close()
+    assert [r.message for r in caplog.records if "goes no further" in r.message] == [
+        "the log /dev/full goes no further: No space left on device"
+    ]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
