@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 Report = Mapping[str, Any]  # what a child prints
 EXIT_S = 60.0
+FULL_BYTES = 1_000_000  # a disk with less is why a child ended that could not say so itself
 INSIDE = "i2v3d.blender.inside.worker"  # a module by name: only another Python may import it
 POLL_S = 0.5  # how often a child is asked whether it should go on
 
@@ -53,7 +55,8 @@ def run_child(
     the child is killed, too.
 
     Raises the I2V3DError that the child reports, RenderError (with the log's path) if it ends without
-    "done", dies of a signal or stalls, StoppedError if it was stopped, and MachineError if it cannot be started.
+    "done", dies of a signal or stalls, StoppedError if it was stopped, and MachineError if it cannot be started or its
+    disk is full.
     """
     finished = False
     with log_file.open("ab") as log_stream:
@@ -78,6 +81,10 @@ def run_child(
         finally:
             _stop(child)
     if code != 0 or not finished:
+        if shutil.disk_usage(log_file.parent).free < FULL_BYTES:
+            raise MachineError(
+                f"no space left in {log_file.parent} while {what}; free some and run the same command again"
+            )
         raise RenderError(f"Blender {_cause(code)} while {what}; a mesh may be broken; see {log_file}")
 
 

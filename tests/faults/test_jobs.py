@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +18,8 @@ from safetensors import SafetensorError
 from i2v3d import cli
 from i2v3d.artifacts.folders import publish
 from i2v3d.artifacts.latents import InvertedClip, InvertedKeyframes
+from i2v3d.blender.process import run_child
+from i2v3d.errors import I2V3DError
 from i2v3d.logs import LogFile
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
@@ -132,6 +137,17 @@ def test_a_disk_that_refuses_is_a_line(
     before = contents(Path(words[words.index("--cache") + 1]) / "scene")
     assert told in ended(words, entry, monkeypatch, capsys)
     assert contents(Path(words[words.index("--cache") + 1]) / "scene") == before
+
+
+def test_blender_that_ends_on_a_full_disk_is_not_blamed_on_the_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    options = {"what": "testing", "env": os.environ, "stall_s": 20.0, "on_event": lambda _: None}
+    for free, told in ((10, "no space left in .* while testing; free some"), (10**9, "a mesh may be broken")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        with pytest.raises(I2V3DError, match=told):
+            run_child([sys.executable, "-c", "1 / 0"], log_file=tmp_path / "log", **options)
 
 
 def test_a_log_on_a_full_disk_says_so_once(capsys, caplog: pytest.LogCaptureFixture) -> None:
