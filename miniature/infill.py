@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from i2v3d.diffusion.flow_matching import integrate
 from i2v3d.guidance.control_clip import control_clip
+from i2v3d.metrics.control import mask_iou
 from i2v3d.metrics.fidelity import psnr as frame_psnr
+from i2v3d.models.judges import MASK_THRESHOLD
 from i2v3d.models.wan_vace import ClipAutoencoder, FillCondition, FillNetwork, control_latents
 from i2v3d.progress import ignore_step
+from i2v3d.toy.estimator import ToyEstimator, estimator_network
 from i2v3d.toy.infill_family import infill_scheduler, infill_transformer, infill_vae
 from miniature.data import World, control_condition, disparity, prompts, to_bytes, to_signed
 from miniature.gradients import captured
@@ -81,7 +83,7 @@ def train_infill(settings: InfillSettings, run: Run) -> dict[str, float]:
     save_half(transformer.eval().requires_grad_(False), run.out / "infill.safetensors")
     fresh = infill_transformer().to(run.device).eval().requires_grad_(False)
     load_half(fresh, run.out / "infill.safetensors")
-    scores = evaluate(fresh, vae, world, settings, run.out)
+    scores = evaluate(fresh, vae, world, settings, run)
     return {**scores, "steps": outcome.steps, "samples": outcome.samples, "seconds": outcome.seconds}
 
 
@@ -108,11 +110,12 @@ def fill(
 
 @torch.no_grad()
 def evaluate(
-    transformer: Any, vae: Any, world: World, settings: InfillSettings, out: Path
+    transformer: Any, vae: Any, world: World, settings: InfillSettings, run: Run
 ) -> dict[str, float]:
     """PSNR of middle frames from true end frames, the first one as reference and depth, beside a cross-fade; writes a
     picture. no_depth: without control; first: the first frame alone known; inverted: depth whose polarity is wrong;
-    ends: of the end frames, as made."""
+    end: of the end frames, as made. mask_iou: overlap of the object that the family's estimator finds with the true
+    one, if run.weights holds estimator.safetensors."""
     scenes, frames = world.held_out(settings.frames)
     truth = to_signed(to_bytes(frames.photo)).cpu()
     near = 2 * control_condition(disparity(frames.depth), NO_WALL, None).cpu() - 1
@@ -138,7 +141,7 @@ def evaluate(
         for n in range(min(4, len(truth)))
         for clips in (truth, shown["both"], shown["no_depth"], shown["cross_fade"])
     ]
-    save_grid(torch.cat(rows), 6, out / "infill.png")
+    save_grid(torch.cat(rows), 6, run.out / "infill.png")
     scores = {
         f"psnr_{name}": psnr(clips[:, 1:-1].flatten(0, 1), truth[:, 1:-1].flatten(0, 1))
         for name, clips in shown.items()
@@ -146,4 +149,20 @@ def evaluate(
     unit = ((shown["both"] + 1) / 2, (truth + 1) / 2)
     for name, at in (("first", 0), ("last", last)):
         scores[f"psnr_end_{name}"] = float(frame_psnr(*(clips[:, at] for clips in unit)).mean())
-    return scores
+    return scores | _overlaps({**shown, "truth": truth}, frames.mask, run)
+
+
+def _overlaps(clips: Mapping[str, torch.Tensor], mask: torch.Tensor, run: Run) -> dict[str, float]:
+    """Mask IoU of middle frames of clips (B, F, 3, H, W) with coverage (B, F, 1, H, W); none without an estimator."""
+    if not (run.weights / "estimator.safetensors").is_file():
+        return {}
+    network = estimator_network()
+    load_half(network, run.weights / "estimator.safetensors")
+    estimator = ToyEstimator(network.to(run.device).eval())
+    inside = mask[:, 1:-1, 0].flatten(0, 1).cpu() > 0.5
+    found = {}
+    for name, clip in clips.items():
+        middle = ((clip[:, 1:-1].flatten(0, 1) + 1) / 2).clamp(0, 1)
+        parts = [estimator.mask(part.to(run.device))[:, 0].cpu() for part in middle.split(32)]
+        found[f"mask_iou_{name}"] = float(mask_iou(torch.cat(parts) > MASK_THRESHOLD, inside).mean())
+    return found

@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from i2v3d.config.models import TextEncoderConfig, WanVaceNetworks
 from i2v3d.models.wan_vace import ClipAutoencoder, embed_texts
 from i2v3d.models.wan_vace_weights import check_pair, load_transformer
+from i2v3d.toy.estimator import estimator_network
 from i2v3d.toy.infill_family import infill_vae
 from miniature.infill_pool import Texts
 from miniature.infill_vae import decoded, encoded, standardise
+from miniature.loop import save_half
 from miniature.tests.support import command
 from tests.support.image_family import reference
 
@@ -56,7 +58,9 @@ def test_both_parts_train_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     scores = _train(tmp_path, "infill_vae", crop_width=24, crop_height=16)
     assert scores["steps"] == 3 and all(math.isfinite(value) for value in scores.values())
+    save_half(estimator_network(), tmp_path / "weights" / "estimator.safetensors")
     scores = _train(tmp_path, "infill", steps=2)
+    assert 0 <= scores["mask_iou_both"] <= 1 and 0 <= scores["mask_iou_truth"] <= 1
     assert scores["steps"] == 3 and all(math.isfinite(value) for value in scores.values())
     assert scores["psnr_both"] != scores["psnr_no_depth"] != scores["psnr_inverted"]
     assert (tmp_path / "weights" / "infill.png").is_file()
