@@ -105,7 +105,7 @@ def _timed(
         torch.cuda.reset_peak_memory_stats(device)
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         share = (memory - CONTEXT_GIB) / total if tier else 1.0
-        torch.cuda.set_per_process_memory_fraction(min(1.0, share), device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share))
     context = TimedContext(device, 16, folder / "work", fast=way == "fast", weighing=False, memory_gb=memory)
     row: dict[str, Any] = {"way": way, "memory": tier or "no cap", "steps": cfg.infill.steps}
     begin, frames = time.monotonic(), None

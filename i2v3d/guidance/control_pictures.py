@@ -18,7 +18,7 @@ DEPTH_STEP = 0.03  # of the shot's disparity range between neighbouring pixels: 
 
 def grey_pictures(rgb: Tensor) -> Tensor:
     """Pictures (F, 3, H, W) in [-1, 1] without their colours."""
-    weights = torch.tensor(LUMA, dtype=rgb.dtype)[:, None, None]
+    weights = torch.tensor(LUMA).to(rgb)[:, None, None]
     return (rgb * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1)
 
 
