@@ -35,6 +35,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     infill.add_argument("--weights", type=Path, nargs="+", required=True, help=LAST_COUNTS)
     infill.add_argument("--out", type=Path, required=True, help="folder of the pipeline")
+    judge = own.add("judge_infill", _judge_infill, what="the scores of a trained infill, without training")
+    judge.add_argument("--config", type=Path, required=True, help="settings of its training, infill.yaml")
+    judge.add_argument("--weights", type=Path, nargs="+", required=True, help=LAST_COUNTS)
+    judge.add_argument("--steps", type=int, nargs="+", required=True, help="of the sampling, scores for each")
+    judge.add_argument("--device", default="cpu", help="of PyTorch (default: cpu)")
+    judge.add_argument("--out", type=Path, required=True, help="folder for scores and pictures")
     apart = own.add("take_apart", _take_apart, what="a family -> its trained parts, to go on from")
     apart.add_argument("family", type=Path, help="folder of a family, such as weights/mini")
     apart.add_argument("--out", type=Path, required=True, help="folder for the parts")
@@ -88,6 +94,13 @@ def _assemble_infill(options: Options) -> int:
 
     write_infill_family(options.out, trained_infill(options.weights))
     write_checksums(options.out)
+    return 0
+
+
+def _judge_infill(options: Options) -> int:
+    from miniature.infill import judge
+
+    judge(options.config, options.weights, options.steps, options.device, options.out)
     return 0
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from i2v3d.artifacts.files import write_text
 from i2v3d.diffusion.flow_matching import integrate
 from i2v3d.guidance.control_clip import control_clip
 from i2v3d.metrics.control import mask_iou
@@ -20,9 +25,9 @@ from miniature.data import World, control_condition, disparity, prompts, to_byte
 from miniature.gradients import captured
 from miniature.infill_pool import ControlPool, Texts
 from miniature.infill_vae import NO_WALL
-from miniature.loop import Run, load_half, optimise, save_half
+from miniature.loop import Run, load_half, merge, optimise, save_half
 from miniature.scores import psnr, save_grid
-from miniature.settings import InfillSettings
+from miniature.settings import InfillSettings, load
 
 TIMESTEPS = 1000
 
@@ -85,6 +90,22 @@ def train_infill(settings: InfillSettings, run: Run) -> dict[str, float]:
     load_half(fresh, run.out / "infill.safetensors")
     scores = evaluate(fresh, vae, world, settings, run)
     return {**scores, "steps": outcome.steps, "samples": outcome.samples, "seconds": outcome.seconds}
+
+
+def judge(config: Path, weights: Sequence[Path], steps: Sequence[int], device: str, out: Path) -> None:
+    """Writes infill_STEPS.json and infill.png of trained weights, for samplings of several lengths."""
+    settings = load(config, InfillSettings)
+    with tempfile.TemporaryDirectory() as scratch:
+        out.mkdir(parents=True, exist_ok=True)
+        run = Run(merge(weights, Path(scratch) / "weights"), out, torch.device(device), 0, 0.0)
+        transformer = infill_transformer()
+        load_half(transformer, run.weights / "infill.safetensors")
+        transformer.to(run.device).eval().requires_grad_(False)
+        world = World(settings.world, run.device)
+        for count in steps:
+            chosen = dataclasses.replace(settings, steps=count)
+            scores = evaluate(transformer, frozen_infill_vae(run), world, chosen, run)
+            write_text(out / f"infill_{count}.json", json.dumps(scores, indent=2) + "\n")
 
 
 @torch.no_grad()

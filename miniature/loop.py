@@ -264,3 +264,20 @@ def load_half(network: nn.Module, path: Path) -> None:
         raise WeightsError(
             f"{path} does not fit the architecture: {str(error).splitlines()[1].strip()}"
         ) from error
+
+
+def merge(folders: Sequence[Path], into: Path) -> Path:
+    """One folder with the safetensors files of all `folders`, the last of a name: links in `into`, a new
+    folder, or the only one of them itself. Raises WeightsError if one of several is no folder.
+    """
+    if len(folders) == 1:
+        return folders[0]
+    into.mkdir(parents=True)
+    for folder in folders:
+        if not folder.is_dir():
+            raise WeightsError(f"--weights {folder} is not a folder; train the parts before this one first")
+        for path in sorted(folder.glob("*.safetensors")):
+            link = into / path.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(path.resolve())
+    return into

@@ -12,7 +12,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from typing import Any
 import torch
 
 from i2v3d.artifacts.files import write_text
-from i2v3d.errors import ConfigError, WeightsError, nearest
+from i2v3d.errors import ConfigError, nearest
 from miniature.checkpoint import SUFFIX, Checkpoint, identify
 from miniature.clip import train_clip
 from miniature.estimator import train_estimator
 from miniature.image import train_image
 from miniature.infill import train_infill
 from miniature.infill_vae import train_infill_vae
-from miniature.loop import Run, Sink, nowhere
+from miniature.loop import Run, Sink, merge, nowhere
 from miniature.processes import Processes
 from miniature.settings import (
     ClipSettings,
@@ -97,23 +97,6 @@ def train(arguments: argparse.Namespace) -> None:
     if processes.rank == 0:
         checkpoint.remove()
     log.info("%s: %s", arguments.part, scores)
-
-
-def merge(folders: Sequence[Path], into: Path) -> Path:
-    """One folder with the safetensors files of all `folders`, the last of a name: links in `into`, a new
-    folder, or the only one of them itself. Raises WeightsError if one of several is no folder.
-    """
-    if len(folders) == 1:
-        return folders[0]
-    into.mkdir(parents=True)
-    for folder in folders:
-        if not folder.is_dir():
-            raise WeightsError(f"--weights {folder} is not a folder; train the parts before this one first")
-        for path in sorted(folder.glob("*.safetensors")):
-            link = into / path.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(path.resolve())
-    return into
 
 
 def _checkpoint(

@@ -21,9 +21,8 @@ from i2v3d.errors import WeightsError
 from i2v3d.toy import architectures
 from miniature import loop
 from miniature.checkpoint import Checkpoint, identify, write_tensors
-from miniature.loop import save_half
+from miniature.loop import merge, save_half
 from miniature.tests.support import command
-from miniature.train import merge
 
 pytestmark = pytest.mark.slow  # trainings, and the shipped networks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,20 @@ def test_image_and_video_model_are_chosen_apart() -> None:
     apart, together = (compose_variants(ROOT / "conf", chosen)[0].config for chosen in words)
     assert apart == together
     assert apart["models"]["name"] == "sdxl_wan_vace" and apart["assemble"]["frames"] == "infill"
+
+
+def test_the_miniature_of_wan_takes_the_place_of_svds_and_is_shipped_whole() -> None:
+    assert stages("models=mini_vace") - stages("models=mini") == {"text", "infill"}
+    config = planned("models=mini_vace").config
+    assert (config["infill"]["segment_frames"], config["scene"]["frames"]) == (9, 17)
+    check_families(config)
+    check_infill(planned("models=mini_vace"), None)
+    family = ROOT / "weights" / "mini_vace"
+    for line in (family / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((family / name).read_bytes()).hexdigest() == digest, name
+    shipped = [path for path in (ROOT / "weights").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in shipped) < 48e6
 
 
 def test_keys_follow_what_a_stage_reads(tmp_path: Path) -> None:
