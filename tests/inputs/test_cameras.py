@@ -269,6 +269,11 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         text('{"start_pos": [[0,0,0]], "end_pos": [[0,1,0]], "up_pos": [[0,1,1]], "fov": 180}'),
         "a field of view of 180.0 degrees",
     ),
+    "a pose without end": (
+        "nerfstudio",
+        text(json.dumps(nerf(frames=[{"transform_matrix": np.diag([1e999, 1, 1, 1]).tolist()}]))),
+        "camera 1 of .* is not finite; export it again",
+    ),
     "binary noise": ("nerfstudio", text(bytes(range(256))), "formats that are read"),
     "an empty folder": ("colmap", lambda folder: folder, "neither cameras.txt and images.txt nor"),
     "cut binary": (

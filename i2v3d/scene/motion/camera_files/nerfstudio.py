@@ -43,7 +43,7 @@ def read(request: Request) -> CameraTrack:
     if c2w.shape == (len(views), 3, 4):
         c2w = np.concatenate([c2w, np.tile([0.0, 0.0, 0.0, 1.0], (len(views), 1, 1))], axis=1)
     numbers = frame_numbers([_name(frame) for frame in frames])
-    return checked_track(request.path, width, height, K, c2w @ OPENCV_FROM_OPENGL, numbers)
+    return checked_track(request.path, width, height, K, c2w * np.diag(OPENCV_FROM_OPENGL), numbers)
 
 
 def _name(frame: Mapping[str, Any]) -> str:
