@@ -1,44 +1,76 @@
 """The same graph through a real Slurm on this machine. Run with `make test-slurm` (as root, minutes)."""
 
+from __future__ import annotations
+
+import hashlib
 import os
-import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import QUICK, make_checkout, snakemake
 from tests.support.slurm_node import missing_programs, single_node_slurm
 
-ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+VICTIM = "keyframes"  # the stage whose job is killed once
+CORES = os.cpu_count() or 1
 
 
-def test_a_reduced_experiment_runs_through_slurm_and_is_finished_for_this_machine(tmp_path: Path) -> None:
+def _kill_job(environment: dict[str, str], killed: list[str], over: threading.Event) -> None:
+    """Kills all processes of the first running job of the stage, as a node does that runs out of memory."""
+    ask = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"]
+    while not killed and not over.is_set():
+        answer = subprocess.run(ask, env=environment, capture_output=True, text=True, check=False).stdout
+        for job, comment in (line.split(maxsplit=1) for line in answer.splitlines()):
+            if f"rule_{VICTIM}_" in f"{comment}_":
+                time.sleep(5)  # it computes
+                kill = ["scancel", "--full", "--signal=KILL", job]
+                subprocess.run(kill, env=environment, check=True)
+                killed.append(job)
+                return
+        time.sleep(0.5)
+
+
+def _frames(checkout: Path, run: str) -> dict[str, str]:
+    frames = sorted((checkout / "results" / run / "base" / "frames").iterdir())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in frames}
+
+
+def test_a_run_through_slurm_survives_a_killed_job_and_makes_the_same_frames(tmp_path: Path) -> None:
     missing = missing_programs()
     assert not missing, f"{missing} not found; apt-get install --no-install-recommends slurm-wlm munge"
-    checkout = tmp_path / "checkout"
-    ignored = shutil.ignore_patterns(".git", ".venv", "results", ".snakemake", "__pycache__")
-    shutil.copytree(ROOT, checkout, ignore=ignored, symlinks=True)
-    words = ["--config", "overrides=experiment=quick run=slurm"]
+    checkout, state = make_checkout(tmp_path / "checkout"), tmp_path / "slurm"
+    words = ["--config", f"overrides={' '.join(QUICK)} run=slurm"]
     # squeue: this cluster keeps no accounts that sacct could ask
-    cluster = ["--slurm-status-command", "squeue", "--jobs", "2", "--max-threads", str(os.cpu_count())]
-    state = tmp_path / "slurm"
+    cluster = ["--slurm-status-command", "squeue", "--jobs", "2", "--max-threads", str(CORES)]
     state.mkdir()
-    snakemake = [sys.executable, "-m", "snakemake"]
+    killed: list[str] = []
+    over = threading.Event()
     with single_node_slurm(state) as environment:
-        done = subprocess.run(
-            [*snakemake, "--profile", "profiles/slurm", *cluster, *words],
-            cwd=checkout,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1500,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        killer = threading.Thread(target=_kill_job, args=(environment, killed, over))
+        killer.start()
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *cluster, *words],
+                cwd=checkout,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=2400,
+                check=False,
+            )
+        finally:
+            over.set()
+            killer.join()
+        assert done.returncode == 0, done.stderr[-6000:]
+    assert len(killed) == 1 and "Trying to restart job" in done.stderr, done.stderr[-6000:]
     assert (checkout / "results/slurm/base/video.mp4").stat().st_size > 0
-    again = subprocess.run(
-        [*snakemake, "-n", "--cores", "1", *words], cwd=checkout, capture_output=True, text=True, check=True
-    )
-    assert "Nothing to be done" in again.stdout + again.stderr
+    again = snakemake(checkout, "-n", overrides=[*QUICK, "run=slurm"])
+    assert "Nothing to be done" in again.stdout, again.stdout[-3000:]
+    here = make_checkout(tmp_path / "here")
+    assert snakemake(here, overrides=[*QUICK, "run=here"], cores=CORES).returncode == 0
+    assert _frames(checkout, "slurm") == _frames(here, "here")
