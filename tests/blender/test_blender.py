@@ -36,6 +36,7 @@ from tests.support.blender_scenes import (
     still_scene,
     write_glb,
 )
+from tests.support.warm.plugin import python
 
 pytestmark = pytest.mark.slow
 
@@ -292,7 +293,8 @@ def test_flat_colours_are_byte_exact(picture: Rendered, texture: NDArray[np.uint
 
 
 def test_pixels_are_identical_in_a_fresh_process(moving: Rendered, tmp_path: Path) -> None:
-    again = render(moving.folder, moving.spec, tmp_path / "again", samples=4)
+    with python():
+        again = render(moving.folder, moving.spec, tmp_path / "again", samples=4)
     files = sorted(p.relative_to(moving.out) for p in moving.out.rglob("*.*") if p.suffix in (".png", ".exr"))
     assert len(files) == 4 * FRAMES + FRAMES - 1
     readers = {

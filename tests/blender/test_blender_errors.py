@@ -27,6 +27,7 @@ from i2v3d.scene.mesh_files import check_mesh
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
 from tests.support.blender_scenes import LOOK_ALONG_Y, box, sphere, still_scene, write_glb
+from tests.support.warm.plugin import COLD
 
 CAP = 1000
 TRIANGLE = np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]])
@@ -258,7 +259,7 @@ def test_a_library_that_the_loader_misses_names_its_package(tmp_path: Path) -> N
     (tmp_path / "bpy.py").write_text(f"raise ImportError({message!r})")
     job = tmp_path / "job.json"
     save_job(BlendJob(scene_dir=str(tmp_path)), job)
-    command = [sys.executable, "-m", "i2v3d.blender.inside.worker", str(job)]
+    command = [COLD, "-m", "i2v3d.blender.inside.worker", str(job)]
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     with pytest.raises(MachineError, match=r"libX11\.so\.6, .* apt-get install libx11-6"):
         run(command, tmp_path, env={**os.environ, "PYTHONPATH": path})

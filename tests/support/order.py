@@ -7,14 +7,22 @@ from pathlib import Path
 import pytest
 
 MYPY = "mypy"  # takes as long as a whole file of tests, and nothing waits for it
+ROOT = Path(__file__).parents[2]
+# The files that take longest, longest first, as `--durations` tells; the order of the others hardly matters.
+LONGEST = (
+    "tests/stages/test_interpolate_stage.py",
+    "tests/blender/test_events.py",
+    "tests/report/test_benchmark.py",
+)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, so that no worker is left alone with one at the end; within a file the order stays.
 
-    First what makes the finished run, then mypy, which fills the other worker meanwhile, then the files by the number
-    of their slow tests. Others that look at the finished run come after these: they would only wait for it.
+    First what makes the finished run, then mypy, which fills the other worker meanwhile, then the longest, then the
+    files by the number of their slow tests. Others that look at the finished run come after these: they would only
+    wait for it.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
@@ -30,7 +38,9 @@ def looks_at_finished(item: pytest.Item) -> bool:
     return "finished" in getattr(item, "fixturenames", ())
 
 
-def rank(members: list[pytest.Item]) -> tuple[bool, int]:
+def rank(members: list[pytest.Item]) -> tuple[bool, int, int]:
     """Smaller is earlier."""
+    file = members[0].path.relative_to(ROOT).as_posix()
+    place = LONGEST.index(file) if file in LONGEST else len(LONGEST)
     slow = sum(item.get_closest_marker("slow") is not None for item in members)
-    return not any(item.name.endswith(f"[{MYPY}]") for item in members), -slow
+    return not any(item.name.endswith(f"[{MYPY}]") for item in members), place, -slow

@@ -25,6 +25,7 @@ from i2v3d.workflow.plan import make_plan
 from i2v3d.workflow.preflight import check_plan
 from tests.support.checkout import QUICK, ROOT, make_checkout, planned_folders, planned_jobs, snakemake
 from tests.support.sweeps import CHANGED
+from tests.support.warm.plugin import python
 
 IN_SEGMENTS = ("interpolation_inversion", "interpolate")
 ALL_STAGES = {
@@ -146,20 +147,30 @@ def test_report_and_graph_are_written(finished: Path) -> None:
 def resumed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
     """Another checkout, whose run was killed at its keyframes and went on: folder, and what was finished by then.
 
-    The scene's stages and the inversions, which come before and take no part, are the finished run's.
+    The scene's stages and the inversions, which come before and take no part, are the finished run's. What is killed
+    was started as users start it.
     """
     folder = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout")
     cache = folder / "results" / ".cache"
     for name in ("plan", "scene", "render", "views", "keyframe_inversion", "interpolation_inversion"):
         shutil.copytree(finished / "results" / ".cache" / name, cache / name)
-    words = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"overrides={' '.join(QUICK)}"]
-    running = subprocess.Popen(
-        words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    _wait_until(lambda: any((cache / "keyframes").glob(".*.tmp-*")), 600)
-    finished_before = {p: p.stat().st_mtime_ns for p in cache.glob("*/*/stage.json")}
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    with python():
+        words = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--cores",
+            "1",
+            "--config",
+            f"overrides={' '.join(QUICK)}",
+        ]
+        running = subprocess.Popen(
+            words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        _wait_until(lambda: any((cache / "keyframes").glob(".*.tmp-*")), 600)
+        finished_before = {p: p.stat().st_mtime_ns for p in cache.glob("*/*/stage.json")}
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
     assert snakemake(folder, "--unlock", overrides=QUICK).returncode == 0
     done = snakemake(folder, "--rerun-incomplete", overrides=QUICK)
     assert done.returncode == 0, done.stdout[-5000:]

@@ -1,0 +1,71 @@
+"""What a command needs imported. No import but of `re`: every start of a process reads this."""
+
+from __future__ import annotations
+
+import re
+
+_WORKFLOW = (
+    "hydra",
+    "hydra.core.override_parser.overrides_parser",
+    "omegaconf",
+    "pydantic",
+    "yaml",
+    "PIL.Image",
+    "numpy",
+)
+# kind -> the modules that its server has imported
+KINDS: dict[str, tuple[str, ...]] = {
+    "blender": ("bpy", "mathutils.bvhtree", "pydantic", "numpy", "PIL.Image", "OpenEXR"),
+    "snakemake": ("snakemake.cli", "snakemake.report", "snakemake.executors", *_WORKFLOW),
+    "stage": (
+        "torch",
+        "torch._dynamo",
+        "transformers",
+        "transformers.models.clip.modeling_clip",
+        "diffusers",
+        "diffusers.loaders",
+        "diffusers.models.embeddings",
+        "diffusers.models.modeling_utils",
+        "diffusers.models.unets.unet_3d_blocks",
+        "diffusers.models.unets.unet_2d_condition",
+        "peft",
+        "peft.tuners.lora",
+        "safetensors.torch",
+        "torchmetrics.functional.image",
+        "scipy.stats",
+        "scipy.optimize",
+        "scipy.interpolate",
+        "scipy.spatial.transform",
+        "matplotlib.figure",
+        "cv2",
+        "av",
+        "OpenEXR",
+        "trimesh",
+        "wandb",
+        *_WORKFLOW,
+    ),
+}
+MODULES = {
+    "i2v3d.blender.inside.worker": "blender",
+    "tests.support.artists_blends": "blender",
+    "tests.support.mesh_pictures": "blender",
+    "tests.support.pinned_passes": "blender",
+    "i2v3d.commands.thread_costs": "stage",
+    "miniature": "stage",
+    "snakemake": "snakemake",
+}
+RUNS_STAGES = {"--node", "--variant", "time-render"}  # words of `i2v3d`, which starts snakemake without one
+_BLENDER = re.compile(r"^import\b[^;\n]*\bbpy\b", flags=re.MULTILINE)
+
+
+def kind_of(arguments: list[str]) -> str | None:
+    """Which server serves `python ARGUMENTS`; None: none does."""
+    if len(arguments) < 2:
+        return None
+    if arguments[0] == "-c":
+        return "blender" if _BLENDER.search(arguments[1]) else None
+    if arguments[0] != "-m":
+        return None
+    if arguments[1] == "i2v3d":
+        return "stage" if RUNS_STAGES.intersection(arguments) else "snakemake"
+    return MODULES.get(arguments[1])
