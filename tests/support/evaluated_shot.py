@@ -40,6 +40,7 @@ def shot_config(estimator: Path, index: int = 38) -> tuple[ToySceneConfig, Evalu
         f"scene.frames={FRAMES}",
         "scene.width=96",
         "scene.height=64",
+        "scene.samples=1",
     ]
     words += [f"evaluate.estimators.toy.source={estimator}"]
     (variant,) = compose_variants(CONF, words)
@@ -59,7 +60,7 @@ def write_scene_and_render(scene: ToySceneConfig, folder: Path) -> dict[str, Pat
     write_rgb(folders["scene"] / "photo.png", known.photo[0])
     write_mask(folders["scene"] / "mask.png", known.mask[0])
     write_toy_scene(scene, clip, folders["scene"])
-    write_passes(clip, scene.width, scene.height, 2, folders["render"])
+    write_passes(clip, scene.width, scene.height, scene.samples, folders["render"])
     return folders
 
 
