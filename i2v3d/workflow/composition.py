@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -116,6 +117,7 @@ class Composer:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
+        _parse_equal_texts_once()
         try:
             parsed = OverridesParser.create().parse_overrides(list(words))
             values = [word for word in parsed if _sets_value(self._conf, word)]
@@ -134,6 +136,17 @@ class Composer:
             raise ConfigError(explain(self._conf, words, error)) from error
         assert isinstance(config, dict)
         return {str(key): value for key, value in config.items()}
+
+
+def _parse_equal_texts_once() -> None:
+    """Lets OmegaConf keep the parse trees of interpolations, which it only reads.
+
+    It parses each one whenever it resolves it: half of the time that a sweep's variants take.
+    """
+    from omegaconf import base
+
+    if not hasattr(base.parse, "cache_info"):
+        vars(base)["parse"] = functools.cache(base.parse)
 
 
 def _sets_value(conf: Path, word: Any) -> bool:

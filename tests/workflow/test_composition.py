@@ -4,7 +4,7 @@ from pathlib import Path
 
 import hydra
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, base
 
 from i2v3d.errors import ConfigError
 from i2v3d.workflow.composition import Composer, compose_variants
@@ -91,11 +91,15 @@ KINDS = (
 )
 
 
-def test_variants_that_share_their_files_are_what_hydra_makes_of_each_alone(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_variants_that_share_their_files_are_what_hydra_makes_of_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memo = tmp_path / "memo"
     composer = Composer(CONF, memo)
     made = [composer.variant("x", words).config for words in KINDS]
     remembered = [Composer(CONF, memo).variant("x", words).config for words in KINDS]
+    monkeypatch.setattr(base, "parse", base.parse.__wrapped__)
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         alone = [hydra.compose("config", overrides=words) for words in KINDS]
     assert made == [OmegaConf.to_container(config, resolve=True) for config in alone]
