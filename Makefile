@@ -1,4 +1,7 @@
 # Each command does all its set-up: `make demo`, `make test`; while working on the code `make check`.
+# Packages come uncompiled: what is imported is compiled once and kept, whatever the caller's environment says, or every
+# process compiles it anew.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
