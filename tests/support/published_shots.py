@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from i2v3d.benchmark.trials import Trial
 from i2v3d.config.evaluate import EvaluateConfig
 from i2v3d.config.scene import SceneConfig, ToySceneConfig
 from i2v3d.config.sections import build
+from i2v3d.config.stages import EvaluateStage
 from i2v3d.report.outcomes import folder
+from i2v3d.stages import evaluate
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.evaluate import EvaluateStage, evaluate_video
 from tests.support.evaluated_shot import read_frames, write_scene_and_render, write_video
 
 
 def publish_shot(cache: Path, trial: Trial, config: dict[str, Any], *, good: bool) -> None:
-    """The finished stage folders of a trial whose frames are almost the truth (good) or the coarse render."""
+    """The finished stage folders of a trial whose frames are almost the truth (good) or the coarse render.
+
+    Without the evaluation's own drawing of curves, which takes as long as judging the shot and which no report reads.
+    """
     scene = build(SceneConfig, config["scene"], "scene")
     assert isinstance(scene, ToySceneConfig)
     inputs = {name: folder(cache, trial, name) for name in ("scene", "render", "keyframes", "assemble")}
@@ -38,4 +43,6 @@ def publish_shot(cache: Path, trial: Trial, config: dict[str, Any], *, good: boo
     out = folder(cache, trial, "evaluate")
     out.mkdir(parents=True)
     cfg = EvaluateStage(evaluate=build(EvaluateConfig, config["evaluate"], "evaluate"), segment_frames=3)
-    evaluate_video(cfg, inputs, out, StageContext(device="cpu", max_batch=0, work=cache))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "draw_curves", lambda *_: None)
+        evaluate.evaluate_video(cfg, inputs, out, StageContext(device="cpu", max_batch=0, work=cache))
