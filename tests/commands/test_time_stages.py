@@ -57,6 +57,7 @@ def tiny_words() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_stage_runs_on_every_segment_and_is_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[Trainer], 
 
 
 @pytest.mark.parametrize("lambda_views", [0.0, 0.5])
+@pytest.mark.slow
 def test_losses_and_state_are_the_plain_ones(
     build: Callable[[type[Trainer], float], Trainer], lambda_views: float
 ) -> None:
@@ -52,6 +53,7 @@ def test_losses_and_state_are_the_plain_ones(
         torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_plain_trainers_state(
     build: Callable[[type[Trainer], float], Trainer],
 ) -> None:

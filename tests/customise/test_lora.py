@@ -213,6 +213,7 @@ def _mixed_precision_step(model_config: ImageModelConfig, device: str, dtype: Dt
     assert kinds == dict.fromkeys(("lora", "step", "exp_avg", "exp_avg_sq"), torch.float32)
 
 
+@pytest.mark.slow
 def test_mixed_precision_on_the_cpu(model_config: ImageModelConfig, fresh_accelerate: None) -> None:
     _mixed_precision_step(model_config, "cpu", "bfloat16")
 
@@ -312,6 +313,7 @@ def trained(
     return run(model_config, inputs, tmp_path_factory.mktemp("trained"))
 
 
+@pytest.mark.slow
 def test_stage_writes_weights_losses_and_pictures(trained: Path) -> None:
     assert sorted(p.name for p in (trained / "validation").iterdir()) == ["0002.png", "0003.png"]
     assert read_rgb(trained / "validation" / "0003.png").shape == (64, 96, 3)
@@ -324,6 +326,7 @@ def test_stage_writes_weights_losses_and_pictures(trained: Path) -> None:
         assert float(row["grad_norm"]) > 0
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit(
     model_config: ImageModelConfig, inputs: dict[str, Path], trained: Path, tmp_path: Path
 ) -> None:
@@ -335,6 +338,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_without_views_the_views_are_not_read(
     model_config: ImageModelConfig, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -345,6 +349,7 @@ def test_without_views_the_views_are_not_read(
     assert row["loss_views"] == ""
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_configuration_is_refused(
     model_config: ImageModelConfig, inputs: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -55,7 +55,9 @@ def clip_pass(seed: int, unconditional: bool, backwards: bool) -> DirectionalPas
 
 
 @pytest.mark.parametrize(("unconditional", "max_batch"), [(True, 0), (False, 3 * FRAMES)])
-@pytest.mark.parametrize("step", [0, 6, 9])  # attention and block, attention, nothing is injected
+@pytest.mark.parametrize(  # attention and block, attention, nothing is injected
+    "step", [0, *(pytest.param(step, marks=pytest.mark.slow) for step in (6, 9))]
+)
 @torch.no_grad()
 def test_clips(
     clip_networks: tuple[ClipDenoiser, FastClipDenoiser], unconditional: bool, max_batch: int, step: int

@@ -104,6 +104,7 @@ def refused(needs: list[Need], kind: type[I2V3DError], source: Path | None = Non
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_exactly_what_the_loaders_read_is_fetched_once(family: Family, hub: Hub) -> None:
     lines = fetched(family.needs)
     kept = {
@@ -285,6 +286,7 @@ def test_a_folder_that_lacks_something_is_refused(family: Family, hub: Hub, tmp_
     )
 
 
+@pytest.mark.slow
 def test_the_command_brings_what_its_words_choose(
     family: Family, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:

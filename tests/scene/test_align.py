@@ -58,6 +58,7 @@ def test_place_and_size_are_found(view: PhotoView) -> None:
     assert np.linalg.norm(moved, axis=1).max() < 0.04  # of a thing that is 0.42 m high
 
 
+@pytest.mark.slow
 def test_a_turn_is_found_within_its_bounds() -> None:
     mask = outline(placed(LEVEL, (0, 8, 0)), LEVEL)
     mesh = solid()
@@ -78,6 +79,7 @@ def test_the_users_turn_is_where_the_search_starts() -> None:
     assert overlaps[0] > 0.93 > overlaps[1] + 0.1
 
 
+@pytest.mark.slow
 def test_the_same_mesh_is_placed_the_same_way_again() -> None:
     mesh, mask = solid(), outline(placed(LEVEL, (0, 0, 0)), LEVEL)
     one, two = (align(mesh.vertices, mesh.faces, mask, LEVEL, 2.0, (0.0, 0.0, 0.0), 15.0) for _ in range(2))

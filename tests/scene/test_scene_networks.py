@@ -58,6 +58,7 @@ def test_words_find_the_box_that_sam2_makes_a_mask_of(config, tmp_path, no_blend
 
 
 @pytest.mark.parametrize("padding", ["smooth", "edge"])
+@pytest.mark.slow
 def test_sdxl_paints_the_plate(config, model, tmp_path, no_blender, padding):  # noqa: F811
     rear = config["background"] | {"padding": padding}
     (tmp_path / "plain").mkdir()

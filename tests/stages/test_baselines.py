@@ -137,6 +137,7 @@ def images(
     return refine_images(image_stage, inputs, tmp_path_factory.mktemp("images") / "out")
 
 
+@pytest.mark.slow
 def test_refined_images_do_not_depend_on_the_batch_size(
     image_stage: SDEditImageStage, inputs: dict[str, Path], images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_refined_images_do_not_depend_on_the_batch_size(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_changes_the_refined_images(
     image_stage: SDEditImageStage,
     inputs: dict[str, Path],
@@ -167,6 +169,7 @@ def test_every_option_changes_the_refined_images(
     assert not np.array_equal(refine_images(image_stage, inputs, tmp_path / "out", **changes), images)
 
 
+@pytest.mark.slow
 def test_a_refined_image_sees_no_other_frame(
     image_stage: SDEditImageStage, inputs: dict[str, Path], images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -200,6 +203,7 @@ def clip(
     return refine_video(video_stage, inputs, tmp_path_factory.mktemp("clip") / "out")
 
 
+@pytest.mark.slow
 def test_the_refined_clip_does_not_depend_on_the_batch_size(
     video_stage: SDEditVideoStage, inputs: dict[str, Path], clip: np.ndarray, tmp_path: Path
 ) -> None:
@@ -220,6 +224,7 @@ def test_the_refined_clip_does_not_depend_on_the_batch_size(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_changes_the_refined_clip(
     video_stage: SDEditVideoStage,
     inputs: dict[str, Path],
@@ -230,6 +235,7 @@ def test_every_option_changes_the_refined_clip(
     assert not np.array_equal(refine_video(video_stage, inputs, tmp_path / "out", **changes), clip)
 
 
+@pytest.mark.slow
 def test_the_photo_reaches_the_last_segment_of_the_refined_clip(
     video_stage: SDEditVideoStage, inputs: dict[str, Path], clip: np.ndarray, tmp_path: Path
 ) -> None:

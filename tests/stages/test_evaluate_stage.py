@@ -31,6 +31,8 @@ from tests.support.evaluated_shot import (
     write_video,
 )
 
+pytestmark = pytest.mark.slow  # seconds a shot; the scores alone are tests/metrics
+
 
 @dataclass
 class Shot:

@@ -123,6 +123,7 @@ def test_the_segment_is_a_video_that_repeats_itself(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_changes_the_frames(
     world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
 ) -> None:
@@ -182,6 +183,7 @@ def test_neighbouring_segments_share_their_keyframe_exactly(world: World, tmp_pa
     AssembleConfig(frames="infill", crf=5, sheet_columns=3)
 
 
+@pytest.mark.slow
 def test_the_photo_alone_starts_the_shot_and_segments_hand_over(world: World, tmp_path: Path) -> None:
     """Without keyframes; an overlap gives the segment more to go on than the one frame."""
     alone = World(world.models, {name: path for name, path in world.inputs.items() if name != "keyframes"})

@@ -150,6 +150,7 @@ def test_the_inversion_keeps_every_level_of_both_directions(world: World) -> Non
     assert 0.1 < float(inverted.forward[-1].std() / levels[-1]) < 10
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_batch_size(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_the_result_does_not_depend_on_the_batch_size(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_changes_the_frames(
     world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
 ) -> None:
@@ -191,6 +193,7 @@ def keyframe(world: World, number: int) -> np.ndarray:
     return read_rgb(world.inputs["keyframes"] / frame_name(number))
 
 
+@pytest.mark.slow
 def test_anchored_detail_makes_the_ends_that_guide_the_last_step_their_pictures(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -228,6 +231,7 @@ def test_renders_without_flow_leave_frames_as_decoded(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_way_of_fusion_changes_the_frames_and_repeats_itself(
     world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
 ) -> None:
@@ -238,6 +242,7 @@ def test_every_way_of_fusion_changes_the_frames_and_repeats_itself(
     assert largest_difference(frames, chunked) <= 1
 
 
+@pytest.mark.slow
 def test_replaced_ends_bring_a_segment_to_its_keyframes(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -265,6 +270,7 @@ def test_replaced_ends_bring_a_segment_to_its_keyframes(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_changes_the_inversion(world: World, tmp_path: Path, changes: dict[str, object]) -> None:
     usual = InvertedClip.load(world.inputs["interpolation_inversion"], "cpu")
     changed = world.invert(tmp_path / "out", **changes)
@@ -279,6 +285,7 @@ def test_unflipped_depth_concerns_the_reversed_inversion_only(world: World, tmp_
     assert not torch.allclose(compat.reversed, usual.reversed)
 
 
+@pytest.mark.slow
 def test_both_keyframes_matter_and_forward_only_forgets_the_last(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -294,6 +301,7 @@ def test_both_keyframes_matter_and_forward_only_forgets_the_last(
     assert np.array_equal(forward, world.interpolate(tmp_path / "usual", direction="forward"))
 
 
+@pytest.mark.slow
 def test_a_single_stage_is_guided_by_the_photo_and_then_by_the_segment_before(
     world: World, tmp_path: Path
 ) -> None:
@@ -311,6 +319,7 @@ def test_a_single_stage_is_guided_by_the_photo_and_then_by_the_segment_before(
     assert largest_difference(later, first) > 1
 
 
+@pytest.mark.slow
 def test_a_chained_segment_begins_with_the_frame_before_and_ends_at_its_keyframe(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -323,6 +332,7 @@ def test_a_chained_segment_begins_with_the_frame_before_and_ends_at_its_keyframe
     assert largest_difference(later.interpolate(tmp_path / "later", conditioning="chained"), expected) > 1
 
 
+@pytest.mark.slow
 def test_half_precision_networks_keep_a_float32_state(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_the_inversion_holds_every_noise_level_of_every_keyframe(world: World) -
     assert torch.isfinite(latents).all()
 
 
+@pytest.mark.slow
 def test_the_inversion_does_not_depend_on_the_batch_size(world: World, tmp_path: Path) -> None:
     stage = KeyframeInversionStage(world.models, INVERSION, SEGMENT)
     invert_keyframes(stage, world.inputs, tmp_path, context(tmp_path, max_batch=2))
@@ -105,6 +106,7 @@ def test_the_inversion_does_not_depend_on_the_batch_size(world: World, tmp_path:
     assert torch.allclose(whole, chunked, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_base_network_inverts_without_the_lora(world: World, tmp_path: Path) -> None:
     cfg = dataclasses.replace(INVERSION, network="base")
     inputs = {"render": world.inputs["render"]}  # the LoRA need not even be trained yet
@@ -122,6 +124,7 @@ def test_keyframes_have_the_size_of_the_renders(base: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("max_batch", [1, 7, 12])
+@pytest.mark.slow
 def test_keyframes_do_not_depend_on_the_batch_size(
     world: World, base: np.ndarray, tmp_path: Path, max_batch: int
 ) -> None:
@@ -146,6 +149,7 @@ def test_keyframes_do_not_depend_on_the_batch_size(
     ],
     ids=lambda change: "-".join(change),
 )
+@pytest.mark.slow
 def test_every_option_has_an_effect(
     world: World, base: np.ndarray, tmp_path: Path, change: dict[str, object]
 ) -> None:
@@ -169,6 +173,7 @@ def test_the_photo_as_first_keyframe_is_shown_as_it_is_and_seen_by_its_window(
     assert (shown[1:3].astype(int) - base[1:3]).any(axis=-1).mean() > 0.01
 
 
+@pytest.mark.slow
 def test_without_extended_attention_the_photo_changes_no_other_keyframe(world: World, tmp_path: Path) -> None:
     plain = world.generate(tmp_path / "plain", extended_attention=False)
     photo = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

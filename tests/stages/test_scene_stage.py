@@ -288,6 +288,7 @@ def test_blender_sees_the_photo_in_frame_one(config, tmp_path):
 
 # ---------------------------------------------------------------- the shipped scenes
 @pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.slow
 def test_shipped_scenes_build(name, tmp_path, no_blender, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = section(options(name))
@@ -310,6 +311,7 @@ def test_the_first_frame_shows_the_photo_at_full_size(name, tmp_path, monkeypatc
     assert found["photo_psnr_foreground_db"] > 35 and found["photo_psnr_db"] > 32
 
 
+@pytest.mark.slow
 def test_the_coffee_mask_is_the_cup_on_its_saucer(tmp_path, no_blender, monkeypatch):
     """Against ellipses drawn by hand over saucer, cup and spoon handle."""
     monkeypatch.chdir(ROOT)

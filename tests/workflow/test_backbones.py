@@ -141,6 +141,7 @@ def test_missing_weights_are_told_with_command_size_and_licence() -> None:
             check(planned(*PHOTO).config)
 
 
+@pytest.mark.slow
 def test_what_is_fetched_is_what_is_read() -> None:
     def options(*words: str) -> list[str]:
         return [need.option for need in chosen_weights(ROOT / "conf", words, judges=False)[0]]

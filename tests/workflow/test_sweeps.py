@@ -46,6 +46,7 @@ def test_a_sweep_of_ten_ways_and_base_runs_at_most_two_fifths_of_their_jobs(tmp_
 LATE = ("no_multi_view", "image_plane", "compat_all", "fusion_vibid")  # each begins at another stage
 
 
+@pytest.mark.slow
 def test_a_variant_more_adds_its_own_jobs_and_repeats_none(tmp_path: Path) -> None:
     variants = composed("paper")
     for late in LATE:

@@ -97,6 +97,7 @@ def media(tmp_path: Path) -> tuple[Path, Path]:
     return picture, video
 
 
+@pytest.mark.slow
 def test_offline_run_holds_losses_config_picture_and_video(tmp_path: Path) -> None:
     picture, video = media(tmp_path)
     with stage_run(tmp_path / "logs") as sink:
