@@ -23,7 +23,7 @@ SCENE ?= coffee
 studio: $(VENV)/.installed
 	$(BIN)/i2v3d studio scene=$(SCENE)
 
-# Linters, types, and all tests that start neither Blender nor snakemake nor load the shipped networks.
+# Linters, types, and all tests that start neither Blender nor snakemake, nor load the shipped networks, nor take seconds.
 check: $(VENV)/.installed
 	$(PYTEST) -m 'not slow and not gpu and not slurm and not kill' tests
 
