@@ -182,6 +182,7 @@ def test_lambda_weighs_the_views(models: ImageModels) -> None:
     torch.testing.assert_close(two.loss_terms(1)[1], 2 * one.loss_terms(1)[1])
 
 
+@pytest.mark.slow
 def test_one_minibatch_is_overfitted(models: ImageModels) -> None:
     cfg = dataclasses.replace(CFG, learning_rate=1e-2, lambda_views=0.0, rank=16)
     one = trainer(models, cfg, pool(models, 1), None, ALPHA_BAR)

@@ -65,7 +65,13 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+# One of each way out; the others are tried by make test.
+QUICK = ("another package", "a file of another group", "the environment", "another file", "a command")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in HOSTILE]
+)
 def test_what_reaches_out_of_the_scene_is_refused(kind: str, conf: Path) -> None:
     text, told = HOSTILE[kind]
     line = refused(plan_with, conf, text, DISTRUST)

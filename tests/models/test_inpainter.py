@@ -48,6 +48,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(0).integers(60, 200, (70, 110, 3), dtype=np.uint8), hole
 
 
+@pytest.mark.slow
 def test_only_the_hole_is_painted_and_the_seed_decides(model: InpaintModelConfig) -> None:
     rgb, hole = picture()
     one, same = (paint_holes(model, rgb, hole, "cpu") for _ in range(2))

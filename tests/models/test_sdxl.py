@@ -193,6 +193,7 @@ def test_a_missing_repository_is_told_with_the_command_that_fetches_it(
     )
 
 
+@pytest.mark.slow
 def test_a_pinned_revision_of_the_local_cache_is_read(
     config: ImageModelConfig, models: ImageModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

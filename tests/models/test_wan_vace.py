@@ -107,6 +107,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("with_photo", [True, False])
+@pytest.mark.slow
 def test_a_whole_sampling_is_that_of_the_pipeline(weights: WanVaceNetworks, with_photo: bool) -> None:
     first, last, *control = pictures(FRAMES + 2)
     photo = pictures(FRAMES + 3)[-1] if with_photo else None

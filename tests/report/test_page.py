@@ -111,6 +111,7 @@ def ask(path: Path, profile: Path, width: int) -> list[str]:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.slow
 def test_videos_play_and_stop_in_step_at_every_width(tmp_path: Path, width: int) -> None:
     path = tmp_path / "page.html"
     page(tmp_path).write(path)

@@ -142,6 +142,7 @@ def test_without_a_mask_transparency_decides_and_else_grabcut(config, tmp_path, 
 
 
 @pytest.mark.parametrize("stance", ["facing", "upright", "lying"])
+@pytest.mark.slow
 def test_every_stance_builds(config, tmp_path, no_blender, stance):
     front = config["foreground"] | {"stance": stance}
     assert (run(section(config, foreground=front), tmp_path) / "scene.json").is_file()

@@ -244,6 +244,7 @@ TINY = (
 )
 
 
+@pytest.mark.slow
 def test_planned_jobs_make_a_shot_from_the_photo_alone(tmp_path: Path) -> None:
     """From words to published folders by the program's own runner: scene and render are made up, the rest is real."""
     write_tiny_pipeline(tmp_path / "weights")

@@ -113,6 +113,7 @@ def test_the_papers_fusions_are_those_of_their_own_sweep() -> None:
 
 
 @pytest.mark.parametrize("scene", ["astronaut", "toy"])
+@pytest.mark.slow
 def test_the_papers_sweep_suits_every_scene(scene: str, tmp_path: Path) -> None:
     plan = planned(tmp_path, composed("paper", (f"scene={scene}",)))
     assert plan.jobs() < 0.5 * plan.jobs_unshared()

@@ -120,6 +120,7 @@ def test_offline_run_holds_losses_config_picture_and_video(tmp_path: Path) -> No
         assert (datastore.parent / "files" / row[f"{name}.path"]).stat().st_size == row[f"{name}.size"]
 
 
+@pytest.mark.slow
 def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
     with tracker.stage_run(
         OFFLINE,
