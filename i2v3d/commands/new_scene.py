@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +43,17 @@ class Wanted:
     size: tuple[int, int] | None
 
 
-def new_scene(wanted: Wanted, project: Path) -> str:
+def new_scene(wanted: Wanted, project: Path, place: Callable[[], Path] | None = None) -> str:
     """Writes conf/scene/NAME.yaml and scenes/NAME/ of a project; returns what to tell the user.
+
+    place: makes the conf/ that runs in the folder see, of a folder apart from the project; None: the project's own.
 
     Nothing is overwritten, and nothing stays behind if the scene turns out to be wrong. Raises ConfigError
     for a bad or taken name and a bad size, InputError for a photo or mask that cannot be used.
     """
-    conf, folder = project / "conf" / "scene", project / "scenes" / wanted.name
-    target = conf / f"{wanted.name}.yaml"
+    seen = place or (lambda: project / "conf")
+    conf, folder = seen() / "scene", project / "scenes" / wanted.name
+    target = project / "conf" / "scene" / f"{wanted.name}.yaml"
     _check_names(wanted, conf, folder, target)
     photo = load_photo(wanted.image)
     mask = load_mask(wanted.mask, photo.width, photo.height) if wanted.mask else photo.alpha
@@ -67,8 +70,9 @@ def new_scene(wanted: Wanted, project: Path) -> str:
         if choices:
             write_rgb(folder / CANDIDATES, candidates_picture(photo.rgb, choices))
         values = _values(wanted, photo, found, f"scenes/{wanted.name}/{photo_file}", mask is not None)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(fill_template((conf / f"{TEMPLATE}.yaml").read_text(), wanted.name, values))
-        _check_composed(project, wanted)
+        _check_composed(seen(), wanted)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         target.unlink(missing_ok=True)
@@ -151,9 +155,9 @@ def fill_template(text: str, name: str, values: dict[tuple[str, ...], str]) -> s
     return "\n".join([head, *lines]) + "\n"
 
 
-def _check_composed(project: Path, wanted: Wanted) -> None:
+def _check_composed(conf: Path, wanted: Wanted) -> None:
     """Raises I2V3DError if the written scene would be refused by a run."""
-    (variant,) = compose_variants(project / "conf", [f"scene={wanted.name}"])
+    (variant,) = compose_variants(conf, [f"scene={wanted.name}"])
     section = build(SceneConfig, variant.config["scene"], "scene")
     if wanted.size:  # a fitted one suits every family
         from i2v3d.workflow.preflight import check_sizes  # torch, which a fitted size need not wait for

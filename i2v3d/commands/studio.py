@@ -53,7 +53,8 @@ def run(options: Options) -> int:
     check_words(words)
 
     def new(name: str, photo: Path, class_name: str | None) -> None:
-        log.info("%s", new_scene(Wanted(name, photo, None, None, class_name, None), Path()))
+        wanted = Wanted(name, photo, None, None, class_name, None)
+        log.info("%s", new_scene(wanted, Path(), lambda: Place.of(Path.cwd()).conf))
 
     studio = Studio(Place.of(Path.cwd()), words, new)
     try:

@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import viser
@@ -36,7 +38,9 @@ class Studio:
     def __init__(self, place: Place, words: Sequence[str], new: NewScene) -> None:
         self._words = tuple(words)
         address = hidden_address()
-        self.server = viser.ViserServer(host=address, port=0, label="i2v3d studio", verbose=False)
+        logging.getLogger("websockets").setLevel(logging.WARNING)
+        with redirect_stdout(StringIO()):  # it tells an address that is nobody's to use
+            self.server = viser.ViserServer(host=address, port=0, label="i2v3d studio", verbose=False)
         self._inside = (address, self.server.get_port())
         self.server.gui.configure_theme(
             dark_mode=True,

@@ -100,7 +100,7 @@ def test_cancelling_ends_everything_that_was_started(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "word",
     ["-s", "--snakefile=x", "scene=other", "run=../x", "hydra.run.dir=/", "seed=${oc.env:HOME}", "seed",
-     "scene.foreground.generator.command=sh"],
+     "scene.foreground.generator.command=sh", "scene.foreground.generator={command:sh}"],
 )  # fmt: skip
 def test_words_of_the_page_are_options_only(word: str) -> None:
     with pytest.raises(ConfigError):
