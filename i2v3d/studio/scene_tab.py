@@ -35,7 +35,7 @@ class SceneTab:
         self._which = gui.add_dropdown("scene", tuple(desk.place.scenes()) or ("none",))
         self._about = gui.add_html("")
         with gui.add_folder("Start from a photo"):
-            self._name = gui.add_text("name", "", hint="small letters, digits, _ and -")
+            self._name = gui.add_text("scene name", "", hint="small letters, digits, _ and -")
             self._class = gui.add_text("what it is", "", hint="in a word, such as mug")
             photo = gui.add_upload_button("Choose a photo", icon=viser.Icon.UPLOAD, mime_type="image/*")
         with gui.add_folder("The object in the photo"):
