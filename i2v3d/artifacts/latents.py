@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -77,8 +77,9 @@ class InvertedClip:
     """The EDM inversion of a coarse clip, forward and reversed, with what it was conditioned on.
 
     sigmas: (S + 1,) ascending. forward, reversed: (S + 1, F, C, h, w) float32, clean latents first, each at
-    its own noise level; the reversed clip begins with the segment's last frame. forward_*, reversed_*: the
-    condition of each, the coarse first and last frame. time_ids: (3,).
+    its own noise level; the reversed clip begins with the segment's last frame. Of a deferred inversion they are the
+    clean latents alone, (1, F, C, h, w). guide: what depth does, by name, as the sampling must be asked for it, too.
+    forward_*, reversed_*: the condition of each, the coarse first and last frame. time_ids: (3,).
     """
 
     sigmas: Tensor
@@ -89,10 +90,17 @@ class InvertedClip:
     reversed_embedding: Tensor
     reversed_latents: Tensor
     time_ids: Tensor
+    guide: Mapping[str, str]
+
+    @property
+    def deferred(self) -> bool:
+        """Whether there is yet to be inverted."""
+        return len(self.forward) == 1
 
     def __post_init__(self) -> None:
         shape = self.forward.shape
-        if len(shape) != 5 or self.reversed.shape != shape or self.sigmas.shape != shape[:1]:
+        levels = self.sigmas.shape[:1]
+        if len(shape) != 5 or self.reversed.shape != shape or shape[:1] not in (levels, (1,)):
             raise ShapeError(
                 f"forward is {tuple(shape)}, reversed {tuple(self.reversed.shape)} and sigmas "
                 f"{tuple(self.sigmas.shape)}; expected levels, frames, channels, height, width twice, and the levels"
@@ -103,30 +111,41 @@ class InvertedClip:
 
     def save(self, folder: Path) -> None:
         """Writes latents.safetensors. Raises ConfigError if a number of it is not finite."""
-        tensors = {f.name: getattr(self, f.name).detach().cpu().contiguous() for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "guide"}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in values.items()}
         for name, values in tensors.items():
             require_finite(values, f"inverted clip, {name}")
-        save_tensors(folder / LATENTS_FILE, tensors)
+        save_tensors(folder / LATENTS_FILE, tensors, self.guide)
 
     @staticmethod
     def load(folder: Path, device: str) -> InvertedClip:
         """Reads latents.safetensors onto `device`. Raises ArtifactError if it is missing or corrupt."""
         require(folder, LATENTS_FILE)
         try:
-            return InvertedClip(**load_file(folder / LATENTS_FILE, device=device))
+            with safe_open(folder / LATENTS_FILE, framework="pt") as file:
+                guide = file.metadata() or {}
+            return InvertedClip(**load_file(folder / LATENTS_FILE, device=device), guide=guide)
         except (SafetensorError, OSError, TypeError, ShapeError) as error:
             raise ArtifactError(
                 f"{folder / LATENTS_FILE} is not an inversion ({error}); delete {folder} and re-run its stage"
             ) from error
 
-    def check(self, folder: Path, numbers: Sequence[int], sigmas: Sequence[float]) -> None:
-        """Raises ConfigError unless this is the inversion up to the noise levels `sigmas`, ascending, and ArtifactError
-        unless it is that of the frames `numbers`. folder: where it lies."""
+    def check(
+        self, folder: Path, numbers: Sequence[int], sigmas: Sequence[float], guide: Mapping[str, str]
+    ) -> None:
+        """Raises ConfigError unless this is the inversion up to the noise levels `sigmas`, ascending, and, if it is
+        deferred, with the same guide, and ArtifactError unless it is that of the frames `numbers`. folder: where it
+        lies."""
         levels, found = torch.tensor(sigmas), self.sigmas.cpu()
         if found.shape != levels.shape or not torch.allclose(found, levels, rtol=1e-4):
             raise ConfigError(
                 f"interpolate.steps is {len(levels) - 1} but {folder} was inverted in {len(found) - 1} steps "
                 "or at other noise levels; set interpolate.inversion.steps to the same number"
+            )
+        if self.deferred and dict(self.guide) != dict(guide):
+            raise ConfigError(
+                f"{folder} is a deferred inversion with {dict(self.guide)}, the sampling has {dict(guide)}; "
+                "both are one job then, set interpolate.inversion.* to the same values"
             )
         if self.forward.shape[1] != len(numbers):
             raise ArtifactError(

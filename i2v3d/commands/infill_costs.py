@@ -21,6 +21,7 @@ from i2v3d.artifacts.prompts import EmbeddedPrompts
 from i2v3d.commands.stage_costs import TimedContext, matrix_rate
 from i2v3d.config.sections import build
 from i2v3d.config.stages import InfillStage
+from i2v3d.models.memory import tier as memory_tier
 from i2v3d.models.published_wan import TEXT_TOKENS, TEXT_WIDTH, write_random_wan
 from i2v3d.models.wan_vace import ClipAutoencoder
 from i2v3d.models.wan_vace_weights import load_scheduler, load_transformer
@@ -29,7 +30,6 @@ from i2v3d.stages.infill import fill_segment, segment_clip, start_latents
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.runner import resolve_memory
 from i2v3d.workflow.selection import stage_config
 
 TIER_STEPS = 2  # of a run under a cap, whose memory is asked for
@@ -98,15 +98,15 @@ def _timed(
 ) -> tuple[dict[str, Any], Tensor | None]:
     """A row of the table, and the frames (F, 3, H, W) in [0, 1]; none if the card's memory did not hold them."""
     on_gpu = device.startswith("cuda")
-    memory = resolve_memory(tier or "auto", device)
+    memory = memory_tier(tier or "auto", device)
     if on_gpu:
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
-        share = (memory - CONTEXT_GIB) / total if tier else 1.0
+        share = (memory.gb - CONTEXT_GIB) / total if tier else 1.0
         torch.cuda.set_per_process_memory_fraction(min(1.0, share))
-    context = TimedContext(device, 16, folder / "work", fast=way == "fast", weighing=False, memory_gb=memory)
+    context = TimedContext(device, 16, folder / "work", fast=way == "fast", weighing=False, memory=memory)
     row: dict[str, Any] = {"way": way, "memory": tier or "no cap", "steps": cfg.infill.steps}
     begin, frames = time.monotonic(), None
     try:

@@ -98,6 +98,17 @@ def pixels(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def positive(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount; expected a number above 0")
+    return value
+
+
 def count(text: str) -> int:
     """A whole number of at least 1."""
     if not (text.isdecimal() and int(text)):

@@ -17,6 +17,7 @@ import torch
 
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
 from i2v3d.config.sections import build
+from i2v3d.models.memory import Tier, card_index, limited, prepare, tier
 from i2v3d.models.published import FOLDERS, write_random
 from i2v3d.progress import StepBar
 from i2v3d.stages.context import StageContext
@@ -39,13 +40,15 @@ def measure(
     device: str,
     perfs: Sequence[str],
     words: Sequence[str],
+    cap_gib: float | None,
 ) -> dict[str, Any]:
     """Runs the stages `timed` on a made-up shot of width x height pixels in `folder`, once for each of `perfs`.
 
     interpolated: how many of the segments per-segment stages run on. perfs: values of runtime.perf; the same one twice
     shows what only its first run pays for, kernels compiled and plans made. words: Hydra words on top of
-    models=sdxl_svd. Returns the machine's names, on a GPU the rate of large half-precision matrix products, and of
-    every run what `_time_stage` says of its stages. Raises ConfigError for words that do not compose.
+    models=sdxl_svd. cap_gib: GPU memory that the stages may use. Returns the machine's names, on a GPU the rate of
+    large half-precision matrix products, and of every run what `_time_stage` says of its stages. Raises
+    ConfigError for words that do not compose.
     """
     (variant,) = compose_variants(Path("conf"), _words(folder / "weights", *words))
     config = variant.config
@@ -68,8 +71,14 @@ def measure(
         result["matrix_tflops"] = round(matrix_rate(device) / 1e12)
     for name, value in result.items():
         sys.stdout.write(f"{name:<26} {value}\n")
+    if cap_gib is not None:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(cap_gib * 2**30 / total, card_index(device))
+    memory = tier(config["runtime"]["memory"], device)
+    prepare(memory, device)
+    result["memory"], result["cap_gib"] = memory.name, cap_gib
     result["runs"] = [
-        {"perf": perf, "stages": _time_run(config, folder, interpolated, timed, device, perf)}
+        {"perf": perf, "stages": _time_run(config, folder, interpolated, timed, device, perf, memory)}
         for perf in perfs
     ]
     return result
@@ -90,7 +99,13 @@ def matrix_rate(device: str, side: int = 8192, repeats: int = 20) -> float:
 
 
 def _time_run(
-    config: dict[str, Any], folder: Path, segments: int, timed: Sequence[str], device: str, perf: str
+    config: dict[str, Any],
+    folder: Path,
+    segments: int,
+    timed: Sequence[str],
+    device: str,
+    perf: str,
+    memory: Tier,
 ) -> dict[str, Any]:
     """Runs every stage once; what an earlier run wrote is written anew."""
     stages = {}
@@ -98,7 +113,8 @@ def _time_run(
         for place in (folder / name, folder / "work" / name):
             shutil.rmtree(place, ignore_errors=True)
         fast = resolve_perf(perf, device)
-        context = TimedContext(device, config["runtime"]["max_batch"], folder / "work" / name, fast=fast)
+        pictures = limited(config["runtime"]["max_batch"], memory.pictures)
+        context = TimedContext(device, pictures, folder / "work" / name, fast=fast, memory=memory)
         stages[name] = _time_stage(STAGES[name], config, folder, segments, context)
         told = ", ".join(f"{k} {v:.1f}" for k, v in stages[name].items() if isinstance(v, float))
         sys.stdout.write(f"{perf:<6} {name:<26} {told}\n")
@@ -139,7 +155,7 @@ def _time_stage(
     """Runs a stage, all of its segments one after the other.
 
     Returns wall seconds with loading of weights, those of the loops over steps among them, wall seconds of every
-    segment, and on a GPU the peak of allocated memory in GiB.
+    segment, and on a GPU the peak of allocated and reserved memory in GiB.
     """
     entry = load_entry(stage.entry)
     on_gpu = context.device.startswith("cuda")
@@ -160,4 +176,5 @@ def _time_stage(
     row: dict[str, Any] = {"wall_s": sum(each), "steps_s": sum(context.loops), "each_s": each}
     if on_gpu:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30
+        row["reserved_gib"] = torch.cuda.max_memory_reserved(context.device) / 2**30
     return row

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from i2v3d.commands.parsers import Group, Options, add_hydra_words, count, pixels
+from i2v3d.commands.parsers import Group, Options, add_hydra_words, count, pixels, positive
 
 STAGES = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
 
@@ -40,6 +40,12 @@ def add_parser(group: Group) -> None:
         default=["plain", "fast"],
         help="how networks are run, one run of all stages each; twice fast shows what only a first run pays",
     )
+    parser.add_argument(
+        "--cap",
+        type=positive,
+        metavar="GIB",
+        help="GPU memory that may be used, as on a smaller card; runtime.memory=auto goes by it",
+    )
     parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
@@ -64,6 +70,7 @@ def run(options: Options) -> int:
             resolve_device(options.device),
             options.perf,
             options.words,
+            options.cap,
         )
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")

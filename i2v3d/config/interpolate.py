@@ -27,9 +27,14 @@ FramesOf = Literal["interpolate", "infill", "render", "cross_fade", "sdedit_imag
 
 @section
 class InterpolationInversionConfig:
-    """EDM inversion of the coarse clip, forward and reversed (4a of the method)."""
+    """EDM inversion of the coarse clip, forward and reversed (4a of the method).
+
+    deferred: only what it starts from is written, and `interpolate` inverts before it samples, so that the features
+    that it injects are computed once. Raises ConfigError with compat_unflipped_depth, under which they differ.
+    """
 
     steps: Steps
+    deferred: bool
     control_scale: Scale
     depth_range: DepthRange
     fps: FramesASecond
@@ -37,6 +42,13 @@ class InterpolationInversionConfig:
     noise_aug: Scale
     compat_unflipped_depth: bool
     seed: Index
+
+    def __post_init__(self) -> None:
+        if self.deferred and self.compat_unflipped_depth:
+            raise ConfigError(
+                "interpolate.inversion.deferred reuses the inversion's features, but with compat_unflipped_depth the "
+                "source branch sees depth in another order; set one of the two to false"
+            )
 
 
 @section

@@ -13,8 +13,8 @@ from i2v3d.config.sections import section
 @section
 class RuntimeConfig:
     """device: 'auto' takes a GPU when there is one. perf: how the networks are run; 'auto' is fast on a GPU.
-    memory: GB of a GPU's memory that a stage may fill, a tier by name; 'auto' is the largest that the card has.
-    max_batch: images a network call, 0 for all at once.
+    memory: how much memory of a GPU is used at most; 'auto' is as much as the card has. max_batch: images a network
+    call, 0 for what the memory allows.
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
     what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine."""
 

@@ -30,10 +30,15 @@ Call = Callable[[Tensor, Tensor], Tensor]
 def image_denoiser(models: ImageModels, control_scale: float, *, fast: bool) -> ImageDenoiser:
     """The network of `models`, run fast if asked and possible. control_scale: that of all conditions."""
     if not (fast and usable(models.device, models.dtype)):
+        models.unet.to(models.device)
+        models.controlnet.to(models.device)
         return ImageDenoiser.of(models)
     controlnet = models.controlnet if control_scale else None
+    network = FastImageNetwork(models.unet, controlnet, control_scale)
+    if models.memory.streamed:
+        network.stream_weights(models.device)
     return FastImageDenoiser(
-        models.unet, models.controlnet, models.dtype, FastImageNetwork(models.unet, controlnet, control_scale)
+        models.unet, models.controlnet, models.dtype, network, recorded=models.memory.graphs
     )
 
 
@@ -41,11 +46,12 @@ def image_denoiser(models: ImageModels, control_scale: float, *, fast: bool) -> 
 class FastImageDenoiser(ImageDenoiser):
     """An `ImageDenoiser` that computes the same faster, a `SteeredNetwork`.
 
-    On a GPU a call is recorded the first time that it is made with a condition (the object), and replayed from then
-    on. See `FastImageNetwork` for what it does to the networks.
+    On a GPU a call is recorded, if asked, the first time that it is made with a condition (the object), and replayed
+    from then on. See `FastImageNetwork` for what it does to the networks.
     """
 
     network: FastImageNetwork
+    recorded: bool = True
     _recorded: dict[tuple[object, ...], tuple[object, Call]] = field(default_factory=dict)
     _parts: dict[tuple[int, int], tuple[object, list[ImageCondition]]] = field(default_factory=dict)
     _pool: list[object] = field(default_factory=list)
@@ -54,9 +60,7 @@ class FastImageDenoiser(ImageDenoiser):
         key = (id(condition),)
         if key not in self._recorded:
             prepared = self._prepared(condition)
-            self._keep(
-                key, condition, Graphed(lambda x, time: self.network(x, time, prepared), self._memory(x))
-            )
+            self._keep(key, condition, self._call(lambda x, time: self.network(x, time, prepared), x))
         return self._recorded[key][1](x, on_device(level, x))
 
     def in_chunks(self, x: Tensor, level: float, condition: ImageCondition, max_batch: int) -> Tensor:
@@ -77,7 +81,7 @@ class FastImageDenoiser(ImageDenoiser):
         key = (id(condition), id(plan), *copies)
         if key not in self._recorded:
             rows = Rows.of_call(steering, len(x), x.device)
-            call = Graphed(self._steered_call(condition, steering, rows), self._memory(x))
+            call = self._call(self._steered_call(condition, steering, rows), x)
             self._keep(key, (condition, steering), lambda x, time: call(x[rows.encoder], time))
         return self._recorded[key][1](x, on_device(level, x))
 
@@ -95,6 +99,9 @@ class FastImageDenoiser(ImageDenoiser):
 
     def _keep(self, key: tuple[object, ...], owners: object, call: Call) -> None:
         self._recorded[key] = owners, call  # owners live as long as their ids are keys
+
+    def _call(self, function: Call, x: Tensor) -> Call:
+        return Graphed(function, self._memory(x)) if self.recorded else function
 
     def _memory(self, x: Tensor) -> object:
         """One pool for all graphs: they never run at the same time."""

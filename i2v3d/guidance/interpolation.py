@@ -194,7 +194,7 @@ def interpolate(
         passes[0],
         passes[1] if len(passes) > 1 else None,
         guidance.scale,
-        _resolved(network, guidance.injection),
+        resolved(network, guidance.injection),
         max_batch,
     )
     latents = [end.latents for end in ends]
@@ -248,7 +248,7 @@ def source_latents(trajectory: Tensor, sigma_max: float, *, compat_scaled_source
     return source
 
 
-def _resolved(network: Network[Any], injection: ClipInjection | None) -> ClipInjection | None:
+def resolved(network: Network[Any], injection: ClipInjection | None) -> ClipInjection | None:
     """The injection with the names of the network's layers in place of patterns."""
     if injection is None:
         return None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from i2v3d.artifacts.tensors import require_finite
+from i2v3d.models.memory import limited
 from i2v3d.models.sdxl_weights import (
     LORA_FILE,
     ImageModels,
@@ -162,7 +163,7 @@ def encode_images(models: ImageModels, rgb: NDArray[np.uint8], max_batch: int) -
     pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2)
     shift = getattr(models.vae.config, "shift_factor", None) or 0.0
     latents = []
-    for chunk in pixels.split(max_batch or len(pixels)):
+    for chunk in pixels.split(limited(max_batch, models.memory.coding) or len(pixels)):
         mean = models.vae.encode(chunk.to(models.device).float() / 127.5 - 1).latent_dist.mode()
         latents.append((mean - shift) * models.vae.config.scaling_factor)
     return torch.cat(latents).contiguous()
@@ -173,7 +174,7 @@ def decode_latents(models: ImageModels, latents: torch.Tensor, max_batch: int) -
     """Scaled latents (N, C, h, w) -> pictures (N, H, W, 3) uint8, decoded in float32."""
     shift = getattr(models.vae.config, "shift_factor", None) or 0.0
     pictures = []
-    for chunk in latents.split(max_batch or len(latents)):
+    for chunk in latents.split(limited(max_batch, models.memory.coding) or len(latents)):
         pixels = models.vae.decode(chunk.float() / models.vae.config.scaling_factor + shift).sample
         require_finite(pixels, "decoded pictures")
         levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

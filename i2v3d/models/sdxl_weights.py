@@ -19,7 +19,8 @@ from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import InputError, ShapeError, WeightsError
 from i2v3d.models.lora_content import likely_model
 from i2v3d.models.lora_files import LoraFile, read_lora, scale_note
-from i2v3d.models.weights import load_network, missing, resolve
+from i2v3d.models.memory import UNBOUNDED, Tier
+from i2v3d.models.weights import Loading, missing, resolve
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class ImageModels:
     """The parts of an SDXL pipeline that were asked for, the others None; `device` and `dtype` hold for all
     but the VAE, which is in float32. scheduler: the pipeline's scheduler config.
 
+    memory: how sparing they are; if it says so, UNet and ControlNet are in main memory.
+
     depth_embedding is the ControlNet's first part, from pixels to its first features. It is the same at
     every step, so it is taken out of `controlnet`, which reads the features instead of the pixels.
     """
@@ -55,6 +58,7 @@ class ImageModels:
     scheduler: dict[str, Any]
     device: str
     dtype: torch.dtype
+    memory: Tier = UNBOUNDED
 
     @property
     def channels(self) -> int:
@@ -87,36 +91,48 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 def load_guided_models(
-    cfg: ImageModelConfig, device: str, size: tuple[int, int], lora: Path | None
+    cfg: ImageModelConfig,
+    device: str,
+    size: tuple[int, int],
+    lora: Path | None,
+    memory: Tier = UNBOUNDED,
 ) -> ImageModels:
     """All networks of `cfg`, for renders of `size` (H, W), customised by the LoRA of a finished stage if given.
 
     Raises what `load_image_models`, `check_size` and `load_lora` raise.
     """
-    models = load_image_models(cfg, device, ("unet", "controlnet", "vae", "text"))
+    models = load_image_models(cfg, device, ("unet", "controlnet", "vae", "text"), memory)
     check_size(models, *size)
     if lora is not None:
         load_lora(models, lora / LORA_FILE)
     return models
 
 
-def load_image_models(cfg: ImageModelConfig, device: str, parts: Collection[Part]) -> ImageModels:
+def load_image_models(
+    cfg: ImageModelConfig, device: str, parts: Collection[Part], memory: Tier = UNBOUNDED
+) -> ImageModels:
     """Loads the `parts` of the pipeline of `cfg` onto `device`, frozen.
 
     Raises WeightsError if weights are missing, corrupt or of another architecture.
     """
     dtype: torch.dtype = getattr(torch, cfg.dtype)
-    unet = controlnet = depth_embedding = vae = text = None
+    begun: dict[Part, Loading] = {}
+    denoiser = "cpu" if memory.streamed else device
     if "unet" in parts:
-        unet = load_network(UNet2DConditionModel, cfg.base, "unet", device, dtype)
+        begun["unet"] = Loading(
+            UNet2DConditionModel, cfg.base, "unet", denoiser, dtype, own_memory=memory.streamed
+        )
     if "controlnet" in parts:
-        controlnet = load_network(ControlNetModel, cfg.controlnet, None, device, dtype)
-        depth_embedding = take_depth_embedding(controlnet)
+        begun["controlnet"] = Loading(
+            ControlNetModel, cfg.controlnet, None, denoiser, dtype, own_memory=memory.streamed
+        )
     if "vae" in parts:
         ref, part = (cfg.base, "vae") if cfg.vae is None else (cfg.vae, None)
-        vae = load_network(AutoencoderKL, ref, part, device, torch.float32)
-    if "text" in parts:
-        text = _load_text(cfg, device, dtype)
+        begun["vae"] = Loading(AutoencoderKL, ref, part, device, torch.float32)
+    text = _load_text(cfg, device, dtype) if "text" in parts else None
+    finished = {name: loading.finish() for name, loading in begun.items()}
+    unet, controlnet, vae = (finished.get(name) for name in ("unet", "controlnet", "vae"))
+    depth_embedding = None if controlnet is None else take_depth_embedding(controlnet).to(device)
     if unet is not None and controlnet is not None:
         _check_pair(unet, controlnet)
     try:
@@ -124,7 +140,7 @@ def load_image_models(cfg: ImageModelConfig, device: str, parts: Collection[Part
         scheduler = json.loads(config.read_text())
     except (OSError, ValueError) as error:
         raise missing(cfg.base, "a readable scheduler/scheduler_config.json") from error
-    return ImageModels(unet, controlnet, depth_embedding, vae, text, scheduler, device, dtype)
+    return ImageModels(unet, controlnet, depth_embedding, vae, text, scheduler, device, dtype, memory)
 
 
 def take_depth_embedding(controlnet: Any) -> Any:
@@ -145,8 +161,9 @@ def _check_pair(unet: Any, controlnet: Any) -> None:
 
 
 def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEncoders:
-    tokenizers, encoders = [], []
-    for tokenizer, encoder, cls in _TEXT_ENCODERS:
+    begun = [Loading(cls, cfg.base, encoder, device, dtype) for _, encoder, cls in _TEXT_ENCODERS]
+    tokenizers = []
+    for tokenizer, _, _ in _TEXT_ENCODERS:
         folder = resolve(cfg.base) / tokenizer
         if not folder.is_dir():
             raise missing(cfg.base, tokenizer)
@@ -154,8 +171,7 @@ def _load_text(cfg: ImageModelConfig, device: str, dtype: torch.dtype) -> TextEn
             tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
         except (OSError, ValueError) as error:
             raise missing(cfg.base, f"a readable {tokenizer}") from error
-        encoders.append(load_network(cls, cfg.base, encoder, device, dtype))
-    return TextEncoders(tuple(tokenizers), tuple(encoders))
+    return TextEncoders(tuple(tokenizers), tuple(loading.finish() for loading in begun))
 
 
 def load_lora(models: ImageModels, weights: Path) -> None:
@@ -166,7 +182,7 @@ def load_lora(models: ImageModels, weights: Path) -> None:
     if not weights.is_file():
         raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
     file = read_lora(weights, models.unet.config)
-    if fuse_directly(models.unet, file):
+    if fuse_directly(models.unet, file, models.device):
         log.info("loaded LoRA %s, scaled %s", weights, scale_note(file))
         return
     try:
@@ -174,9 +190,11 @@ def load_lora(models: ImageModels, weights: Path) -> None:
             dict(file.state), file.alphas, models.unet, metadata=file.metadata
         )
         # Adapters come in the file's precision; the mixin's own `to` warns about modules kept in float32.
-        nn.Module.to(models.unet, models.device, models.dtype)
+        nn.Module.to(models.unet, models.unet.device, models.dtype)
         models.unet.fuse_lora()
         models.unet.unload_lora()
+    except torch.OutOfMemoryError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         first = " ".join(str(error).split())[:160]
         raise InputError(
@@ -188,8 +206,10 @@ def load_lora(models: ImageModels, weights: Path) -> None:
 
 
 @torch.no_grad()
-def fuse_directly(unet: Any, file: LoraFile) -> bool:
+def fuse_directly(unet: Any, file: LoraFile, device: str) -> bool:
     """Adds pairs of matrices of scale 1 to the linear layers that they are for; False, and nothing done, for others.
+
+    device: where they are multiplied.
 
     The sums are those of diffusers and peft, which first build an adapter around every layer: seconds instead of a
     fraction of one.
@@ -208,6 +228,6 @@ def fuse_directly(unet: Any, file: LoraFile) -> bool:
             return False
     for name, sides in pairs.items():
         weight = layers[name].weight
-        up, down = (sides[side].to(weight.device, weight.dtype) for side in ("B.weight", "A.weight"))
-        weight.data += up @ down
+        up, down = (sides[side].to(device).to(weight.dtype) for side in ("B.weight", "A.weight"))
+        weight.data += (up @ down).to(weight.device)
     return True

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +23,15 @@ from transformers import CLIPVisionModelWithProjection
 from i2v3d.artifacts.tensors import require_finite
 from i2v3d.config.models import VideoModelConfig
 from i2v3d.errors import ShapeError, WeightsError
+from i2v3d.models.framewise_decoding import decode_framewise
+from i2v3d.models.memory import UNBOUNDED, Tier, limited
 from i2v3d.models.temporal_controlnet import TemporalControlNet
-from i2v3d.models.weights import load_network, missing, resolve
+from i2v3d.models.weights import Loading, missing, resolve
 from i2v3d.randomness import noise
 
 log = logging.getLogger(__name__)
 
 Part = Literal["unet", "controlnet", "vae", "image_encoder"]
-DECODING_BYTES = 16 * 2**30  # free memory with which frames are decoded beside the networks
 TIME_IDS = 3  # fps, motion bucket, noise augmentation
 
 
@@ -47,7 +48,8 @@ class VideoModels:
     """The parts of an SVD pipeline that were asked for, the others None.
 
     UNet, ControlNet and image encoder are in `dtype`, the VAE in float32, all on `device`.
-    scheduler: the pipeline's scheduler config. decode_frames: frames that the VAE sees at once.
+    scheduler: the pipeline's scheduler config. decode_frames: frames that the VAE sees at once. memory: how sparing
+    they are; if it says so, UNet and ControlNet are in main memory.
     """
 
     unet: Any
@@ -59,15 +61,11 @@ class VideoModels:
     device: str
     dtype: torch.dtype
     decode_frames: int
+    memory: Tier = UNBOUNDED
 
-    def park_denoiser(self) -> None:
-        """Moves UNet and ControlNet, which sampling has done with, to main memory if decoding needs the GPU's."""
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-            if torch.cuda.mem_get_info(self.device)[0] >= DECODING_BYTES:
-                return
-        self.unet.to("cpu")
-        self.controlnet.to("cpu")
+    def without_denoiser(self) -> VideoModels:
+        """The same without what sampling needs, which is forgotten if nobody else holds it: decoding needs the room."""
+        return replace(self, unet=None, controlnet=None, image_encoder=None)
 
     @property
     def channels(self) -> int:
@@ -80,33 +78,44 @@ class VideoModels:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
 
-def load_video_models(cfg: VideoModelConfig, device: str, parts: Collection[Part]) -> VideoModels:
+def load_video_models(
+    cfg: VideoModelConfig, device: str, parts: Collection[Part], memory: Tier = UNBOUNDED
+) -> VideoModels:
     """Loads the `parts` of the pipeline and ControlNet of `cfg` onto `device`, frozen.
 
     Raises WeightsError if weights are missing, corrupt, of another architecture, or do not fit together.
     """
     dtype: torch.dtype = getattr(torch, cfg.dtype)
-    unet = controlnet = vae = image_encoder = None
+    begun: dict[Part, Loading] = {}
+    denoiser = "cpu" if memory.streamed else device
     if "unet" in parts:
-        unet = load_network(UNetSpatioTemporalConditionModel, cfg.base, "unet", device, dtype)
-        _check_time_ids(unet)
+        begun["unet"] = Loading(
+            UNetSpatioTemporalConditionModel, cfg.base, "unet", denoiser, dtype, own_memory=memory.streamed
+        )
     if "controlnet" in parts:
-        controlnet = load_network(TemporalControlNet, cfg.controlnet, None, device, dtype)
+        begun["controlnet"] = Loading(
+            TemporalControlNet, cfg.controlnet, None, denoiser, dtype, own_memory=memory.streamed
+        )
     if "vae" in parts:
-        vae = load_network(AutoencoderKLTemporalDecoder, cfg.base, "vae", device, torch.float32)
+        begun["vae"] = Loading(AutoencoderKLTemporalDecoder, cfg.base, "vae", device, torch.float32)
     if "image_encoder" in parts:
-        image_encoder = load_network(CLIPVisionModelWithProjection, cfg.base, "image_encoder", device, dtype)
+        encoder = CLIPVisionModelWithProjection
+        begun["image_encoder"] = Loading(encoder, cfg.base, "image_encoder", device, dtype)
+    networks = {name: loading.finish() for name, loading in begun.items()}
+    if "unet" in networks:
+        _check_time_ids(networks["unet"])
     extractor = _read_config(cfg, "feature_extractor/preprocessor_config.json")
     models = VideoModels(
-        unet=unet,
-        controlnet=controlnet,
-        vae=vae,
-        image_encoder=image_encoder,
+        unet=networks.get("unet"),
+        controlnet=networks.get("controlnet"),
+        vae=networks.get("vae"),
+        image_encoder=networks.get("image_encoder"),
         pixels=PixelStatistics(tuple(extractor["image_mean"]), tuple(extractor["image_std"])),
         scheduler=_read_config(cfg, "scheduler/scheduler_config.json"),
         device=device,
         dtype=dtype,
         decode_frames=cfg.decode_frames,
+        memory=memory,
     )
     _check_pair(models)
     return models
@@ -253,7 +262,7 @@ def encode_frames(models: VideoModels, frames: Tensor) -> Tensor:
     check_size(models, *frames.shape[-2:])
     chunks = [
         models.vae.encode(chunk.to(models.device, torch.float32)).latent_dist.mode()
-        for chunk in frames.split(models.decode_frames)
+        for chunk in frames.split(limited(models.decode_frames, models.memory.coding))
     ]
     return torch.cat(chunks) * models.vae.config.scaling_factor
 
@@ -267,7 +276,10 @@ def decode_frames(models: VideoModels, latents: Tensor) -> Tensor:
     frames = []
     for chunk in latents.split(models.decode_frames):
         scaled = chunk.to(torch.float32) / models.vae.config.scaling_factor
-        pixels = models.vae.decode(scaled, num_frames=len(chunk)).sample
+        if models.memory.framewise:
+            pixels = decode_framewise(models.vae, scaled)
+        else:
+            pixels = models.vae.decode(scaled, num_frames=len(chunk)).sample
         require_finite(pixels, "decoded frames")
         frames.append(((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
     return torch.cat(frames)

@@ -15,6 +15,8 @@ from i2v3d.errors import WeightsError
 if TYPE_CHECKING:
     import torch  # seconds that planning, which looks for weights too, need not wait
 
+    from i2v3d.models.direct_loading import Reading
+
 log = logging.getLogger(__name__)
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -104,37 +106,107 @@ def refetch(ref: WeightsRef) -> str:
     return "fetch it again with i2v3d fetch and the same words"
 
 
+class Loading:
+    """A diffusers or transformers network from `ref` on its way to `device`, in `dtype`.
+
+    part: the pipeline folder's component, such as "unet"; None if the folder is the network's own. own_memory: every
+    tensor has memory of its own also on the CPU, where libraries keep views of a file. Begin several before finishing
+    the first: then files are read while networks are built.
+    Raises WeightsError if files are missing or corrupt.
+    """
+
+    def __init__(
+        self,
+        cls: Any,
+        ref: WeightsRef,
+        part: str | None,
+        device: str,
+        dtype: torch.dtype,
+        *,
+        own_memory: bool = False,
+        **options: Any,
+    ) -> None:
+        root = resolve(ref)
+        self._folder = root / part if part else root
+        if not self._folder.is_dir():
+            raise missing(ref, str(part))
+        check_safetensors(ref, self._folder)
+        self._cls, self._ref, self._device, self._dtype, self._options = cls, ref, device, dtype, options
+        self._own_memory = own_memory
+        wanted = (own_memory or device.startswith("cuda")) and not options
+        self._reading = self._read() if wanted else None
+
+    def _read(self) -> Reading | None:
+        from i2v3d.models.direct_loading import Reading, files_of
+
+        files = files_of(self._cls, self._folder, self._ref.variant)
+        try:
+            return Reading(files, self._device, self._dtype) if files else None
+        except (OSError, ValueError, KeyError) as error:
+            log.info("%s is left to the library's loader: %s", self._folder, error)
+            return None
+
+    def finish(self) -> Any:
+        """The network: frozen, in eval mode. Raises WeightsError if files are of another architecture."""
+        network = self._built()
+        if network is None:
+            network = self._loaded()
+            if self._own_memory:
+                for tensor in (*network.parameters(), *network.buffers()):
+                    tensor.data = tensor.data.clone()
+        network = network.to(self._device).eval().requires_grad_(False)
+        told = str(self._dtype).removeprefix("torch.")
+        log.info("loaded %s from %s: %s on %s", self._cls.__name__, self._folder, told, self._device)
+        return network
+
+    def _built(self) -> Any:
+        """The network of the files that are being read; None if the library's loader has to do it."""
+        if self._reading is None:
+            return None
+        from i2v3d.models.direct_loading import build
+
+        reading, self._reading = self._reading, None
+        import torch
+
+        try:
+            return build(self._cls, self._folder, reading)
+        except torch.OutOfMemoryError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            log.info(
+                "%s is left to the library's loader: %s", self._folder, " ".join(str(error).split())[:160]
+            )
+            return None
+
+    def _loaded(self) -> Any:
+        """The network as its library loads it."""
+        cls, folder, ref = self._cls, self._folder, self._ref
+        try:
+            network, report = cls.from_pretrained(
+                folder,
+                torch_dtype=self._dtype,
+                variant=ref.variant,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **self._options,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise WeightsError(f"{folder} is no {cls.__name__}: {first}; {refetch(ref)}") from error
+        lacking = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
+        if lacking:
+            raise WeightsError(
+                f"{folder} is no {cls.__name__} of its own config: lacks {lacking[0]}; {refetch(ref)}"
+            )
+        return network
+
+
 def load_network(
     cls: Any, ref: WeightsRef, part: str | None, device: str, dtype: torch.dtype, **options: Any
 ) -> Any:
-    """A diffusers or transformers network from `ref`: on `device`, in `dtype`, frozen, in eval mode.
+    """A diffusers or transformers network from `ref`: on `device`, in `dtype`, frozen, in eval mode; see `Loading`.
 
-    part: the pipeline folder's component, such as "unet"; None if the folder is the network's own.
     Raises WeightsError if files are missing, corrupt, or of another architecture.
     """
-    root = resolve(ref)
-    folder = root / part if part else root
-    if not folder.is_dir():
-        raise missing(ref, str(part))
-    check_safetensors(ref, folder)
-    try:
-        network, report = cls.from_pretrained(
-            folder,
-            torch_dtype=dtype,
-            variant=ref.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{folder} is no {cls.__name__}: {first}; {refetch(ref)}") from error
-    lacking = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
-    if lacking:
-        raise WeightsError(
-            f"{folder} is no {cls.__name__} of its own config: lacks {lacking[0]}; {refetch(ref)}"
-        )
-    network = network.to(device).eval().requires_grad_(False)
-    log.info("loaded %s from %s: %s on %s", cls.__name__, folder, str(dtype).removeprefix("torch."), device)
-    return network
+    return Loading(cls, ref, part, device, dtype, **options).finish()

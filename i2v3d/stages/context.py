@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from i2v3d.models.memory import UNBOUNDED, Tier
 from i2v3d.progress import StepBar, track
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 Sink = Callable[[str, Mapping[str, Any]], None]
-MEMORY_TIERS_GB = (80, 24, 16, 12, 8)
 
 
 @dataclass(frozen=True)
 class StageContext:
     """Where and how a stage runs; nothing in here may change a result by more than 1/255.
 
-    device: a torch device string. max_batch: images a network sees in one call (0: all at once). fast: whether
-    networks run on fused kernels and graphs; weighing: what takes long to prepare only where that pays. memory_gb: of
-    the GPU that a stage may fill, one of MEMORY_TIERS_GB.
+    device: a torch device string. max_batch: images a network sees in one call (0: all at once). memory: what else is
+    done to save the GPU's. fast: whether networks run on fused kernels and graphs; weighing: what takes long to prepare
+    only where that pays.
     work: a folder that outlives a killed job (checkpoints); removed once the result is published.
     metrics_file: JSON lines, the metrics of record. sinks: also told of every metric and image (W&B).
     """
@@ -36,7 +36,7 @@ class StageContext:
     sinks: tuple[Sink, ...] = field(default=())
     fast: bool = False
     weighing: bool = True
-    memory_gb: int = MEMORY_TIERS_GB[0]
+    memory: Tier = UNBOUNDED
 
     def track(self, items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:
         """A progress bar around an iteration."""

@@ -199,7 +199,7 @@ def _sampled(
     branches = 1 if settings.guidance == 1 else 2
     at_once = min(branches, max(1, ctx.max_batch // start.shape[1]) if ctx.max_batch else branches)
     tokens = at_once * start.numel() // start.shape[2] // math.prod(transformer.config.patch_size)
-    whole = place_transformer(transformer, ctx.device, tokens, ctx.memory_gb)
+    whole = place_transformer(transformer, ctx.device, tokens, ctx.memory.gb)
     calls = settings.steps * branches // at_once
     if ctx.fast and whole and (not ctx.weighing or compiling_pays(calls, tokens)):
         compile_blocks(transformer)

@@ -20,7 +20,8 @@ from i2v3d.config.stages import InterpolateStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.geometry.correspondence import Motion
 from i2v3d.guidance.anchoring import anchored
-from i2v3d.guidance.fast_video import clip_denoiser
+from i2v3d.guidance.clip_features import SourceMemory, copied_of_clips
+from i2v3d.guidance.fast_video import FastClipDenoiser, clip_denoiser
 from i2v3d.guidance.interpolation import (
     ClipInversion,
     ClipNoise,
@@ -28,10 +29,14 @@ from i2v3d.guidance.interpolation import (
     FusionOptions,
     InterpolationGuidance,
     interpolate,
+    invert_clip,
+    resolved,
 )
 from i2v3d.guidance.passes import ClipInjection
-from i2v3d.images import write_rgb
+from i2v3d.images import write_pictures
+from i2v3d.models.memory import room_for_features
 from i2v3d.models.svd import (
+    Part,
     PictureCondition,
     VideoModels,
     added_time_ids,
@@ -65,35 +70,58 @@ def interpolate_segment(
     inverted = InvertedClip.load(inputs["interpolation_inversion"], ctx.device)
     size = (clip.rgb.shape[2], clip.rgb.shape[3])
     pictures = [read_end_picture(path, size) for path in _conditions(settings, inputs, clip)]
-    models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
+    parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
+    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory)
     schedule = EDMSchedule.from_config(models.scheduler, settings.steps)
-    inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending())
-    network = clip_denoiser(models, settings.control_scale, fast=ctx.fast)
+    guide = {"control_scale": str(settings.control_scale), "depth_range": settings.depth_range}
+    inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending(), guide)
+    latents = _sample(cfg, models, schedule, clip, inverted, pictures, ctx)
+    models = models.without_denoiser()
+    motion = _motion(inputs["render"], clip.numbers) if settings.anchor == "detail" else None
+    frames = anchored(
+        decode_frames(models, latents), pictures, settings.anchor, motion, settings.interp_strength
+    )
+    rows = frames.permute(0, 2, 3, 1).contiguous().numpy()
+    write_pictures((out / frame_name(n), row) for n, row in zip(clip.numbers, rows, strict=True))
+    first, last = clip.numbers[0], clip.numbers[-1]
+    log.info("wrote frames %d to %d", first, last)
+    ctx.log_media("interpolate/middle_frame", out / frame_name((first + last) // 2))
+
+
+def _sample(
+    cfg: InterpolateStage,
+    models: VideoModels,
+    schedule: EDMSchedule,
+    clip: CoarseClip,
+    inverted: InvertedClip,
+    pictures: list[Tensor],
+    ctx: StageContext,
+) -> Tensor:
+    """The clean latents (F, C, h, w) of the segment. pictures: (3, H, W), of its ends."""
+    settings = cfg.interpolate
+    network = clip_denoiser(models, settings.control_scale, fast=ctx.fast, max_batch=ctx.max_batch)
     control = network.control(clip.depth)
     ends = _ends(network, models, pictures, control, clip, settings)
     noise = ClipNoise.seeded(clip.numbers, tuple(ends[0].latents.shape), settings.seed, ctx.device)
+    models = replace(models, vae=None, image_encoder=None)
     first, last = clip.numbers[0], clip.numbers[-1]
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, first, last, schedule.steps)
+    guidance = _guidance(settings, cfg.models.layers)
+    inversion = _inversion(network, inverted, control)
+    if inverted.deferred:
+        inversion = _invert(network, schedule, inversion, guidance, ctx)
     with ctx.bar(f"interpolate segment {cfg.segment}") as bar:
-        latents = interpolate(
+        return interpolate(
             network,
             schedule,
-            _inversion(network, inverted, control),
+            inversion,
             clip.visible,
             ends,
             noise,
-            _guidance(settings, cfg.models.layers),
+            guidance,
             max_batch=ctx.max_batch,
             on_step=bar,
         )
-    models.park_denoiser()
-    motion = _motion(inputs["render"], clip.numbers) if settings.anchor == "detail" else None
-    frames = decode_frames(models, latents)
-    _write_frames(
-        anchored(frames, pictures, settings.anchor, motion, settings.interp_strength), clip.numbers, out
-    )
-    log.info("wrote frames %d to %d", first, last)
-    ctx.log_media("interpolate/middle_frame", out / frame_name((first + last) // 2))
 
 
 def _ends(
@@ -134,6 +162,34 @@ def _inversion(
     )
 
 
+def _invert(
+    network: ClipDenoiser,
+    schedule: EDMSchedule,
+    start: ClipInversion[ClipCondition],
+    guidance: InterpolationGuidance,
+    ctx: StageContext,
+) -> ClipInversion[ClipCondition]:
+    """The inversion of a clip that starts from its clean latents; fast networks remember what is injected of it."""
+    injection = resolved(network, guidance.injection)
+    if injection is not None and isinstance(network, FastClipDenoiser):
+        memory = SourceMemory(copied_of_clips(injection), room_for_features(ctx.device))
+        network.remember(memory)
+    with ctx.bar("invert the segment") as bar:
+        inverted = invert_clip(
+            network,
+            schedule,
+            start.forward[0],
+            start.first,
+            start.last,
+            compat_unflipped_depth=False,
+            max_batch=ctx.max_batch,
+            on_step=bar,
+        )
+    if injection is not None and isinstance(network, FastClipDenoiser):
+        memory.close()
+    return inverted
+
+
 def _guidance(settings: InterpolateConfig, layers: VideoLayers) -> InterpolationGuidance:
     """The options of the section as guidance takes them."""
     injection = None
@@ -169,9 +225,3 @@ def _conditions(settings: InterpolateConfig, inputs: Mapping[str, Path], clip: C
     else:
         pictures = [inputs["keyframes"] / first]
     return [*pictures, inputs["keyframes"] / last] if settings.direction == "both" else pictures
-
-
-def _write_frames(frames: Tensor, numbers: list[int], out: Path) -> None:
-    """Writes each of the frames (F, 3, H, W) uint8 under its number."""
-    for number, frame in zip(numbers, frames.permute(0, 2, 3, 1).contiguous().numpy(), strict=True):
-        write_rgb(out / frame_name(number), frame)

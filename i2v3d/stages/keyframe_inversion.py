@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,9 +39,10 @@ def invert_keyframes(
     frames = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
     renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
     lora = inputs["lora"] if cfg.inversion.network == "customised" else None
-    models = load_guided_models(cfg.models, ctx.device, renders.size, lora)
+    models = load_guided_models(cfg.models, ctx.device, renders.size, lora, ctx.memory)
 
     prompt = encode_prompts(models, [cfg.inversion.prompt]).repeat(0, len(frames))
+    models = replace(models, text=None)
     control = embed_depth(models, renders.depth, ctx.max_batch)
     condition = frame_condition(models, prompt, renders.size, control, cfg.inversion.control_scale)
     clean = encode_images(models, renders.rgb, ctx.max_batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from i2v3d.guidance.fast_image import image_denoiser
 from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
 from i2v3d.guidance.keyframes import KeyframeGuidance, KnownFrame, guide_keyframes
 from i2v3d.guidance.masks import FrameMasks, LayerMask
-from i2v3d.images import Rgb, read_rgb, write_rgb
+from i2v3d.images import Rgb, read_rgb, write_pictures
 from i2v3d.models.sdxl import (
     ImageCondition,
     ImageModels,
@@ -50,15 +51,20 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
     inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
-    models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"])
+    models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"], ctx.memory)
 
     photo = _read_photo(inputs["scene"], renders) if cfg.keyframes.first == "photo" else None
-    latents = _sample(cfg, models, renders, inverted, photo, ctx)
+    branches = _branches(cfg.keyframes, models, renders, inverted.prompt, ctx.max_batch)
+    models = replace(models, text=None)
+    latents = _sample(cfg, models, renders, inverted, branches, photo, ctx)
+    models = replace(models, unet=None, controlnet=None, text=None)  # decoding needs the room
     pictures = decode_latents(models, latents, ctx.max_batch)
     if photo is not None:
         pictures[0] = photo
-    for frame, picture in zip(frames, pictures, strict=True):
-        write_rgb(out / frame_name(frame), picture)
+    write_pictures(
+        (out / frame_name(frame), picture) for frame, picture in zip(frames, pictures, strict=True)
+    )
+    for frame in frames:
         ctx.log_media(f"keyframes/{frame:04d}", out / frame_name(frame))
     log.info("wrote %d keyframes of %dx%d", len(frames), *reversed(renders.size))
 
@@ -79,6 +85,7 @@ def _sample(
     models: ImageModels,
     renders: Renders,
     inverted: InvertedKeyframes,
+    branches: Branches[ImageCondition],
     photo: Rgb | None,
     ctx: StageContext,
 ) -> torch.Tensor:
@@ -97,7 +104,7 @@ def _sample(
             KeyframeLayers(layers.attention, layers.conv),
             DDIM.from_config(models.scheduler, keyframes.steps),
             source,
-            _branches(keyframes, models, renders, inverted.prompt, ctx.max_batch),
+            branches,
             masks,
             noise,
             _guidance(keyframes),

@@ -72,7 +72,10 @@ def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: Stage
     ready LoRA that does not fit, ArtifactError for unreadable inputs or checkpoints, and WeightsError.
     """
     photo = SceneFolder(inputs["scene"]).photo()
-    models = load_image_models(_trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"))
+    memory = dataclasses.replace(ctx.memory, streamed=False)  # what is trained has to be there
+    models = load_image_models(
+        _trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"), memory
+    )
     check_size(models, *_size(photo))
     prompts = encode_prompts(models, [cfg.lora.prompt, ""])
     models = dataclasses.replace(models, text=None)
@@ -128,7 +131,9 @@ def _train(
         cfg.resolution,
     )
     alpha_bar = DDIMScheduler.from_config(models.scheduler).alphas_cumprod
-    fast = ctx.fast and usable(ctx.device, models.dtype)
+    fast = ctx.fast and usable(ctx.device, models.dtype) and not ctx.memory.recomputed
+    if ctx.memory.recomputed:
+        models.unet.enable_gradient_checkpointing()
     kind: type[LoraTrainer | FastLoraTrainer] = FastLoraTrainer if fast else LoraTrainer
     trainer = kind(models.unet, parameters, prompts, crops, renders, alpha_bar, cfg)
     history = _resume(ctx.work / CHECKPOINT, trainer, cfg)

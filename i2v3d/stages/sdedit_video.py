@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from i2v3d.diffusion.guidance import Guided
 from i2v3d.diffusion.sdedit import steps_run
 from i2v3d.images import write_rgb
 from i2v3d.models.svd import (
+    Part,
     VideoModels,
     added_time_ids,
     decode_frames,
@@ -44,7 +46,9 @@ def refine_clip(cfg: SDEditVideoStage, inputs: Mapping[str, Path], out: Path, ct
     conditions the next one, whose copy of it is dropped. Source: I2V3D, comparison with refinement.
     """
     keyframes = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
-    models = load_video_models(cfg.models, ctx.device, ("unet", "controlnet", "vae", "image_encoder"))
+    memory = replace(ctx.memory, streamed=False)
+    parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
+    models = load_video_models(cfg.models, ctx.device, parts, memory)
     picture = read_signed_picture(inputs["scene"] / "photo.png")
     for segment in range(len(keyframes) - 1):
         clip = read_coarse_clip(inputs["render"], cfg.segment_frames, segment, cfg.sdedit.depth_range)

@@ -18,7 +18,8 @@ from i2v3d.artifacts.manifest import MANIFEST, require_undamaged
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
-from i2v3d.stages.context import MEMORY_TIERS_GB, StageContext
+from i2v3d.models.memory import UNBOUNDED, Tier, limited, tier, with_less_if_full
+from i2v3d.stages.context import Sink, StageContext
 from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
 from i2v3d.workflow.cards import own_card
@@ -107,18 +108,17 @@ def _make(job: Job, stage: Stage) -> None:
                 directory=job.cache / "tracking",
             )
         )
-        context = StageContext(
-            device=device,
-            max_batch=job.settings.runtime.max_batch,
-            fast=resolve_perf(job.settings.runtime.perf, device),
-            weighing=job.settings.runtime.perf == "auto",
-            memory_gb=resolve_memory(job.settings.runtime.memory, device),
-            work=work,
-            metrics_file=folder / METRICS,
-            sinks=(sink,),
-        )
         log.info("%s on %s, writes %s", _title(job), device, job.out)
-        entry(config, inputs, folder, context)
+
+        def attempt(memory: Tier) -> None:
+            _empty(folder)
+            entry(config, inputs, folder, _context(job, device, memory, folder, work, sink))
+
+        if stage.machine.gpus:
+            used = with_less_if_full(_title(job), tier(job.settings.runtime.memory, device), device, attempt)
+        else:
+            attempt(used := UNBOUNDED)
+        context = _context(job, device, used, folder, work, sink)
         context.log_metrics({f"runtime/{k}": v for k, v in meter.reading().items() if k != "started"})
         (folder / RECORD).write_text(json.dumps(_record(job, device, meter), indent=1) + "\n")
     log.info("%s done in %.1f s", _title(job), meter.reading()["wall_s"])
@@ -136,6 +136,27 @@ def _take_over(job: Job, source: Path) -> None:
     log.info("%s is the segment of %s", _title(job), source.parent.name)
 
 
+def _context(job: Job, device: str, memory: Tier, folder: Path, work: Path, sink: Sink) -> StageContext:
+    """What the stage of a job is told, with the GPU's memory used as `memory` says."""
+    runtime = job.settings.runtime
+    return StageContext(
+        device=device,
+        max_batch=limited(runtime.max_batch, memory.pictures),
+        memory=memory,
+        fast=resolve_perf(runtime.perf, device),
+        weighing=runtime.perf == "auto",
+        work=work,
+        metrics_file=folder / METRICS,
+        sinks=(sink,),
+    )
+
+
+def _empty(folder: Path) -> None:
+    """Removes what an attempt that failed left in a folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
     """The stage's typed configuration; per-segment stages get their 0-based segment with it."""
     data = dict(node.config)
@@ -149,18 +170,6 @@ def stage_object(stage: Stage, node: Node, segment: int | None) -> Any:
 def resolve_perf(wanted: str, device: str) -> bool:
     """Whether networks run fast: 'auto' does on a GPU."""
     return wanted == "fast" or (wanted == "auto" and device.startswith("cuda"))
-
-
-def resolve_memory(wanted: str, device: str) -> int:
-    """GB of the tier: 'auto' is the largest that the card has, at least the leanest; the largest without a GPU."""
-    if wanted != "auto":
-        return int(wanted.removesuffix("g"))
-    if not device.startswith("cuda"):
-        return max(MEMORY_TIERS_GB)
-    import torch
-
-    total = torch.cuda.get_device_properties(device).total_memory / 2**30
-    return max((tier for tier in MEMORY_TIERS_GB if tier * 0.95 <= total), default=min(MEMORY_TIERS_GB))
 
 
 def resolve_device(wanted: str) -> str:

@@ -21,7 +21,15 @@ def clip() -> InvertedClip:
     levels, latents = torch.randn(3, 2, 4, 5, 6), torch.randn(4, 5, 6)
     embedding = torch.randn(1, 8)
     return InvertedClip(
-        torch.arange(3.0), levels, levels + 1, embedding, latents, embedding + 1, latents + 1, torch.ones(3)
+        torch.arange(3.0),
+        levels,
+        levels + 1,
+        embedding,
+        latents,
+        embedding + 1,
+        latents + 1,
+        torch.ones(3),
+        {},
     )
 
 

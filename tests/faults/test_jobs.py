@@ -173,7 +173,7 @@ def test_latents_that_are_not_finite_are_not_written(bad: float, tmp_path: Path)
     assert "1 of 32 numbers are not finite" in refused(InvertedKeyframes((1,), "x", latents).save, tmp_path)
     clean, vector = torch.zeros(2, 1, 4, 2, 2), torch.zeros(1, 1, 3)
     clip = InvertedClip(
-        torch.zeros(2), clean, latents, vector, clean[0, 0], vector, clean[0, 0], torch.zeros(3)
+        torch.zeros(2), clean, latents, vector, clean[0, 0], vector, clean[0, 0], torch.zeros(3), {}
     )
     assert "inverted clip, reversed" in refused(clip.save, tmp_path)
     assert not list(tmp_path.iterdir())

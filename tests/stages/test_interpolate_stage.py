@@ -18,6 +18,7 @@ from i2v3d.config.interpolate import FusionConfig, InterpolateConfig, Interpolat
 from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
 from i2v3d.images import read_rgb, write_mask, write_rgb
+from i2v3d.models.memory import TIERS, Tier
 from i2v3d.models.svd import decode_frames, encode_frames, load_video_models
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
@@ -61,6 +62,7 @@ SAMPLING = InterpolateConfig(
     seed=5,
 )
 INVERSION = InterpolationInversionConfig(
+    deferred=False,
     steps=STEPS,
     control_scale=1.0,
     depth_range="shot",
@@ -97,6 +99,11 @@ class World:
 
 def context(work: Path, max_batch: int = 0) -> StageContext:
     return StageContext(device="cpu", max_batch=max_batch, work=work)
+
+
+def lean(work: Path, memory: Tier) -> StageContext:
+    """Fast networks in a tier of memory, with as few pictures a call as there are in a clip."""
+    return StageContext(device="cpu", max_batch=len(NUMBERS), work=work, fast=True, memory=memory)
 
 
 def read_all(folder: Path) -> np.ndarray:
@@ -187,6 +194,39 @@ def test_every_option_changes_the_frames(
     world: World, expected: np.ndarray, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     assert not np.array_equal(world.interpolate(tmp_path / "out", **changes), expected)
+
+
+@pytest.mark.parametrize("memory", TIERS[-2:], ids=lambda memory: memory.name)
+def test_tiers_of_memory_make_the_same_frames(
+    world: World, expected: np.ndarray, tmp_path: Path, memory: Tier
+) -> None:
+    (tmp_path / "inverted").mkdir()
+    (tmp_path / "out").mkdir()
+    inversion = InterpolationInversionStage(world.models, INVERSION, SEGMENT, 1)
+    invert_segment(inversion, world.inputs, tmp_path / "inverted", lean(tmp_path, memory))
+    inputs = {**world.inputs, "interpolation_inversion": tmp_path / "inverted"}
+    stage = InterpolateStage(world.models, SAMPLING, 1)
+    interpolate_segment(stage, inputs, tmp_path / "out", lean(tmp_path, memory))
+    assert largest_difference(read_all(tmp_path / "out"), expected) <= 1
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_deferred_inversion_makes_the_same_frames(
+    world: World, expected: np.ndarray, tmp_path: Path, fast: bool
+) -> None:
+    world.invert(tmp_path / "inverted", deferred=True)
+    (tmp_path / "out").mkdir()
+    inputs = {**world.inputs, "interpolation_inversion": tmp_path / "inverted"}
+    ctx = StageContext(device="cpu", max_batch=0, work=tmp_path, fast=fast)
+    interpolate_segment(InterpolateStage(world.models, SAMPLING, 1), inputs, tmp_path / "out", ctx)
+    assert largest_difference(read_all(tmp_path / "out"), expected) <= 1
+
+
+def test_a_deferred_inversion_belongs_to_its_sampling(world: World, tmp_path: Path) -> None:
+    world.invert(tmp_path / "inverted", deferred=True, control_scale=0.5)
+    inputs = {**world.inputs, "interpolation_inversion": tmp_path / "inverted"}
+    with pytest.raises(ConfigError, match=r"deferred inversion with .*0\.5.*set interpolate\.inversion"):
+        interpolate_segment(InterpolateStage(world.models, SAMPLING, 1), inputs, tmp_path, context(tmp_path))
 
 
 def keyframe(world: World, number: int) -> np.ndarray:

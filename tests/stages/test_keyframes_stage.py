@@ -15,6 +15,7 @@ from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError, ShapeError
 from i2v3d.images import read_rgb, write_rgb
+from i2v3d.models.memory import TIERS, Tier
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.keyframe_inversion import KeyframeInversionStage, invert_keyframes
 from i2v3d.stages.keyframes import KeyframesStage, generate_keyframes
@@ -130,6 +131,21 @@ def test_keyframes_do_not_depend_on_the_batch_size(
 ) -> None:
     chunked = world.generate(tmp_path / "out", max_batch)
     assert np.abs(chunked.astype(int) - base).max() <= 1
+
+
+@pytest.mark.parametrize("memory", [TIERS[1], TIERS[-1]], ids=lambda memory: memory.name)
+def test_tiers_of_memory_make_the_same_keyframes(
+    world: World, base: np.ndarray, tmp_path: Path, memory: Tier
+) -> None:
+    (tmp_path / "inverted").mkdir()
+    (tmp_path / "out").mkdir()
+    ctx = StageContext(device="cpu", max_batch=9, work=tmp_path, fast=True, memory=memory)
+    invert_keyframes(
+        KeyframeInversionStage(world.models, INVERSION, SEGMENT), world.inputs, tmp_path / "inverted", ctx
+    )
+    inputs = {**world.inputs, "keyframe_inversion": tmp_path / "inverted"}
+    generate_keyframes(KeyframesStage(world.models, SAMPLING, SEGMENT), inputs, tmp_path / "out", ctx)
+    assert np.abs(read_all(tmp_path / "out").astype(int) - base).max() <= 1
 
 
 @pytest.mark.parametrize(

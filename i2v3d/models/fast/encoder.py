@@ -11,6 +11,7 @@ from torch import Tensor
 from i2v3d.models.fast import ops
 from i2v3d.models.fast.residual_blocks import ResBlock, SpatioTemporalResBlock
 from i2v3d.models.fast.signals import Signals, Size, TimeShifts
+from i2v3d.models.fast.streaming import Streamed
 from i2v3d.models.fast.transformers import Transformer
 
 
@@ -25,6 +26,7 @@ class Level:
             Transformer(b, f"{name}.attentions.{i}") for i, b in enumerate(getattr(block, "attentions", ()))
         ]
         self.name, self._down, self._up = name, None, None
+        self.weights: Streamed | None = None
         for sampler in getattr(block, "downsamplers", None) or ():
             self._down = sampler.conv
         for sampler in getattr(block, "upsamplers", None) or ():
@@ -32,6 +34,16 @@ class Level:
         for layer in (self._down, self._up):
             if layer is not None:
                 ops.channels_last(layer)
+
+    def __enter__(self) -> Level:
+        """Brings the weights, if they come and go."""
+        if self.weights is not None:
+            self.weights.fetch()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.weights is not None:
+            self.weights.release()
 
     @property
     def shrinks(self) -> bool:
@@ -62,10 +74,19 @@ def middle(level: Level, h: Tensor, size: Size, signals: Signals) -> Tensor:
 
 @dataclass(frozen=True)
 class Encoded:
-    """skips: features (N, L, C) and their size, in the order of the encoder; middle: those of the middle block."""
+    """skips: features (N, L, C) and their size, in the order of the encoder; middle: those of the middle block.
+
+    Where nothing goes on behind a skip, the later ones and the middle are missing.
+    """
 
     skips: Sequence[tuple[Tensor, Size]]
-    middle: Tensor
+    middle: Tensor | None
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The skips' features and, if it is there, the middle's."""
+        found = [features for features, _ in self.skips]
+        return found if self.middle is None else [*found, self.middle]
 
 
 class Encoder:
@@ -74,8 +95,10 @@ class Encoder:
     def __init__(self, net: Any, times: TimeShifts) -> None:
         self._stem = net.conv_in
         ops.channels_last(self._stem)
-        self._levels = [Level(b, f"down_blocks.{i}", times) for i, b in enumerate(net.down_blocks)]
-        self._middle = Level(net.mid_block, "mid_block", times)
+        self.levels = [
+            *(Level(b, f"down_blocks.{i}", times) for i, b in enumerate(net.down_blocks)),
+            Level(net.mid_block, "mid_block", times),
+        ]
 
     def __call__(
         self, x: Tensor, signals: Signals, added: Tensor | None, whole: int | None, kept: int
@@ -96,13 +119,19 @@ class Encoder:
             return h, signals
 
         h, signals = keep(h, signals)
-        for level in self._levels:
-            for i, resnet in enumerate(level.resnets):
-                h = resnet(h, size, signals)
-                if level.attentions:
-                    h = level.attentions[i](h, size, signals)
-                h, signals = keep(h, signals)
-            if level.shrinks:
-                h, size = level.shrink(h, size)
-                h, signals = keep(h, signals)
-        return Encoded(skips, middle(self._middle, h, size, signals))
+        for level in self.levels[:-1]:
+            with level:
+                for i, resnet in enumerate(level.resnets):
+                    if not len(h):
+                        break
+                    h = resnet(h, size, signals)
+                    if level.attentions:
+                        h = level.attentions[i](h, size, signals)
+                    h, signals = keep(h, signals)
+                if level.shrinks and len(h):
+                    h, size = level.shrink(h, size)
+                    h, signals = keep(h, signals)
+            if not len(h):
+                return Encoded(skips, None)
+        with self.levels[-1] as level:
+            return Encoded(skips, middle(level, h, size, signals))

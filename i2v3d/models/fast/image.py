@@ -15,6 +15,7 @@ from torch.nn import functional
 from i2v3d.models.fast import ops
 from i2v3d.models.fast.encoder import Encoder, Level
 from i2v3d.models.fast.signals import Context, Guide, Signals, Size, TimeShifts, Unguided
+from i2v3d.models.fast.streaming import stream
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,10 @@ class FastImageNetwork:
                 (layer.weight.detach().flatten(1) * scale, layer.bias.detach() * scale) for layer in layers
             ]
 
-    @property
-    def levels(self) -> int:
-        """Number of up blocks."""
-        return len(self._up)
+    def stream_weights(self, device: str) -> None:
+        """Moves the networks, which are in main memory, to `device`; the weights of their levels come and go."""
+        halves = [half for half in (self._unet, self._control) if half is not None]
+        stream(self, [*(level for half in halves for level in half.encoder.levels), *self._up], device)
 
     @torch.no_grad()
     def prepare(self, text: Tensor, pooled: Tensor, time_ids: Tensor, control: Tensor | None) -> Prepared:
@@ -115,16 +116,16 @@ class FastImageNetwork:
             shifts = self._control.shifts(timestep, condition.added[1])
             signals = Signals(1, shifts, condition.contexts[1], Unguided())
             encoded = self._control.encoder(latents, signals, condition.control, None, 0)
-            outputs = [*(skip for skip, _ in encoded.skips), encoded.middle]
             residuals = [
                 functional.linear(output, *layer)
-                for output, layer in zip(outputs, self._residuals, strict=True)
+                for output, layer in zip(encoded.outputs, self._residuals, strict=True)
             ]
         shifts = self._unet.shifts(timestep, condition.added[0])
         signals = Signals(1, shifts, condition.contexts[0], guide or Unguided())
         encoded = self._unet.encoder(latents, signals, None, None, 0)
         if self._control is None:
             residuals = [None] * (len(encoded.skips) + 1)
+        assert encoded.middle is not None, "pictures go on behind every skip"
         skips = list(zip(encoded.skips, residuals[:-1], strict=True))
         h = encoded.middle if residuals[-1] is None else encoded.middle + residuals[-1]
         h, size = self._decode(h, skips, signals, branching)
@@ -147,14 +148,15 @@ class FastImageNetwork:
             signals = Signals(1, signals.shifts[index], branching.context, signals.guide)
             h = h[index]
         for i, level in enumerate(self._up):
-            for j, resnet in enumerate(level.resnets):
-                (skip, size), residual = skips.pop()
-                h = resnet(ops.join(h, skip, residual, index), size, signals)
-                if level.attentions:
-                    h = level.attentions[j](h, size, signals)
-            if branching is not None and i == branching.last and branching.source:
-                h, signals = h[branching.source :], signals.clips(slice(branching.source, None))
-                index = branching.index[branching.source :]
-            if skips:
-                h, size = level.enlarge(h, size, skips[-1][0][1])
+            with level:
+                for j, resnet in enumerate(level.resnets):
+                    (skip, size), residual = skips.pop()
+                    h = resnet(ops.join(h, skip, residual, index), size, signals)
+                    if level.attentions:
+                        h = level.attentions[j](h, size, signals)
+                if branching is not None and i == branching.last and branching.source:
+                    h, signals = h[branching.source :], signals.clips(slice(branching.source, None))
+                    index = branching.index[branching.source :]
+                if skips:
+                    h, size = level.enlarge(h, size, skips[-1][0][1])
         return h, size

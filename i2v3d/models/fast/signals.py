@@ -29,6 +29,9 @@ class Guide(Protocol):
     def features(self, name: str, h: Tensor, size: Size) -> Tensor:
         """What goes on instead of the output h (N, L, C) of the convolution `name`, which lacks its bias."""
 
+    def block(self, name: str, h: Tensor, size: Size) -> None:
+        """Sees the output h (N, L, C) of the decoder's residual block `name`."""
+
 
 class Unguided:
     """Leaves everything as the network computes it."""
@@ -38,6 +41,9 @@ class Unguided:
 
     def features(self, name: str, h: Tensor, size: Size) -> Tensor:
         return h
+
+    def block(self, name: str, h: Tensor, size: Size) -> None:
+        """Nothing is done."""
 
 
 class Context:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from i2v3d.models.fast import ops
 from i2v3d.models.fast.encoder import Encoded, Encoder, Level
 from i2v3d.models.fast.signals import Context, Guide, Signals, Size, TimeShifts, Unguided
+from i2v3d.models.fast.streaming import stream
 from i2v3d.models.temporal_controlnet import time_embedding
 
 
@@ -25,11 +26,13 @@ class Replaced:
     level, block: which one. All clips are `kept` times a whole number; each group of them gets the same output, as
     an injection of a whole block wants it. What only the others' part before it would need is not computed either:
     deep levels of encoder and ControlNet, the middle, and the decoder up to here.
+    given: the output (N, L, C) of all clips and its size, if it is known from another call; then kept is 0.
     """
 
     level: int
     block: int
     kept: int
+    given: tuple[Tensor, Size] | None = None
 
 
 class _Half:
@@ -70,6 +73,11 @@ class FastVideoNetwork:
                 for layer, gain in zip(layers, [*gains, scale], strict=True)
             ]
 
+    def stream_weights(self, device: str) -> None:
+        """Moves the networks, which are in main memory, to `device`; the weights of their levels come and go."""
+        halves = [half for half in (self._unet, self._control) if half is not None]
+        stream(self, [*(level for half in halves for level in half.encoder.levels), *self._up], device)
+
     @torch.no_grad()
     def __call__(
         self,
@@ -90,15 +98,14 @@ class FastVideoNetwork:
             signals = self._control.signals(sample, timestep, embedding, time_ids, Unguided())
             features = control.flatten(0, 1).permute(0, 2, 3, 1).flatten(1, 2)
             encoded = self._control.encoder(pictures, signals, features, whole, kept)
-            outputs = [*(skip for skip, _ in encoded.skips), encoded.middle]
             residuals = [
                 functional.linear(output, *layer)
-                for output, layer in zip(outputs, self._residuals, strict=True)
+                for output, layer in zip(encoded.outputs, self._residuals, strict=False)
             ]
         signals = self._unet.signals(sample, timestep, embedding, time_ids, guide or Unguided())
         encoded = self._unet.encoder(pictures, signals, None, whole, kept)
         if self._control is None:
-            residuals = [None] * (len(encoded.skips) + 1)
+            residuals = [None] * len(encoded.outputs)
         h, size = self._decode(encoded, residuals, signals, replaced)
         h = ops.group_norm(h, self._net.conv_norm_out, silu=True)
         h, size = ops.conv(h, size, self._net.conv_out)
@@ -117,21 +124,33 @@ class FastVideoNetwork:
         self, encoded: Encoded, residuals: list[Tensor | None], signals: Signals, replaced: Replaced | None
     ) -> tuple[Tensor, Size]:
         """(N, h * w, C) and (h, w) behind the last up block."""
-        skips, everything = list(zip(encoded.skips, residuals[:-1], strict=True)), signals
-        h, size = encoded.middle, encoded.skips[-1][1]
-        if residuals[-1] is not None:
-            h = h + residuals[-1]
-        if replaced is not None:
-            signals = signals.clips(slice(replaced.kept))
+        skips, everything = list(zip(encoded.skips, residuals, strict=False)), signals
+        given = None if replaced is None else replaced.given
+        place = (-1, -1) if replaced is None else (replaced.level, replaced.block)
+        if given is not None:
+            h, size = given
+        else:
+            assert encoded.middle is not None, "no clip goes on, and nobody says what its block makes"
+            h, size = encoded.middle, encoded.skips[-1][1]
+            if (residual := residuals[-1]) is not None:
+                h = h + residual
+            signals = signals if replaced is None else signals.clips(slice(replaced.kept))
         for i, level in enumerate(self._up):
-            for j, resnet in enumerate(level.resnets):
-                (skip, size), residual = skips.pop()
-                h = resnet(ops.join(h, skip, residual, None), size, signals)
-                if replaced is not None and (i, j) == (replaced.level, replaced.block):
-                    signals = everything
-                    h = h.repeat(len(signals.shifts) // replaced.kept, 1, 1)
-                if level.attentions:
-                    h = level.attentions[j](h, size, signals)
-            if skips:
-                h, size = level.enlarge(h, size, skips[-1][0][1])
+            if given is not None and i < place[0]:
+                continue
+            with level:
+                for j, resnet in enumerate(level.resnets):
+                    if given is not None and i == place[0] and j < place[1]:
+                        continue
+                    if given is None or (i, j) != place:
+                        (skip, size), residual = skips.pop()
+                        h = resnet(ops.join(h, skip, residual, None), size, signals)
+                        signals.guide.block(f"{level.name}.resnets.{j}", h, size)
+                        if replaced is not None and (i, j) == place:
+                            signals = everything
+                            h = h.repeat(len(signals.shifts) // replaced.kept, 1, 1)
+                    if level.attentions:
+                        h = level.attentions[j](h, size, signals)
+                if skips:
+                    h, size = level.enlarge(h, size, skips[-1][0][1])
         return h, size
