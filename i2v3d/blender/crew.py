@@ -96,8 +96,7 @@ def split_frames(frames: int, device: str, blend_bytes: int, free_bytes: int | N
     gets one process. blend_bytes: of scene.blend, which says how much memory a process takes. free_bytes:
     memory; None: what is free now.
     """
-    granted = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(granted) if granted.isdecimal() and int(granted) else usable_cores()
+    cores = granted_cores()
     if not device.startswith("cpu"):
         return Split(1, cores)
     free = psutil.virtual_memory().available if free_bytes is None else free_bytes
@@ -105,6 +104,12 @@ def split_frames(frames: int, device: str, blend_bytes: int, free_bytes: int | N
     most = min(cores, frames // FRAMES_A_PROCESS, free // need, MOST_PROCESSES)
     processes = max(1, most)
     return Split(processes, max(1, cores // processes))
+
+
+def granted_cores() -> int:
+    """OMP_NUM_THREADS's, else all that this process may use."""
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(granted) if granted.isdecimal() and int(granted) else usable_cores()
 
 
 def usable_cores() -> int:

@@ -14,13 +14,15 @@ from i2v3d.config.sections import section
 class RuntimeConfig:
     """device: 'auto' takes a GPU when there is one. perf: how the networks are run; 'auto' is fast on a GPU.
     memory: how much memory of a GPU is used at most; 'auto' is as much as the card has. max_batch: images a network
-    call, 0 for what the memory allows.
+    call, 0 for what the memory allows. render_device: where Blender renders; 'auto' is the CPU unless that takes longer
+    than a GPU takes to begin.
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
     what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
     perf: Literal["auto", "plain", "fast"]
     memory: Literal["auto", "80g", "24g", "16g", "12g", "8g"]
+    render_device: Literal["auto", "cpu", "gpu"]
     max_batch: Annotated[int, Field(ge=0, le=LARGEST)]
     memory_mb: Megabytes
     threads: Annotated[int, Field(ge=0, le=4096)]

@@ -24,7 +24,7 @@ class StageContext:
 
     device: a torch device string. max_batch: images a network sees in one call (0: all at once). memory: what else is
     done to save the GPU's. fast: whether networks run on fused kernels and graphs; weighing: what takes long to prepare
-    only where that pays.
+    only where that pays. render_device: 'auto', 'cpu' or 'gpu', where Blender renders.
     work: a folder that outlives a killed job (checkpoints); removed once the result is published.
     metrics_file: JSON lines, the metrics of record. sinks: also told of every metric and image (W&B).
     """
@@ -37,6 +37,7 @@ class StageContext:
     fast: bool = False
     weighing: bool = True
     memory: Tier = UNBOUNDED
+    render_device: str = "auto"
 
     def track(self, items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:
         """A progress bar around an iteration."""

@@ -145,6 +145,7 @@ def _context(job: Job, device: str, memory: Tier, folder: Path, work: Path, sink
         memory=memory,
         fast=resolve_perf(runtime.perf, device),
         weighing=runtime.perf == "auto",
+        render_device=runtime.render_device,
         work=work,
         metrics_file=folder / METRICS,
         sinks=(sink,),
