@@ -145,6 +145,7 @@ def _words(folder: Path, stage: str) -> list[str]:
         "device": "cpu",
         "perf": "auto",
         "memory": "auto",
+        "render_device": "auto",
         "max_batch": 0,
         "memory_mb": 100,
         "threads": 0,

@@ -52,6 +52,7 @@ def words(tmp_path: Path) -> list[str]:
         "device": "cpu",
         "perf": "auto",
         "memory": "auto",
+        "render_device": "auto",
         "max_batch": 0,
         "memory_mb": 100,
         "threads": 0,

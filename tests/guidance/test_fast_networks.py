@@ -12,6 +12,7 @@ from i2v3d.diffusion.denoiser import Prediction
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import LayerError
 from i2v3d.guidance.branches import Branches
+from i2v3d.guidance.clip_features import SourceMemory, copied_of_clips
 from i2v3d.guidance.fast_image import FastImageDenoiser
 from i2v3d.guidance.fast_video import FastClipDenoiser, replaced_block
 from i2v3d.guidance.injection import FeatureCopy, InjectionPlan, resolve_layers
@@ -79,6 +80,37 @@ def test_clips(
     for found, expected in zip(fast, plain, strict=True):
         assert_same(found.guided, expected.guided)
         assert_same(found.unconditional, expected.unconditional)
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+@torch.no_grad()
+def test_clips_in_calls_of_their_own(
+    clip_networks: tuple[ClipDenoiser, FastClipDenoiser], remembered: bool
+) -> None:
+    plain, shared = clip_networks
+    fast = FastClipDenoiser(shared.unet, shared.controlnet, 0.7, 0 if remembered else FRAMES)
+    layers = (video_family.LAYERS.attention, video_family.LAYERS.block)
+    names = [resolve_layers(plain.unet, patterns) for patterns in layers]
+    injection = ClipInjection(names[0], names[1], 0.8, 0.5)
+    both, x = (
+        (clip_pass(10, True, False), clip_pass(30, True, True)),
+        random(1, FRAMES, video_family.CHANNELS, 8, 12),
+    )
+    expected = GuidedPasses(plain, *both, 1.5, injection, 0)(x, 0.9, 0, ("forward", "reversed"))
+    if remembered:  # as an inversion leaves it
+        memory = SourceMemory(copied_of_clips(injection), 1e9)
+        fast.remember(memory)
+        source = both[0].branches.source.join([p.branches.source for p in both])
+        fast(torch.stack([p.source[0] for p in both]), 0.9, source)
+        memory.close()
+        assert (
+            memory.take(0.9, random(2, 2, FRAMES, video_family.CHANNELS, 8, 12)) is None
+        )  # of other latents nothing is known
+    found = GuidedPasses(fast, *both, 1.5, injection, 0)(x, 0.9, 0, ("forward", "reversed"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_same(ours.guided, theirs.guided)
+    if remembered:
+        assert memory.take(0.9, torch.stack([p.source[0] for p in both])) is None  # it has been taken
 
 
 def test_a_block_of_the_encoder_is_refused_with_the_way_out() -> None:
