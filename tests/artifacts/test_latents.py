@@ -31,7 +31,7 @@ def clip() -> InvertedClip:
         embedding + 1,
         latents + 1,
         torch.ones(3),
-        {},
+        {"control_scale": "1.0"},
     )
 
 
