@@ -174,6 +174,9 @@ class SteeredLayers:
             self._copy(h, self._masks["output", name], size)
         return h
 
+    def block(self, name: str, h: Tensor, size: Size) -> None:
+        """Nothing is done."""
+
     def _copy(self, features: Tensor, mask: LayerMask | None, size: Size) -> None:
         """Copies the source's features (N, L, C) over those of the other branches where the mask is set, in place."""
         chosen = None if mask is None else mask.tokens(*size)

@@ -128,7 +128,7 @@ def _fill(span: _Span, device: torch.device, ready: torch.cuda.Event | None) -> 
     """Reads a piece of a file and copies it to its destinations."""
     size = span.stop - span.start
     buffer = torch.empty(size, dtype=torch.uint8, pin_memory=ready is not None)
-    view, done = memoryview(buffer.numpy()), 0
+    view, done = memoryview(buffer.numpy().data), 0
     descriptor = os.open(span.file, os.O_RDONLY)
     try:
         while done < size:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanVACETransformer3DModel
@@ -112,7 +113,8 @@ def write_infill_family(path: Path, networks: Mapping[str, nn.Module]) -> None:
     if missing := sorted(set(TRAINED) - set(networks)):
         raise WeightsError(f"the pipeline lacks {', '.join(missing)}; pass every network of TRAINED")
     for name in TRAINED:
-        copy.deepcopy(networks[name]).half().save_pretrained(path / name, safe_serialization=True)
+        network: Any = copy.deepcopy(networks[name]).half()
+        network.save_pretrained(path / name, safe_serialization=True)
     infill_text_encoder().half().save_pretrained(path / "text_encoder", safe_serialization=True)
     infill_tokenizer().save_pretrained(path / "tokenizer")
     infill_scheduler().save_pretrained(path / "scheduler")

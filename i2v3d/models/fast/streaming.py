@@ -41,7 +41,7 @@ class Streamed:
             source = _bytes(tensor.untyped_storage())
             start = starts[source.data_ptr()]
             self._kept[start : start + len(source)].copy_(source)
-            first = start // tensor.element_size() + tensor.storage_offset()
+            first = start // tensor.element_size() + int(tensor.storage_offset())
             self._places.append(_Place(tensor, tensor.dtype, first, tensor.size(), tensor.stride()))
 
     @property
@@ -54,7 +54,7 @@ class Streamed:
         buffer = self._kept.to(self._device, non_blocking=True, copy=True)
         for place in self._places:
             view = torch.empty(0, dtype=place.dtype, device=self._device)
-            place.tensor.data = view.set_(buffer.untyped_storage(), place.first, place.size, place.stride)  # type: ignore[call-overload]
+            place.tensor.data = view.set_(buffer.untyped_storage(), place.first, place.size, place.stride)
 
     def release(self) -> None:
         """Gives their memory back to what is queued from now on."""
@@ -92,7 +92,7 @@ def _layout(tensors: Sequence[Tensor]) -> tuple[dict[int, int], int]:
 def _bytes(storage: torch.UntypedStorage) -> Tensor:
     """A storage as (bytes,) uint8."""
     empty = torch.empty(0, dtype=torch.uint8, device=storage.device)
-    return empty.set_(storage)  # type: ignore[call-overload, no-any-return]
+    return empty.set_(storage)
 
 
 def _tensors_of(owner: Any) -> Iterator[Tensor]:
