@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ LINTERS = {
 def test_linters_find_nothing(name: str) -> None:
     program, *words = LINTERS[name]
     found = subprocess.run(
-        [str(Path(sys.executable).with_name(program)), *words],
+        [str(Path(sysconfig.get_path("scripts"), program)), *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
