@@ -30,6 +30,11 @@ SCORES: dict[str, Score] = {
         "SSIM", "", "higher", "truth", "later",
         "how alike the local structure is to the true picture's, frame 1 aside; 1: equal",
     ),
+    "sharpness": Score(
+        "sharpness", "x", "truth", "truth", "later",
+        "fine detail as a multiple of the true picture's, which blur cannot raise; 1: as sharp",
+    ),
+    "sharpness_fg": Score("sharpness, object", "x", "truth", "truth", "later", "the same on the object alone"),
     "ms_ssim": Score("MS-SSIM", "", "higher", "truth", "later", "SSIM over five scales; 1: equal"),
     "lpips": Score(
         "LPIPS", "", "lower", "truth", "later", "how different the true picture looks to a network; 0: equal"

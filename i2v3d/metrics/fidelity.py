@@ -1,10 +1,11 @@
-"""How far pictures are from the truth, frame by frame: PSNR, SSIM, MS-SSIM."""
+"""How far pictures are from the truth, frame by frame: PSNR, SSIM, MS-SSIM, sharpness."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
@@ -17,6 +18,7 @@ from i2v3d.geometry.checks import check_masks, check_pictures
 
 PSNR_CAP_DB = 100.0  # of equal pictures, so that means stay finite; one grey level in one pixel is below it
 FRAMES_AT_ONCE = 8  # bounds the memory of windowed scores; changes no value
+FINE_PX = 1.0  # deviation of the Gaussian that takes fine detail away, in pixels
 MS_SSIM_SIDE = 161  # smallest side in pixels: five scales of an 11-pixel window
 
 
@@ -37,6 +39,25 @@ def psnr_inside(pictures: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
     error = ((pictures - truth) ** 2).mean(dim=1)
     mean = (error * inside).sum((1, 2)) / inside.sum((1, 2))
     return (-10 * mean.log10()).clamp(max=PSNR_CAP_DB)
+
+
+def sharpness(pictures: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
+    """(T,) fine detail over a mask (T, H, W), as a multiple of the truth's: 1 is as sharp, 0 is without any.
+
+    Fine detail is what a Gaussian of deviation FINE_PX takes away, its root mean square over pixels and colours. Blur
+    cannot raise it; noise can, so only values near 1 are good. NaN where the mask of a frame is empty or the truth has
+    no detail in it. Raises ShapeError as `check_pictures` and `check_masks`.
+    """
+    check_pictures(pictures=pictures, truth=truth)
+    check_masks(pictures, inside=inside)
+
+    def energy(clip: Tensor) -> Tensor:
+        smooth = gaussian_filter(clip.numpy(), (0, 0, FINE_PX, FINE_PX))
+        fine = clip - torch.from_numpy(smooth)
+        return ((fine**2).mean(dim=1) * inside).sum((1, 2))
+
+    true = energy(truth)
+    return torch.where(true > 0, (energy(pictures) / true).sqrt(), torch.nan)
 
 
 def ssim(pictures: Tensor, truth: Tensor) -> Tensor:

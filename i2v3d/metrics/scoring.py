@@ -78,6 +78,8 @@ def against_truth(
         "psnr": fidelity.psnr(pictures, truth),
         "psnr_fg": fidelity.psnr_inside(pictures, truth, foreground),
         "ssim": fidelity.ssim(pictures, truth),
+        "sharpness": fidelity.sharpness(pictures, truth, torch.ones_like(foreground)),
+        "sharpness_fg": fidelity.sharpness(pictures, truth, foreground),
     }
     skipped = {}
     try:

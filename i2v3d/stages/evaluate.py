@@ -220,7 +220,7 @@ def _track(scores: Mapping[str, ClipScores], ctx: StageContext, out: Path) -> No
 
 def _headline(scores: Mapping[str, Mapping[str, float | None]]) -> str:
     parts = []
-    for name in ("psnr", "ssim", "mask_iou", "identity", "warping_error", "seam_jump"):
+    for name in ("psnr", "ssim", "sharpness_fg", "mask_iou", "identity", "warping_error", "seam_jump"):
         values = [f"{who} {s[name]:.4g}" for who, s in scores.items() if s.get(name) is not None]
         if values:
             parts.append(f"{name}: {', '.join(values)}")

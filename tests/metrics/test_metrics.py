@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from i2v3d.errors import ShapeError
@@ -60,6 +61,23 @@ def test_psnr_inside_counts_the_mask_alone() -> None:
     assert torch.allclose(fidelity.psnr_inside(wrong_inside, truth, inside), torch.tensor(40.0), atol=1e-2)
     inside[1] = False
     assert fidelity.psnr_inside(truth, truth, inside).isnan().tolist() == [False, True, False]
+
+
+def test_blur_cannot_win_sharpness_and_noise_does_not_pass_for_it() -> None:
+    truth, inside = noise_pictures(), mask()
+    assert torch.equal(fidelity.sharpness(truth, truth, inside), torch.ones(3))
+    one, two = (torch.from_numpy(gaussian_filter(truth, (0, 0, width, width))) for width in (0.6, 1.5))
+    assert (fidelity.sharpness(one, truth, inside) < 0.8).all()
+    assert (fidelity.sharpness(two, truth, inside) < fidelity.sharpness(one, truth, inside)).all()
+    # Half the contrast has half the detail; what lies outside the mask does not count.
+    assert torch.allclose(fidelity.sharpness(truth / 2, truth, inside), torch.full((3,), 0.5), atol=1e-4)
+    far = truth.clone()
+    far[..., 70:, :] = 0
+    assert torch.equal(fidelity.sharpness(far, truth, inside), torch.ones(3))
+    inside[1] = False
+    assert fidelity.sharpness(truth, truth, inside).isnan().tolist() == [False, True, False]
+    flat = torch.full_like(truth, 0.5)
+    assert fidelity.sharpness(truth, flat, inside).isnan().all()
 
 
 def test_ssim_is_one_for_equals_and_lower_for_noise_than_for_a_shift_of_brightness() -> None:
