@@ -83,6 +83,7 @@ def plan_benchmark(
         run=RUN,
         scenes=settings.scenes,
         first=settings.first,
+        clips=settings.clips,
         methods=methods,
         words=[*settings.overrides, *words],
         settings=plain(settings),

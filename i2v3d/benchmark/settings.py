@@ -19,12 +19,13 @@ T = TypeVar("T")
 
 @section
 class BenchmarkSettings:
-    """A comparison. scenes, first: number of clips and where to start. sweep: file of variants. reference: the one
-    that others are compared with. overrides: Hydra words of all. shown: clips with videos in the report. confidence,
-    resamples, seed: of the bootstrap over scenes."""
+    """A comparison. scenes, first: number of clips and where to start; clips: their own numbers instead. sweep: file of
+    variants. reference: the one that others are compared with. overrides: Hydra words of all. shown: clips with videos
+    in the report. confidence, resamples, seed: of the bootstrap over scenes."""
 
     scenes: Count
     first: Index
+    clips: Annotated[tuple[Index, ...], Field(min_length=1)] | None
     sweep: str
     reference: str
     overrides: tuple[str, ...]

@@ -11,7 +11,7 @@ from typing import Any
 
 from i2v3d.artifacts.files import write_text
 from i2v3d.errors import ArtifactError, ConfigError, nearest
-from i2v3d.toy.world.held_out import balanced_clips, held_out_caption
+from i2v3d.toy.world.held_out import balanced_clips, chosen_clips, held_out_caption
 from i2v3d.workflow.composition import Composer, Variant
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan
@@ -109,32 +109,38 @@ def plan_trials(
     run: str,
     scenes: int,
     first: int,
+    clips: Sequence[int] | None = None,
     methods: dict[str, list[str]],
     words: Sequence[str],
     settings: dict[str, Any],
 ) -> Planned:
     """Composes and validates every method on every clip, and checks the machine and the inputs.
 
-    run: group name in the tracker. words: Hydra words of all trials, before each method's own. Raises
-    ConfigError, InputError, WeightsError or MachineError as planning a run does.
+    run: group name in the tracker. scenes, first: as many clips from there on; clips: these instead. words: Hydra words
+    of all trials, before each method's own. Raises ConfigError, InputError, WeightsError or MachineError as planning a
+    run does.
     """
     composer = Composer(conf, cache / "plan" / "compositions")
     common = ["scene=toy", f"run={run}", *words]
     world = composer.variant("world", common).config["scene"]
-    found = balanced_clips(world["seed"], world["variants"], first, scenes)
-    clips = [Clip(i, m, held_out_caption(world["seed"], world["variants"], i)) for i, m in found.items()]
+    seed, variety = world["seed"], world["variants"]
+    if clips is None:
+        found = balanced_clips(seed, variety, first, scenes)
+    else:
+        found = chosen_clips(seed, variety, clips)
+    shown = [Clip(i, m, held_out_caption(seed, variety, i)) for i, m in found.items()]
     named = [
-        composer.variant(method, [*common, *own, f"scene.index={clips[0].index}"])
+        composer.variant(method, [*common, *own, f"scene.index={shown[0].index}"])
         for method, own in methods.items()
     ]
-    variants = [on_clip(variant, clips[0], clip) for clip in clips for variant in named]
-    of = [clip.index for clip in clips for _ in named]
+    variants = [on_clip(variant, shown[0], clip) for clip in shown for variant in named]
+    of = [clip.index for clip in shown for _ in named]
     fingerprints = Fingerprints(cache / "plan" / "fingerprints.json")
     plan = make_plan(variants, fingerprints)
     check_plan(plan, cache)
     fingerprints.save()
     trials = tuple(_trial(index, variant) for index, variant in zip(of, plan.variants, strict=True))
-    return Planned(settings, tuple(clips), tuple(methods), trials, plan)
+    return Planned(settings, tuple(shown), tuple(methods), trials, plan)
 
 
 def on_clip(variant: Variant, composed: Clip, wanted: Clip) -> Variant:

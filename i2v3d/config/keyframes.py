@@ -23,8 +23,9 @@ class KeyframeInversionConfig:
 
 @section
 class KeyframesConfig:
-    """3D-guided keyframe generation. first: whether the first keyframe is generated or the photo itself, which the
-    others then attend to. tau_*: fractions of the steps; compat_*: reproduce the released code."""
+    """3D-guided keyframe generation. source: whether they are generated or, as an oracle of what better ones could
+    bring, the true pictures. first: whether the first keyframe is generated or the photo itself, which the others then
+    attend to. tau_*: fractions of the steps; compat_*: reproduce the released code."""
 
     steps: Steps
     guidance: Guidance
@@ -32,6 +33,7 @@ class KeyframesConfig:
     negative_prompt: str
     control_scale: Scale
     depth_range: DepthRange
+    source: Literal["generated", "truth"]
     first: Literal["generated", "photo"]
     injection: bool
     extended_attention: bool

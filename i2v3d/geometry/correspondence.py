@@ -48,6 +48,12 @@ class Motion:
         steps = [_flow_back(flow, seen) for flow, seen in zip(self.flow_px, self.seen, strict=True)]
         return Motion(*(torch.stack(parts).flip(0) for parts in zip(*steps, strict=True)))
 
+    def first_shows(self) -> Tensor:
+        """(T, H, W) bool: whether what each frame shows at a pixel can be followed back to the first frame, in sight
+        all the way."""
+        everything = torch.ones(1, *self.seen.shape[-2:]).to(self.flow_px)
+        return (self.reversed().carried(everything)[:, 0] > 0.5).flip(0)
+
     def carried(self, picture: Tensor) -> Tensor:
         """The last frame's picture (C, H, W) as each of the T frames sees it, (T, C, H, W).
 

@@ -26,6 +26,14 @@ SCORES: dict[str, Score] = {
         "how close the pixels are to the true picture's; frame 1, which is given, aside",
     ),
     "psnr_fg": Score("PSNR, object", "dB", "higher", "truth", "later", "the same on the object alone"),
+    "psnr_shown": Score(
+        "PSNR, in the photo", "dB", "higher", "truth", "later",
+        "the same where the surface can be followed back to the photo, in sight all the way",
+    ),
+    "psnr_new": Score(
+        "PSNR, come into view", "dB", "higher", "truth", "later",
+        "the same where it cannot: what the photo does not show, or what was hidden meanwhile",
+    ),
     "ssim": Score(
         "SSIM", "", "higher", "truth", "later",
         "how alike the local structure is to the true picture's, frame 1 aside; 1: equal",

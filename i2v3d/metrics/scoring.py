@@ -71,9 +71,13 @@ def over_frames(name: str, values: Tensor) -> float | None:
 
 
 def against_truth(
-    pictures: Tensor, truth: Tensor, foreground: Tensor, jury: Jury
+    pictures: Tensor, truth: Tensor, foreground: Tensor, shown: Tensor | None, jury: Jury
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Fidelity of T frames to the true ones, and why a score is left out. foreground: the true object's mask."""
+    """Fidelity of T frames to the true ones, and why a score is left out.
+
+    foreground (T, H, W): the true object's mask. shown (T, H, W): what the photo shows, too; None where that is not
+    known.
+    """
     found = {
         "psnr": fidelity.psnr(pictures, truth),
         "psnr_fg": fidelity.psnr_inside(pictures, truth, foreground),
@@ -81,6 +85,9 @@ def against_truth(
         "sharpness": fidelity.sharpness(pictures, truth, torch.ones_like(foreground)),
         "sharpness_fg": fidelity.sharpness(pictures, truth, foreground),
     }
+    if shown is not None:
+        found["psnr_shown"] = fidelity.psnr_inside(pictures, truth, shown)
+        found["psnr_new"] = fidelity.psnr_inside(pictures, truth, ~shown)
     skipped = {}
     try:
         found["ms_ssim"] = fidelity.ms_ssim(pictures, truth)

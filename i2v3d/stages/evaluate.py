@@ -41,10 +41,12 @@ VIDEO, KEYFRAMES, COARSE, TRUTH = "video", "keyframes", "coarse", "truth"
 @dataclass(frozen=True)
 class Known:
     """What a shot is judged by. truth: the true pictures (T, 3, H, W), None where nobody knows them. photo
-    (1, 3, H, W) and photo_mask (1, H, W): the input. keyframes: frame numbers from 1."""
+    (1, 3, H, W) and photo_mask (1, H, W): the input. shown (T, H, W): what the photo shows of every frame, None where
+    nobody knows. keyframes: frame numbers from 1."""
 
     control: CoarseShot
     truth: Tensor | None
+    shown: Tensor | None
     photo: Tensor
     photo_mask: Tensor
     keyframes: list[int]
@@ -93,9 +95,11 @@ def _read_known(inputs: Mapping[str, Path], keyframes: list[int]) -> Known:
         truth = read_pictures([folder / frame_name(n) for n in range(1, frames + 1)])
         if truth.shape != control.rgb.shape:
             raise ArtifactError(f"{folder} holds {tuple(truth.shape)}, the render {tuple(control.rgb.shape)}")
+    motion = control.motion() if truth is not None else None
     return Known(
         control=control,
         truth=truth,
+        shown=None if motion is None else motion.first_shows(),
         photo=read_pictures([scene.photo_file]),
         photo_mask=torch.from_numpy(scene.mask())[None],
         keyframes=keyframes,
@@ -137,7 +141,8 @@ def score_clip(cfg: EvaluateConfig, who: str, pictures: Tensor, known: Known, ju
     )
     scores = ClipScores()
     if known.truth is not None and who != TRUTH:
-        found, skipped = scoring.against_truth(pictures, known.truth[at], part.foreground, judges)
+        shown = None if known.shown is None else known.shown[at]
+        found, skipped = scoring.against_truth(pictures, known.truth[at], part.foreground, shown, judges)
         scores.frames |= found
         judges.skipped |= skipped
     scores.frames |= scoring.against_control(pictures, part, judges, cfg.far_m)
@@ -192,7 +197,8 @@ def _report(scores: Mapping[str, ClipScores], known: Known, judges: Judges) -> d
     if not known.seams:
         lost |= dict.fromkeys(("seam_jump", "seam_jump_warped"), "the shot has one segment")
     if known.control.flow_px is None:
-        lost |= dict.fromkeys(("warping_error", "flicker"), "the renders have no flow")
+        flows = ("warping_error", "flicker", "psnr_shown", "psnr_new")
+        lost |= dict.fromkeys(flows, "the renders have no flow")
     return {
         "frames": len(known.control.rgb),
         "keyframes": known.keyframes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from i2v3d.artifacts.coarse import Renders, read_renders
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.latents import InvertedKeyframes
 from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
-from i2v3d.errors import ArtifactError
+from i2v3d.errors import ArtifactError, InputError
 from i2v3d.guidance.branches import Branches
 from i2v3d.guidance.fast_image import image_denoiser
 from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
@@ -42,12 +43,15 @@ log = logging.getLogger(__name__)
 def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
     """Writes the keyframes as PNG files named by frame number.
 
-    Reads render, lora, keyframe_inversion and, if the photo is the first keyframe, scene. Raises ArtifactError if
-    the inversion belongs to other frames or steps or the photo has another size, ShapeError if the renders' size
-    does not suit the networks, LayerError if a layer pattern matches nothing. Source: I2V3D, 3b to 3g of the
-    method.
+    Reads render, lora, keyframe_inversion and, if the photo is the first keyframe or the true pictures are asked for,
+    scene. Raises InputError if the scene does not know these, ArtifactError if the inversion belongs to other frames or
+    steps or the photo has another size, ShapeError if the renders' size does not suit the networks, LayerError if a
+    layer pattern matches nothing. Source: I2V3D, 3b to 3g of the method.
     """
     frames = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
+    if cfg.keyframes.source == "truth":
+        _copy_truth(SceneFolder(inputs["scene"]), frames, out)
+        return
     inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
     inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
@@ -67,6 +71,19 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     for frame in frames:
         ctx.log_media(f"keyframes/{frame:04d}", out / frame_name(frame))
     log.info("wrote %d keyframes of %dx%d", len(frames), *reversed(renders.size))
+
+
+def _copy_truth(scene: SceneFolder, frames: Sequence[int], out: Path) -> None:
+    """The true pictures as keyframes. Raises InputError if the scene does not know them."""
+    truth = scene.true_photos
+    if truth is None:
+        raise InputError(
+            "keyframes.source is truth, but nobody knows the true pictures of this scene; use scene=toy or "
+            "keyframes.source=generated"
+        )
+    for frame in frames:
+        write_rgb(out / frame_name(frame), read_rgb(truth / frame_name(frame)))
+    log.info("took %d true pictures as keyframes", len(frames))
 
 
 def _read_photo(scene: Path, renders: Renders) -> Rgb:

@@ -107,7 +107,10 @@ _ALL = (
         machine=NETWORKS(minutes=240),
         publishes=("*.png",),
         needs=("render", "lora", "keyframe_inversion"),
-        choices={"keyframes.first": {"generated": (), "photo": ("scene",)}},
+        choices={
+            "keyframes.source": {"generated": (), "truth": ("scene",)},
+            "keyframes.first": {"generated": (), "photo": ("scene",)},
+        },
         weights=("models",),
     ),
     Stage(

@@ -23,6 +23,17 @@ def sliding(x: float, y: float = 0.0) -> Motion:
     return Motion(flow.clone(), inside.expand(FRAMES - 1, -1, -1).clone())
 
 
+def test_what_comes_into_view_is_not_shown_by_the_first_frame() -> None:
+    shown = sliding(2).first_shows()
+    assert shown.shape == (FRAMES, HEIGHT, WIDTH) and shown[0].all()
+    for t in range(1, FRAMES):
+        assert shown[t, :, 2 * t + 1 :].all() and not shown[t, :, : 2 * t - 1].any()
+    # What is hidden on the way is not followed any further.
+    motion = sliding(0)
+    motion.seen[1, 3, 4] = False
+    assert [bool(frame[3, 4]) for frame in motion.first_shows()] == [True, True] + [False] * (FRAMES - 2)
+
+
 def test_a_picture_is_carried_back_along_the_motion() -> None:
     last = picture()
     carried = sliding(2).carried(last)

@@ -31,6 +31,7 @@ SAMPLING = KeyframesConfig(
     negative_prompt="blurry",
     control_scale=1.0,
     depth_range="shot",
+    source="generated",
     first="generated",
     injection=True,
     extended_attention=True,
@@ -187,6 +188,19 @@ def test_the_photo_as_first_keyframe_is_shown_as_it_is_and_seen_by_its_window(
     assert np.array_equal(shown[0], photo)
     assert not np.array_equal(shown[1:3], base[1:3])  # of the same window
     assert (shown[1:3].astype(int) - base[1:3]).any(axis=-1).mean() > 0.01
+
+
+def test_an_oracle_takes_the_true_pictures_of_the_keyframes(world: World, tmp_path: Path) -> None:
+    scene = with_photo(world, tmp_path / "scene", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(InputError, match="nobody knows the true pictures"):
+        scene.generate(tmp_path / "none", source="truth")
+    true = np.random.default_rng(1).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    folder = tmp_path / "scene" / "truth" / "photo"
+    folder.mkdir(parents=True)
+    for number, picture in enumerate(true, start=1):
+        write_rgb(folder / frame_name(number), picture)
+    shown = scene.generate(tmp_path / "out", source="truth")
+    assert np.array_equal(shown, true[[number - 1 for number in KEYFRAMES]])
 
 
 @pytest.mark.slow

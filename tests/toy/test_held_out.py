@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
 from i2v3d.errors import ConfigError
 from i2v3d.toy.world.clips import describe, held_out_clip, motion, turned
 from i2v3d.toy.world.held_out import (
     HELD_OUT_CLIPS,
     balanced_clips,
+    chosen_clips,
     held_out_caption,
     list_path,
     read_list,
     write_list,
 )
 from i2v3d.toy.world.sampling import Scenes, captions
+from tests.support.checkout import ROOT
 
 SEED, VARIANTS = 2026, 512
 
@@ -77,7 +80,23 @@ def test_a_balanced_choice_has_as_many_of_each_and_is_the_beginning_of_a_larger_
     assert set(few) <= set(more) and all(motion(clip(index)) == kind for index, kind in few.items())
 
 
+def test_the_long_benchmark_travels_far_around_its_objects() -> None:
+    settings = load_settings(ROOT / "conf", "benchmark", "long", BenchmarkSettings)
+    assert settings.clips is not None and len(settings.clips) == settings.scenes
+    frames, pace = (float(word.split("=")[1]) for word in settings.overrides)
+    assert frames >= 43
+    found = chosen_clips(SEED, VARIANTS, settings.clips)
+    assert [list(found.values()).count(kind) for kind in ("camera", "object", "both")] == [4, 4, 4]
+    for index, kind in found.items():
+        scene = held_out_clip(SEED, VARIANTS, index, 9, pace)
+        steps = scene.heading[0].diff() if kind == "object" else scene.azimuth[0].diff()
+        swept_deg = math.degrees(abs(float(torch.atan2(steps.sin(), steps.cos()).sum())))
+        assert 60 <= swept_deg <= (180 if kind == "object" else 150), index
+
+
 def test_choices_that_cannot_be_made_are_refused() -> None:
+    with pytest.raises(ConfigError, match="holds a number twice"):
+        chosen_clips(SEED, VARIANTS, [3, 1, 3])
     with pytest.raises(ConfigError, match="use a multiple"):
         balanced_clips(SEED, VARIANTS, 0, 4)
     with pytest.raises(ConfigError, match="take fewer"):

@@ -7,6 +7,7 @@ file; those of other worlds are drawn by `clips`, which takes torch and a moment
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -29,6 +30,13 @@ class HeldOut(NamedTuple):
 def held_out_caption(seed: int, variants: int, index: int) -> str:
     """What held-out clip `index` shows, in the toy world's words. Raises ConfigError as `clips.held_out_clip`."""
     return _held_out(seed, variants, index).caption
+
+
+def chosen_clips(seed: int, variants: int, numbers: Sequence[int]) -> dict[int, Motion]:
+    """These clips and their motions, ascending. Raises ConfigError for a number that is no clip's or comes twice."""
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError(f"clips {list(numbers)} holds a number twice; name every clip once")
+    return {number: _held_out(seed, variants, number).motion for number in sorted(numbers)}
 
 
 def balanced_clips(seed: int, variants: int, first: int, count: int) -> dict[int, Motion]:
