@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.finished import OWN
-from i2v3d.workflow.plan import Plan, make_plan, settings_path, write_plan
-from i2v3d.workflow.preflight import check_plan
+from i2v3d.workflow.plan import PREVIEWED, Plan, make_plan, settings_path, write_plan
+from i2v3d.workflow.preflight import check_plan, out_of_its_world
+
+log = logging.getLogger(__name__)
 
 OPTIONS = ("overrides", "sweep", "multirun", "cache", "benchmark")
 LONGEST_PART = 255  # bytes of a folder's name on all usual disks
@@ -105,6 +108,7 @@ def _cache(value: object) -> Path:
 def plan_run(asked: Asked, stages: Sequence[str] = tuple(STAGES)) -> Plan:
     """Composes, validates, checks and writes the plan of `stages`; nothing is written of a plan with a mistake.
 
+    Warns of scenes that the models cannot paint, unless only a preview is asked for.
     Raises ConfigError, InputError, WeightsError or MachineError as `make_plan` and `check_plan`.
     """
     memo = asked.cache / "plan" / "compositions"
@@ -112,6 +116,10 @@ def plan_run(asked: Asked, stages: Sequence[str] = tuple(STAGES)) -> Plan:
     fingerprints = Fingerprints(asked.cache / "plan" / "fingerprints.json")
     plan = make_plan(variants, fingerprints, stages)
     check_plan(plan, asked.cache)
+    if set(stages) - set(PREVIEWED):
+        told = (out_of_its_world(variant.config) for variant in plan.variants)
+        for line in dict.fromkeys(filter(None, told)):
+            log.warning("%s", line)
     fingerprints.save()
     write_plan(plan, asked.cache, asked.settings)
     return plan

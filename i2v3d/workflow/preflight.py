@@ -31,6 +31,7 @@ from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
 from i2v3d.workflow.selection import needed_stages
 
 WITH_BLENDER = ("scene", "render", "views")
+MINIATURE = "mini"  # the family that was trained on the toy world alone
 BYTES_A_PIXEL = 64  # of one frame over all stages: measured at both sizes, rounded up
 
 
@@ -75,6 +76,17 @@ def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
         pixels += scene.width * scene.height * scene.frames
     for folder in (cache, Path("results")):
         yield "disk", partial(check_writable, folder, BYTES_A_PIXEL * pixels)
+
+
+def out_of_its_world(config: Mapping[str, Any]) -> str | None:
+    """A warning in one line if the miniature is to paint what it was never shown; None if there is nothing to say."""
+    models, scene = config["models"]["name"], config["scene"]
+    if models != MINIATURE or scene["source"] == "toy":
+        return None
+    return (
+        f"models={MINIATURE} knows nothing but its toy world: video and keyframes of scene '{scene['name']}' will be "
+        "smeared; models=sdxl_svd paints real photos, scene=toy shows what the miniature can do"
+    )
 
 
 def check_weights(config: Mapping[str, Any]) -> None:

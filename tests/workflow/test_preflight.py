@@ -16,7 +16,7 @@ from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ConfigError, InputError, MachineError, WeightsError
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import PlannedVariant
-from i2v3d.workflow.preflight import check_lora, check_sizes, check_writable
+from i2v3d.workflow.preflight import check_lora, check_sizes, check_writable, out_of_its_world
 
 REF = WeightsRef(source="", revision=None, subfolder=None, variant=None, size_gb=0.0, licence="none")
 Scene = namedtuple("Scene", "width height")
@@ -74,3 +74,13 @@ def test_a_lora_of_another_model_is_refused_before_any_job(tmp_path: Path) -> No
         InputError, match=r"sd15\.safetensors is a LoRA for texts 768 wide, likely one of Stable Dif"
     ):
         check_lora(planned, Scene(64, 64))
+
+
+def test_the_miniature_says_that_it_cannot_paint_a_photo() -> None:
+    def told(models: str, source: str) -> str | None:
+        return out_of_its_world({"models": {"name": models}, "scene": {"name": "mug", "source": source}})
+
+    line = told("mini", "photo")
+    assert line is not None and "\n" not in line
+    assert "'mug' will be smeared; models=sdxl_svd" in line
+    assert told("mini", "toy") is None and told("sdxl_svd", "photo") is None
