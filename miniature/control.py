@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 
+from miniature.guided_settings import GuidedImageSettings, GuidedVideoSettings
 from miniature.loop import Run, load_half
 from miniature.settings import ImageSettings, VideoSettings
 
+ControlledSettings = ImageSettings | GuidedImageSettings | VideoSettings | GuidedVideoSettings
+
 
 def start_networks(
-    networks: Mapping[str, Any], unet: str, controlnet: str, settings: ImageSettings | VideoSettings, run: Run
+    networks: Mapping[str, Any], unet: str, controlnet: str, settings: ControlledSettings, run: Run
 ) -> None:
     """Fresh networks, or those of an earlier run if the settings say so; moves them to the device.
 

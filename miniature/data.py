@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -46,11 +46,14 @@ class World:
         scenes = sample(self.settings.held_out, frames, self.bank, generator, "held_out").to(self.device)
         return scenes, self.renderer(scenes)
 
-    def pool(self, frames: int, stream: int) -> Iterator[tuple[Scenes, Frames]]:
+    def pool(
+        self, frames: int, stream: int, paces: Sequence[float] = (1.0,)
+    ) -> Iterator[tuple[Scenes, Frames]]:
         """Batches of training scenes until `pool` pictures or `pool_seconds` are reached, or as many as the
         run had before it was interrupted.
 
-        stream: separates the random numbers of runs that continue each other.
+        stream: separates the random numbers of runs that continue each other. paces: of the batches, in turn, as
+        in `sample`.
         """
         bank = self.bank.to(self.device)
         generator = torch.Generator(self.device).manual_seed(1000 * self.settings.seed + 7 * stream + 1)
@@ -59,7 +62,7 @@ class World:
         start = time.monotonic()
         before = self.checkpoint.rendered if self.checkpoint is not None else 0
         while made < (before or self.settings.pool):
-            scenes = sample(batch, frames, bank, generator, "train")
+            scenes = sample(batch, frames, bank, generator, "train", paces[made // batch % len(paces)])
             yield scenes, self.renderer(scenes)
             made += batch
             if not before and time.monotonic() - start > self.settings.pool_seconds:

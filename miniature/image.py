@@ -20,6 +20,7 @@ from i2v3d.toy.world.sampling import Scenes
 from miniature.control import start_networks
 from miniature.data import World, control_condition, disparity, prompts, to_signed, token_ids
 from miniature.gradients import captured, plain
+from miniature.guided_settings import GuidedImageSettings
 from miniature.loop import Run, load_half, optimise, save_half
 from miniature.scores import psnr, save_grid
 from miniature.settings import ImageSettings
@@ -34,7 +35,7 @@ class ImageModel(NamedTuple):
     te2: Any
 
     @classmethod
-    def start(cls, settings: ImageSettings, run: Run) -> ImageModel:
+    def start(cls, settings: ImageSettings | GuidedImageSettings, run: Run) -> ImageModel:
         """Fresh networks, or those of an earlier run if the settings say so."""
         model = cls(image_unet(), image_controlnet(), text_encoder(), text_encoder_2())
         start_networks(model._asdict(), "unet", "controlnet", settings, run)

@@ -24,6 +24,9 @@ from i2v3d.errors import ConfigError, nearest
 from miniature.checkpoint import SUFFIX, Checkpoint, identify
 from miniature.clip import train_clip
 from miniature.estimator import train_estimator
+from miniature.guided_image import train_guided_image
+from miniature.guided_settings import GuidedImageSettings, GuidedVideoSettings
+from miniature.guided_video import train_guided_video
 from miniature.image import train_image
 from miniature.infill import train_infill
 from miniature.infill_vae import train_infill_vae
@@ -54,7 +57,9 @@ RUNS: dict[str, tuple[type[Any], Callable[..., dict[str, float]]]] = {
     "temporal_decoder": (TemporalDecoderSettings, train_temporal_decoder),
     "clip": (ClipSettings, train_clip),
     "image": (ImageSettings, train_image),
+    "guided_image": (GuidedImageSettings, train_guided_image),
     "video": (VideoSettings, train_video),
+    "guided_video": (GuidedVideoSettings, train_guided_video),
     "estimator": (EstimatorSettings, train_estimator),
     "infill_vae": (InfillVaeSettings, train_infill_vae),
     "infill": (InfillSettings, train_infill),

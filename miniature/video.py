@@ -15,6 +15,7 @@ from i2v3d.toy.architectures import VISION_SIDE, image_encoder, video_controlnet
 from miniature.control import start_networks
 from miniature.data import World, clip_pixels, control_condition, disparity, to_bytes, to_signed
 from miniature.gradients import captured, half_copy
+from miniature.guided_settings import GuidedVideoSettings
 from miniature.image import encode, frozen_vae
 from miniature.loop import Run, load_half, optimise, save_half
 from miniature.scores import psnr, save_grid
@@ -28,7 +29,7 @@ class VideoModel(NamedTuple):
     vcontrolnet: Any
 
     @classmethod
-    def start(cls, settings: VideoSettings, run: Run) -> VideoModel:
+    def start(cls, settings: VideoSettings | GuidedVideoSettings, run: Run) -> VideoModel:
         """Fresh networks, or those of an earlier run if the settings say so."""
         model = cls(video_unet(), video_controlnet())
         start_networks(model._asdict(), "vunet", "vcontrolnet", settings, run)
@@ -64,7 +65,7 @@ class Clips(NamedTuple):
 class Eye:
     """Frozen autoencoder and vision tower: pictures to latents and embeddings."""
 
-    def __init__(self, settings: VideoSettings, run: Run) -> None:
+    def __init__(self, settings: VideoSettings | GuidedVideoSettings, run: Run) -> None:
         self.settings, self.vae = settings, frozen_vae(run)
         self.vision = image_encoder()
         load_half(self.vision, run.weights / "vision.safetensors")
@@ -160,7 +161,7 @@ class ClipPool:
         return latents, noise, sigma, *ClipConditions(marked, embed, ids, depth, keep)
 
 
-def time_ids(settings: VideoSettings, count: int, device: torch.device) -> torch.Tensor:
+def time_ids(settings: VideoSettings | GuidedVideoSettings, count: int, device: torch.device) -> torch.Tensor:
     """SVD's added time ids (count, 3): lowest frame-rate id, motion bucket, noise augmentation."""
     ids = svd.added_time_ids(settings.fps_id_low + 1, settings.motion_bucket, settings.augmentation)
     return ids.to(device).expand(count, 3)

@@ -81,8 +81,7 @@ def _copy_truth(scene: SceneFolder, frames: Sequence[int], out: Path) -> None:
             "keyframes.source is truth, but nobody knows the true pictures of this scene; use scene=toy or "
             "keyframes.source=generated"
         )
-    for frame in frames:
-        write_rgb(out / frame_name(frame), read_rgb(truth / frame_name(frame)))
+    write_pictures((out / frame_name(frame), read_rgb(truth / frame_name(frame))) for frame in frames)
     log.info("took %d true pictures as keyframes", len(frames))
 
 

@@ -10,8 +10,11 @@ TRAININGS = {
     "vae_decoder": ("vae_decoder", 1, ["vae"]),
     "image": ("image", 0, ["vae_decoder"]),
     "image_more": ("image", 1, ["vae_decoder", "image"]),
+    "guided_image": ("guided_image", 0, ["vae_decoder", "image_more"]),
+    "guided_image_more": ("guided_image", 1, ["vae_decoder", "guided_image"]),
     "video": ("video", 0, ["clip", "vae_decoder"]),
     "video_more": ("video", 1, ["clip", "vae_decoder", "video"]),
+    "guided_video": ("guided_video", 0, ["clip", "vae_decoder", "video_more"]),
     "temporal_decoder": ("temporal_decoder", 0, ["vae_decoder"]),
     "estimator": ("estimator", 0, ["vae_decoder"]),
 }
@@ -56,8 +59,8 @@ rule mini_weights:
             for training in (
                 "clip",
                 "vae_decoder",
-                "image_more",
-                "video_more",
+                "guided_image_more",
+                "guided_video",
                 "temporal_decoder",
                 "estimator",
             )

@@ -28,6 +28,7 @@ from miniature.assemble import trained_networks, write_checksums
 from miniature.control import start_control
 from miniature.data import World, control_condition, disparity, prompts, to_signed, token_ids
 from miniature.gradients import captured, fold_time_convolutions, half_step, plain, skip_single_keys
+from miniature.guided_settings import GuidedImageSettings, GuidedVideoSettings
 from miniature.loop import Average, Run, load_half, optimise, rate_at, save_half
 from miniature.scores import psnr
 from miniature.settings import (
@@ -156,8 +157,11 @@ def test_checksums_find_a_changed_file(tmp_path: Path) -> None:
         ("clip", ClipSettings),
         ("image", ImageSettings),
         ("image_more", ImageSettings),
+        ("guided_image", GuidedImageSettings),
+        ("guided_image_more", GuidedImageSettings),
         ("video", VideoSettings),
         ("video_more", VideoSettings),
+        ("guided_video", GuidedVideoSettings),
     ],
 )
 def test_shipped_settings_load_and_strange_ones_are_refused(

@@ -40,7 +40,7 @@ def test_the_product_names_nothing_of_this_project() -> None:
 def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
     plan = snakemake(checkout, *OWN, "-n", "-p", "mini_weights")
     assert plan.returncode == 0, plan.stdout
-    assert planned_jobs(plan.stdout) == {"mini_training": 9, "mini_weights": 1}
+    assert planned_jobs(plan.stdout) == {"mini_training": 12, "mini_weights": 1}
     order = re.findall(r"miniature train (\w+) --config \S+/(\w+)\.yaml .*--stream (\d)", plan.stdout)
     assert {(name, part) for part, name, _ in order} == {
         (name, name.removesuffix("_more"))
@@ -50,15 +50,25 @@ def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
             "vae_decoder",
             "image",
             "image_more",
+            "guided_image",
+            "guided_image_more",
             "video",
             "video_more",
+            "guided_video",
             "temporal_decoder",
             "estimator",
         )
     }
-    assert len({(part, stream) for part, _, stream in order}) == 9, "trainings of one part see other pictures"
+    assert len({(part, stream) for part, _, stream in order}) == 12, (
+        "trainings of one part see other pictures"
+    )
     names = [name for _, name, _ in order]
-    for one, two in (("vae", "vae_decoder"), ("vae_decoder", "image"), ("image", "image_more")):
+    for one, two in (
+        ("vae", "vae_decoder"),
+        ("vae_decoder", "image"),
+        ("image", "image_more"),
+        ("image_more", "guided_image"),
+    ):
         assert names.index(one) < names.index(two)
     assert names.index("clip") < names.index("video") < names.index("video_more")
 
