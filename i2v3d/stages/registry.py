@@ -221,7 +221,7 @@ _ALL = (
     ),
     Stage(
         "evaluate",
-        version=6,
+        version=7,
         help="the finished frames -> their scores, against the render's control and the truth where it is known",
         entry="i2v3d.stages.evaluate:evaluate_video",
         config=EvaluateStage,
