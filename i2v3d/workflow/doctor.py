@@ -159,7 +159,7 @@ def _shot(variant: Variant, segments: int, gpus: Sequence[Gpu]) -> Iterator[Find
             "GPU",
             "blocker",
             f"{cards}; about {need_gib:.0f} GiB are needed at this size: use a smaller scene.width and scene.height, "
-            "models.video.decode_frames=4, or a larger card",
+            "or a larger card",
         )
     elif need_gib and not on_gpu:
         yield Finding(

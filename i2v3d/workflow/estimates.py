@@ -1,7 +1,8 @@
 """What a shot costs, scaled from what was measured on one machine (`measured.json`, the tables of README.md).
 
 An estimate: other machines, drivers and neighbours take another time. Times and memory are taken as proportional to
-pixels, keyframes or segments, steps, and frames of a segment where a stage was measured at one length.
+pixels, keyframes or segments, steps, and frames of a segment where a stage was measured at one length. Seconds are
+those with all memory of that card, gpu_gib is the smallest cap under which the stage ended (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.selection import needed_stages
 
-GIB_AT_LEAST = 11.6  # of a GPU, whatever the size: the networks themselves
+GIB_AT_LEAST = 11.5  # of a GPU, whatever the size: the networks themselves
 
 
 @dataclass(frozen=True)

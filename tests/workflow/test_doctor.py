@@ -89,7 +89,7 @@ def test_a_mistake_in_the_words_is_a_finding(tmp_path: Path) -> None:
     ("gpus", "state", "said"),
     [
         ([], "note", "on a CPU take hours"),
-        ([Gpu("small", 8.0, 7.0)], "blocker", "small: 7 of 8 GiB free; about 20 GiB are needed at this size"),
+        ([Gpu("small", 8.0, 7.0)], "blocker", "small: 7 of 8 GiB free; about 15 GiB are needed at this size"),
         ([Gpu("small", 8.0, 8.0), Gpu("large", 24.0, 23.0)], "ok", "networks run on the GPU"),
     ],
 )
@@ -108,12 +108,12 @@ def test_estimates_reproduce_what_was_measured_and_scale_with_the_shot() -> None
         assert found is not None
         return found.minutes * 60, found.gpu_gib
 
-    seconds, gib = costs("lora.steps=250")
-    assert seconds == pytest.approx(244 + 17 + 18 + 42 + 105) and gib == 20.4
-    assert costs("lora.steps=500")[0] == pytest.approx(seconds + 244)
-    assert costs("lora.steps=250", segments=4)[0] == pytest.approx(244 + (17 + 18) * 5 / 3 + (42 + 105) * 2)
-    smaller = costs("lora.steps=250", "scene.width=512", "scene.height=576")
-    assert smaller == (pytest.approx(244 + (seconds - 244) / 2), 11.6)
+    seconds, gib = costs("lora.steps=500", segments=6)
+    assert seconds == pytest.approx(40.6 + 6.5 + 15.5 + (10 + 24.8) * 6) and gib == 15
+    assert costs("lora.steps=1000", segments=6)[0] == pytest.approx(seconds + 40.6)
+    assert costs("lora.steps=500", segments=2)[0] == pytest.approx(40.6 + 22 * 3 / 7 + 34.8 * 2)
+    smaller = costs("lora.steps=500", "scene.width=512", "scene.height=576", segments=6)
+    assert smaller == (pytest.approx(40.6 + (seconds - 40.6) / 2), 11.5)
 
 
 def test_packages_that_are_missing_or_old_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
