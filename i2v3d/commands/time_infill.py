@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from i2v3d.commands.parsers import Group, Options, add_hydra_words, pixels
+from i2v3d.commands.parsers import Group, Options, add_timing_options, pixels
 
 
 def add_parser(group: Group) -> None:
@@ -39,10 +39,7 @@ def add_parser(group: Group) -> None:
         help="values of runtime.memory, of each two steps under a hard cap of the allocator, too",
     )
     parser.add_argument("--model", choices=("1.3B", "14B"), default="1.3B", help="which (default: 1.3B)")
-    parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
-    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    add_hydra_words(parser)
+    add_timing_options(parser)
 
 
 def run(options: Options) -> int:

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from i2v3d.commands.parsers import Group, Options, add_hydra_words, count, pixels, positive
+from i2v3d.commands.parsers import Group, Options, add_timing_options, count, pixels, positive
 
 STAGES = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
 
@@ -46,10 +46,7 @@ def add_parser(group: Group) -> None:
         metavar="GIB",
         help="GPU memory that may be used, as on a smaller card; runtime.memory=auto goes by it",
     )
-    parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
-    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    add_hydra_words(parser)
+    add_timing_options(parser)
 
 
 def run(options: Options) -> int:
