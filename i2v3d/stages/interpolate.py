@@ -65,7 +65,11 @@ def interpolate_segment(
     pictures. Source: section 4 of the method. Raises ConfigError or ArtifactError if inversion, keyframes and
     configuration do not fit.
     """
-    settings = replace(cfg.interpolate, seed=cfg.interpolate.seed_of(cfg.segment))
+    cfg = replace(
+        cfg,
+        interpolate=replace(cfg.interpolate, seed=cfg.interpolate.seed_of(cfg.segment), segment_seeds=None),
+    )
+    settings = cfg.interpolate
     clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
     inverted = InvertedClip.load(inputs["interpolation_inversion"], ctx.device)
     size = (clip.rgb.shape[2], clip.rgb.shape[3])

@@ -428,6 +428,15 @@ def test_a_layer_pattern_without_a_match_is_refused(world: World, tmp_path: Path
         other.interpolate(tmp_path / "out")
 
 
+def test_a_segment_has_the_seed_that_is_named_for_it(
+    world: World, expected: np.ndarray, tmp_path: Path
+) -> None:
+    other = world.interpolate(tmp_path / "seed", seed=6)
+    np.testing.assert_array_equal(world.interpolate(tmp_path / "own", segment_seeds={1: 6}), other)
+    np.testing.assert_array_equal(world.interpolate(tmp_path / "of another", segment_seeds={0: 6}), expected)
+    assert largest_difference(other, expected) > 0
+
+
 def test_the_artefact_holds_what_the_registry_says(world: World) -> None:
     tensors = load_file(world.inputs["interpolation_inversion"] / "latents.safetensors")
     in_metadata = {"guide"}
