@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.artists_blends import KINDS
+from tests.support.artists_kinds import KINDS
 
 pytestmark = pytest.mark.slow
 
