@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ class ResultsTab:
                 self._which.options = options
             self._gallery.content = piece("tiles", entries=[e for e in found[:MOST_TILES] if e.picture])
             self._show()
-        self._show_passes()
+        else:
+            self._show_passes()
 
     def _show(self) -> None:
         entry = self._entry()
@@ -122,9 +124,14 @@ class ResultsTab:
 
 def piece(name: str, **values: object) -> str:
     """HTML of a macro of results.html.j2, values escaped."""
+    return str(getattr(_pieces(), name)(**values))
+
+
+@functools.cache
+def _pieces() -> object:
+    """The macros of results.html.j2."""
     text = (resources.files("i2v3d.studio") / "results.html.j2").read_text(encoding="utf-8")
-    module = Environment(autoescape=True).from_string(text).module
-    return str(getattr(module, name)(**values))
+    return Environment(autoescape=True).from_string(text).module
 
 
 def films(entry: Entry) -> str:
