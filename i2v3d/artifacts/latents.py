@@ -72,6 +72,11 @@ class InvertedKeyframes:
             )
 
 
+def depth_guide(control_scale: float, depth_range: str) -> dict[str, str]:
+    """What depth does in a network call, as `InvertedClip.guide` has it."""
+    return {"control_scale": str(control_scale), "depth_range": depth_range}
+
+
 @dataclass(frozen=True)
 class InvertedClip:
     """The EDM inversion of a coarse clip, forward and reversed, with what it was conditioned on.

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
+from i2v3d.blender.crew import granted_cores
+
+log = logging.getLogger(__name__)
+
 SAMPLES_A_SECOND = 0.9e6
 """Of flat surfaces, a CPU core: 1024x576 with 64 samples took 2.5 s on 16 cores."""
 KERNELS_S = 240.0
@@ -26,3 +32,10 @@ def choose_device(wanted: str, device: str, samples: int, cores: int) -> tuple[s
         f"about {seconds:.0f} s of {cores} cores, a GPU may compile its kernels for {KERNELS_S:.0f} s first"
     )
     return (device if seconds > KERNELS_S else "cpu"), told
+
+
+def device_for(wanted: str, device: str, samples: int) -> str:
+    """`choose_device` with the cores that this job has; the choice and its reason are a line of the log."""
+    chosen, why = choose_device(wanted, device, samples, granted_cores())
+    log.info("renders on %s: %s", chosen, why)
+    return chosen

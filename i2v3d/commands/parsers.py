@@ -81,14 +81,6 @@ def add_hydra_words(parser: Parser, *, snakemake: bool = False) -> None:
         parser.usage = f"{parser.prog} [-h] [-m] [HYDRA_WORD ...] [-- SNAKEMAKE_WORD ...]"
 
 
-def add_timing_options(parser: Parser) -> None:
-    """Where to measure, and how to tell it; last come words of Hydra."""
-    parser.add_argument("--device", default="auto", help="torch device string (default: auto)")
-    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    add_hydra_words(parser)
-
-
 def add_job_options(parser: Parser, source: str, meaning: str, out: str) -> None:
     """What the workflow gives to each of its jobs: --SOURCE, --cache, --out and --log."""
     parser.add_argument(f"--{source}", type=Path, required=True, help=meaning)

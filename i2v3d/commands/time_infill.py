@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-
-from i2v3d.commands.parsers import Group, Options, add_timing_options, pixels
+from i2v3d.commands.parsers import Group, Options, pixels
+from i2v3d.commands.timing import add_timing_options, run_timing
 
 
 def add_parser(group: Group) -> None:
@@ -44,21 +41,11 @@ def add_parser(group: Group) -> None:
 
 def run(options: Options) -> int:
     """Prints a row a run as soon as it is done and, with --json, one JSON object at the end."""
-    import tempfile
-
     from i2v3d.commands.infill_costs import measure_infill
-    from i2v3d.workflow.runner import resolve_device
 
-    with tempfile.TemporaryDirectory(prefix="i2v3d-times-", dir=options.folder) as folder:
-        result = measure_infill(
-            Path(folder),
-            options.size,
-            options.ways,
-            options.memory,
-            options.model,
-            resolve_device(options.device),
-            options.words,
-        )
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    return 0
+    return run_timing(
+        options,
+        lambda folder, device: measure_infill(
+            folder, options.size, options.ways, options.memory, options.model, device, options.words
+        ),
+    )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-
-from i2v3d.commands.parsers import Group, Options, add_timing_options, count, pixels, positive
+from i2v3d.commands.parsers import Group, Options, count, pixels, positive
+from i2v3d.commands.timing import add_timing_options, run_timing
 
 STAGES = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
 
@@ -51,24 +48,20 @@ def add_parser(group: Group) -> None:
 
 def run(options: Options) -> int:
     """Prints a row a stage as soon as it is done and, with --json, one JSON object at the end."""
-    import tempfile
-
     from i2v3d.commands.stage_costs import measure
-    from i2v3d.workflow.runner import resolve_device
 
-    with tempfile.TemporaryDirectory(prefix="i2v3d-times-", dir=options.folder) as folder:
-        result = measure(
-            Path(folder),
+    return run_timing(
+        options,
+        lambda folder, device: measure(
+            folder,
             options.size,
             options.segments,
             min(options.time_segments or options.segments, options.segments),
             options.views,
             STAGES[: STAGES.index(options.until) + 1],
-            resolve_device(options.device),
+            device,
             options.perf,
             options.words,
             options.cap,
-        )
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    return 0
+        ),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from i2v3d.errors import MachineError
 
@@ -35,6 +35,11 @@ class Tier:
     def gb(self) -> int:
         """The size of the card that it is named after, in GB."""
         return int(self.name.removesuffix("g"))
+
+    @property
+    def resident(self) -> Tier:
+        """The same with all weights on the GPU, for work that cannot fetch them level by level."""
+        return replace(self, streamed=False)
 
 
 UNBOUNDED = Tier("80g", 0.0, 0, 0, graphs=True, framewise=False, recomputed=False, streamed=False)

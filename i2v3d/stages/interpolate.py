@@ -12,7 +12,7 @@ from torch import Tensor
 
 from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip, read_coarse_shot, read_end_picture
 from i2v3d.artifacts.folders import frame_name
-from i2v3d.artifacts.latents import InvertedClip
+from i2v3d.artifacts.latents import InvertedClip, depth_guide
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.config.models import VideoLayers
@@ -77,7 +77,7 @@ def interpolate_segment(
     parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
     models = load_video_models(cfg.models, ctx.device, parts, ctx.memory)
     schedule = EDMSchedule.from_config(models.scheduler, settings.steps)
-    guide = {"control_scale": str(settings.control_scale), "depth_range": settings.depth_range}
+    guide = depth_guide(settings.control_scale, settings.depth_range)
     inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending(), guide)
     latents = _sample(cfg, models, schedule, clip, inverted, pictures, ctx)
     models = models.without_denoiser()
@@ -175,6 +175,7 @@ def _invert(
 ) -> ClipInversion[ClipCondition]:
     """The inversion of a clip that starts from its clean latents; fast networks remember what is injected of it."""
     injection = resolved(network, guidance.injection)
+    memory = None
     if injection is not None and isinstance(network, FastClipDenoiser):
         memory = SourceMemory(copied_of_clips(injection), room_for_features(ctx.device))
         network.remember(memory)
@@ -189,7 +190,7 @@ def _invert(
             max_batch=ctx.max_batch,
             on_step=bar,
         )
-    if injection is not None and isinstance(network, FastClipDenoiser):
+    if memory is not None:
         memory.close()
     return inverted
 

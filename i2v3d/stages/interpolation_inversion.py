@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip
-from i2v3d.artifacts.latents import InvertedClip
+from i2v3d.artifacts.latents import InvertedClip, depth_guide
 from i2v3d.config.stages import InterpolationInversionStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.guidance.fast_video import clip_denoiser
@@ -65,7 +65,7 @@ def invert_segment(
         reversed_embedding=last.embedding,
         reversed_latents=last.latents,
         time_ids=time_ids,
-        guide={"control_scale": str(inversion.control_scale), "depth_range": inversion.depth_range},
+        guide=depth_guide(inversion.control_scale, inversion.depth_range),
     ).save(out)
     log.info("wrote %d noise levels of %d frames, forward and reversed", len(forward), len(clip.numbers))
 

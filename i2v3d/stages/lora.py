@@ -72,7 +72,7 @@ def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: Stage
     ready LoRA that does not fit, ArtifactError for unreadable inputs or checkpoints, and WeightsError.
     """
     photo = SceneFolder(inputs["scene"]).photo()
-    memory = dataclasses.replace(ctx.memory, streamed=False)  # what is trained has to be there
+    memory = ctx.memory.resident  # what is trained has to be there
     models = load_image_models(
         _trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"), memory
     )

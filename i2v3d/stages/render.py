@@ -14,8 +14,7 @@ from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.blender import api
-from i2v3d.blender.crew import granted_cores
-from i2v3d.blender.renderer import choose_device
+from i2v3d.blender.renderer import device_for
 from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry.cameras import Array
@@ -59,8 +58,7 @@ def _render(
 ) -> dict[str, Any]:
     """Renders the scene; returns the numbers of metrics.json."""
     samples = spec.frames * spec.width * spec.height * cfg.samples
-    device, why = choose_device(ctx.render_device, ctx.device, samples, granted_cores())
-    log.info("renders on %s: %s", device, why)
+    device = device_for(ctx.render_device, ctx.device, samples)
     with ctx.bar(f"render {spec.name}", "frame") as bar:
         report = api.render_frames(
             _with_background(cfg, scene_dir, ctx.work),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -46,9 +45,8 @@ def refine_clip(cfg: SDEditVideoStage, inputs: Mapping[str, Path], out: Path, ct
     conditions the next one, whose copy of it is dropped. Source: I2V3D, comparison with refinement.
     """
     keyframes = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
-    memory = replace(ctx.memory, streamed=False)
     parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
-    models = load_video_models(cfg.models, ctx.device, parts, memory)
+    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory.resident)
     picture = read_signed_picture(inputs["scene"] / "photo.png")
     for segment in range(len(keyframes) - 1):
         clip = read_coarse_clip(inputs["render"], cfg.segment_frames, segment, cfg.sdedit.depth_range)

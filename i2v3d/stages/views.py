@@ -9,8 +9,7 @@ from pathlib import Path
 from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender import api
-from i2v3d.blender.crew import granted_cores
-from i2v3d.blender.renderer import choose_device
+from i2v3d.blender.renderer import device_for
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import RenderError
 from i2v3d.stages.context import StageContext
@@ -25,8 +24,7 @@ def render_views(cfg: ViewsConfig, inputs: Mapping[str, Path], out: Path, ctx: S
     """
     count = len(cfg.azimuths_deg) * len(cfg.elevations_deg)
     samples = count * cfg.size**2 * cfg.samples
-    device, why = choose_device(ctx.render_device, ctx.device, samples, granted_cores())
-    log.info("renders on %s: %s", device, why)
+    device = device_for(ctx.render_device, ctx.device, samples)
     with ctx.bar("render views", "view") as bar:
         report = api.render_view_set(
             inputs["scene"], out, config=cfg, device=device, on_frame=bar, log_dir=ctx.work

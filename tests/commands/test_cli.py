@@ -19,8 +19,8 @@ from i2v3d.commands.tree import build_tree
 from i2v3d.errors import ArtifactError, InputError
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
-from i2v3d.workflow.plan import Node
 from tests.support.checkout import make_checkout
+from tests.support.jobs import RENDER_CONFIG, render_job
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -134,28 +134,8 @@ def test_every_stage_takes_what_the_rules_give(stage: str, capsys: pytest.Captur
     assert ("--segment" in shown) == STAGES[stage].per_segment
 
 
-CONFIG = {"folder": None, "samples": 1, "background": "mesh", "plane_depth": 2.0, "max_faces": 1000}
-
-
-def _words(folder: Path, stage: str) -> list[str]:
-    node = Node(stage, "0" * 12, STAGES[stage].version, CONFIG, {}, {}, 2)
-    (folder / "node.json").write_text(json.dumps(node.__dict__))
-    tracking = {"mode": "disabled", "project": "x", "entity": None}
-    runtime = {
-        "device": "cpu",
-        "perf": "auto",
-        "memory": "auto",
-        "render_device": "auto",
-        "max_batch": 0,
-        "memory_mb": 100,
-        "threads": 0,
-        "jobs_per_card": 1,
-    }
-    settings = {"run": "x", "runtime": runtime, "tracking": tracking}
-    (folder / "settings.json").write_text(json.dumps(settings))
-    paths = {"--node": "node.json", "--cache": "cache", "--out": "cache/out", "--settings": "settings.json"}
-    words = [word for option, path in paths.items() for word in (option, str(folder / path))]
-    return [stage, *words, "--log", str(folder / "job.log")]
+def _words(folder: Path) -> list[str]:
+    return render_job(folder, {}, "cache/out", "job.log")
 
 
 def test_a_users_mistake_is_one_line_and_its_traceback_is_in_the_log(
@@ -165,7 +145,7 @@ def test_a_users_mistake_is_one_line_and_its_traceback_is_in_the_log(
         raise InputError("photo.png is empty; choose another")
 
     monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
-    assert cli.main(_words(tmp_path, "render")) == 2
+    assert cli.main(_words(tmp_path)) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "i2v3d: error: photo.png is empty; choose another"
     assert "Traceback" in (tmp_path / "job.log").read_text()
     assert not (tmp_path / "cache" / "out").exists()
@@ -179,9 +159,9 @@ def test_a_finished_stage_leaves_its_record(tmp_path: Path, monkeypatch: pytest.
         (out / "result").write_text("done")
 
     monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
-    assert cli.main(_words(tmp_path, "render")) == 0
+    assert cli.main(_words(tmp_path)) == 0
     record = json.loads((tmp_path / "cache" / "out" / "stage.json").read_text())
-    assert (record["stage"], record["device"], record["config"]) == ("render", "cpu", CONFIG)
+    assert (record["stage"], record["device"], record["config"]) == ("render", "cpu", RENDER_CONFIG)
     assert record["wall_s"] >= 0 and record["peak_memory_mb"] > 0 and record["versions"]["torch"]
     rows = (tmp_path / "cache" / "out" / "metrics.jsonl").read_text().splitlines()
     assert "runtime/wall_s" in json.loads(rows[-1])
@@ -192,11 +172,11 @@ def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device", "x.png")
 
     monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
-    assert cli.main(_words(tmp_path, "render")) == 2
+    assert cli.main(_words(tmp_path)) == 2
 
 
 def test_missing_upstream_and_old_nodes_are_named(tmp_path: Path) -> None:
-    words = _words(tmp_path, "render")
+    words = _words(tmp_path)
     node = json.loads((tmp_path / "node.json").read_text())
     (tmp_path / "node.json").write_text(json.dumps(node | {"upstream": {"scene": "1" * 12}}))
     assert cli.main(words) == 2
@@ -296,7 +276,7 @@ def test_a_defect_is_one_line_too_and_its_traceback_is_in_the_log(
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(runner, "load_entry", lambda name: entry if "render_passes" in name else _real(name))
-    assert cli.main(_words(tmp_path, "render")) == 1
+    assert cli.main(_words(tmp_path)) == 1
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("i2v3d: defect: ZeroDivisionError: division by zero; the log ")
     assert "Traceback" not in said and "Traceback" in (tmp_path / "job.log").read_text()

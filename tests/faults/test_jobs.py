@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -21,13 +20,11 @@ from i2v3d.artifacts.latents import InvertedClip, InvertedKeyframes
 from i2v3d.blender.process import run_child
 from i2v3d.errors import I2V3DError
 from i2v3d.logs import LogFile
-from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
-from i2v3d.workflow.plan import Node
 from tests.faults.support import contents, refused
+from tests.support.jobs import render_job
 
 KEY = "1" * 12
-CONFIG = {"folder": None, "samples": 1, "background": "mesh", "plane_depth": 2.0, "max_faces": 1000}
 
 
 @pytest.fixture(autouse=True)
@@ -46,33 +43,7 @@ def words(tmp_path: Path) -> list[str]:
     with publish(tmp_path / "cache" / "scene" / KEY) as scene:
         (scene / "scene.json").write_text("{}")
         (scene / "photo.png").write_bytes(b"picture")
-    node = Node("render", "0" * 12, STAGES["render"].version, CONFIG, {}, {"scene": KEY}, 2)
-    (tmp_path / "node.json").write_text(json.dumps(node.__dict__))
-    runtime = {
-        "device": "cpu",
-        "perf": "auto",
-        "memory": "auto",
-        "render_device": "auto",
-        "max_batch": 0,
-        "memory_mb": 100,
-        "threads": 0,
-        "jobs_per_card": 1,
-    }
-    tracking = {"mode": "disabled", "project": "x", "entity": None}
-    (tmp_path / "settings.json").write_text(
-        json.dumps({"run": "x", "runtime": runtime, "tracking": tracking})
-    )
-    paths = {
-        "node": "node.json",
-        "cache": "cache",
-        "out": "cache/render/out",
-        "settings": "settings.json",
-        "log": "log",
-    }
-    return [
-        "render",
-        *(word for option, path in paths.items() for word in (f"--{option}", str(tmp_path / path))),
-    ]
+    return render_job(tmp_path, {"scene": KEY}, "cache/render/out", "log")
 
 
 def ended(
