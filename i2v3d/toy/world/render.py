@@ -19,7 +19,7 @@ from i2v3d.toy.world.sampling import Scenes
 from i2v3d.toy.world.shading import HORIZON_M, Surface, shade
 from i2v3d.toy.world.tracing import Solids, first_hit, solids_in_world
 
-RAYS_AT_ONCE = 100_000  # of an image, where nothing is compiled: bounds memory
+RAYS_AT_ONCE = 10_000  # of an image, where nothing is compiled: what they need stays in a processor's cache
 
 
 class Frames(NamedTuple):
@@ -86,6 +86,7 @@ class Renderer:
         if min(width, height, samples, chunk) < 1:
             raise ConfigError(f"size {width}x{height}, samples {samples} and chunk {chunk} must be positive")
         self.width, self.height, self.samples, self.chunk = width, height, samples, chunk
+        self._compiled = compile
         wrap: Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]] = (
             torch.compile(dynamic=False) if compile else lambda function: function
         )
@@ -112,6 +113,7 @@ class Renderer:
         """(B, 8, H, W): photo, coarse, mask, depth."""
         size = (self.height, self.width)
         solids, eye = solids_in_world(flat), flat.eye[:, 0]
+        solids = solids if self._compiled else solids.without_absent()
         rays = pixel_rays(view, self.width, self.height, self.samples)[:, 0]
         surface = Surface.of(flat)
         pieces = [self._shade(eye, r, solids, surface, self.samples) for r in rays.split(self._rays, dim=1)]
@@ -157,7 +159,7 @@ def coverage(scenes: Scenes, width: int, height: int) -> torch.Tensor:
     seen = []
     for image in range(flat.size):
         row = torch.tensor([image], device=flat.eye.device)
-        solids, eye = solids_in_world(flat.rows(row)), flat.eye[row, 0]
+        solids, eye = solids_in_world(flat.rows(row)).without_absent(), flat.eye[row, 0]
         rays = pixel_rays(Cameras(*(tensor[row] for tensor in view)), width, height, 1)[:, 0]
         for piece in rays.split(RAYS_AT_ONCE, dim=1):
             distance, _ = first_hit(eye[:, None], piece, solids)

@@ -33,6 +33,11 @@ class Solids(NamedTuple):
     slot: torch.Tensor
     rest: torch.Tensor
 
+    def without_absent(self) -> Solids:
+        """Only the primitives that some image has: rays meet the same, sooner, but their number P depends on the
+        scene, which compiled functions do not like."""
+        return Solids(*(tensor[:, self.present.any(dim=0)] for tensor in self))
+
 
 def inverse3(matrix: torch.Tensor) -> torch.Tensor:
     """Inverse of (..., 3, 3) matrices by cross products (a batched solver is slow for millions of them)."""
