@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -73,6 +74,13 @@ def snakemake(
         text=True,
         check=False,
     )
+
+
+def shown_pictures(folder: Path, run: str = "demo") -> dict[str, str]:
+    """Hashes of the video and of every frame that a finished run of a checkout shows."""
+    results = folder / "results" / run / "base"
+    paths = [results / "video.mp4", *sorted((results / "frames").iterdir())]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def planned_folders(output: str) -> set[str]:

@@ -5,7 +5,6 @@ Run with `make test-kill ROUNDS=25`: every round kills once, at a moment and of 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.checkout import QUICK, make_checkout, snakemake
+from tests.support.checkout import QUICK, make_checkout, shown_pictures, snakemake
 
 pytestmark = [pytest.mark.kill, pytest.mark.slow]
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "25"))
@@ -79,12 +78,6 @@ class Killed:
                 continue  # it ended, or belongs to somebody else
         return found
 
-    def pictures(self) -> dict[str, str]:
-        """Hashes of everything that a user looks at."""
-        results = self.folder / "results" / "demo" / "base"
-        paths = [results / "video.mp4", *sorted((results / "frames").iterdir())]
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
 
 def _victim(run: subprocess.Popen[bytes], kind: str) -> psutil.Process | None:
     if kind == "snakemake":
@@ -119,7 +112,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = make_checkout(tmp_path_factory.mktemp("undisturbed") / "checkout")
     done = snakemake(folder, overrides=QUICK)
     assert done.returncode == 0, done.stdout[-5000:]
-    return Killed(folder).pictures()
+    return shown_pictures(folder)
 
 
 def test_any_kill_at_any_moment_costs_no_finished_work_and_changes_no_result(
@@ -153,7 +146,7 @@ def test_any_kill_at_any_moment_costs_no_finished_work_and_changes_no_result(
 
 
 def _check_end(killed: Killed, undisturbed: dict[str, str]) -> None:
-    assert killed.pictures() == undisturbed
+    assert shown_pictures(killed.folder) == undisturbed
     assert killed.processes() == [], "processes are left behind"
     left = [p for p in (killed.folder / "results/.cache").rglob(".*") if p.name.endswith((".lock", ".work"))]
     assert left == []
