@@ -11,7 +11,8 @@ from i2v3d.errors import I2V3DError
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.finished import FINISHED, OWN, watched
 from i2v3d.workflow.plan import PREVIEWED, Node, upstream_dirs
-from i2v3d.workflow.planning import Asked, plan_run, planned_memory_mb
+from i2v3d.workflow.planning import Asked, plan_run, planned_runtime
+from i2v3d.workflow.shares import SHARES, share_marks
 from i2v3d.workflow.workplace import set_up
 
 ROOT = Path(str(workflow.current_basedir)).parent
@@ -27,6 +28,7 @@ wildcard_constraints:
     segment=r"\d{3}",
     run=r"[^/]+",
     variant=r"[^/]+",
+    share=r"\d+-of-\d+",
 
 
 def told(make, *arguments):
@@ -96,6 +98,17 @@ def upstream(stage):
     return ancient(folders)
 
 
+def shares(stage):
+    """Input function: the marks of the shares of a node that jobs of their own make before its job."""
+
+    def marks(wildcards):
+        node = Node.load(CACHE / "plan" / stage / f"{wildcards.key}.json")
+        count = planned_runtime(SETTINGS)["shards"]
+        return [str(mark) for mark in share_marks(CACHE, node, count)]
+
+    return ancient(marks)
+
+
 def finished_link(stage):
     """Output path of a stage: the link of its folder, or of a segment's."""
     parts = ["segment_{segment}"] if STAGES[stage].per_segment else []
@@ -118,6 +131,6 @@ def machine(stage):
     needs = STAGES[stage].machine
 
     def memory(wildcards, attempt):
-        return attempt * (needs.memory_mb or planned_memory_mb(SETTINGS))
+        return attempt * (needs.memory_mb or planned_runtime(SETTINGS)["memory_mb"])
 
     return {"gpu": needs.gpus, "mem_mb": memory, "runtime": needs.minutes}

@@ -5,6 +5,7 @@ use rule scene as render with:
     input:
         node=node_file("render"),
         upstream=upstream("render"),
+        shares=shares("render"),
     output:
         finished_link("render"),
     log:

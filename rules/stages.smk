@@ -2,6 +2,7 @@
 
 
 include: "scene.smk"
+include: "render_share.smk"
 include: "render.smk"
 include: "views.smk"
 include: "lora.smk"

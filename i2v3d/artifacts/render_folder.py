@@ -12,6 +12,7 @@ Frames count from 1.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,18 @@ class RenderFolder:
         write_mask(self.file("mask", frame), passes.visible)
         if passes.flow_px is not None:
             write_flow(self.file("flow", frame), passes.flow_px)
+
+    def take(self, other: RenderFolder) -> None:
+        """Takes all passes of another folder's frames as they are, by links if possible. Raises OSError."""
+        for name in SUFFIXES:
+            for file in sorted(other.folder(name).glob("*")):
+                own = self.folder(name) / file.name
+                own.parent.mkdir(parents=True, exist_ok=True)
+                own.unlink(missing_ok=True)
+                try:
+                    own.hardlink_to(file)
+                except OSError:
+                    shutil.copy2(file, own)
 
     def write_cameras(self, cameras: RenderedCameras) -> None:
         """Writes the cameras of the frames. Raises ArtifactError if a number is not finite."""

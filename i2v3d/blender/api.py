@@ -20,7 +20,7 @@ from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.artifacts.views_folder import ViewsFolder
 from i2v3d.blender.checks import check_scene
-from i2v3d.blender.crew import STALL_S, RenderReport, run_jobs, split_frames
+from i2v3d.blender.crew import STALL_S, run_jobs, split_frames
 from i2v3d.blender.jobs import (
     AdoptJob,
     BlendJob,
@@ -33,6 +33,7 @@ from i2v3d.blender.jobs import (
     ViewsJob,
 )
 from i2v3d.blender.machine import check_machine
+from i2v3d.blender.report import RenderReport
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import InputError, RenderError
 from i2v3d.progress import OnStep, ignore_step

@@ -8,18 +8,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-import numpy as np
 import psutil
 
-from i2v3d.artifacts.render_folder import joined_range_m
-from i2v3d.artifacts.rendered_cameras import Range, RenderedCameras
 from i2v3d.blender.jobs import Job, save_job
 from i2v3d.blender.process import StoppedError, blender_command, run_child
+from i2v3d.blender.report import RenderReport
 from i2v3d.errors import RenderError
 from i2v3d.progress import OnStep
 
@@ -30,54 +28,6 @@ FRAMES_A_PROCESS = 3  # a process takes as long to start as two frames take
 # Of a process: 0.6 GB for a .blend of 13 MB (420,000 quads), rounded up.
 BASE_BYTES, BYTES_A_BLEND_BYTE = 2**29, 24
 MOST_PROCESSES = 16
-
-
-@dataclass
-class RenderReport:
-    """What a render did. frames: the "frame" events by number; peak_memory_mib: of all Blender processes
-    together; wall_s: from the first frame asked for to the last one done."""
-
-    renderer: str = ""
-    peak_memory_mib: float = 0.0
-    frames: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    processes: int = 1
-    wall_s: float = 0.0
-
-    def metrics(self) -> dict[str, Any]:
-        """Numbers for metrics.json: time, memory, and how much of the frames is seen."""
-        rows = list(self.frames.values())
-        foreground = [row["foreground"] for row in rows]
-        return {
-            "frames": len(rows),
-            "renderer": self.renderer,
-            "processes": self.processes,
-            "seconds_per_frame": self.wall_s / len(rows),
-            "peak_memory_mib": self.peak_memory_mib,
-            "foreground_min": min(foreground),
-            "foreground_max": max(foreground),
-            "visible_min": min(row["visible"] for row in rows),
-            "depth_range_m": self.depth_range_m(),
-        }
-
-    def depth_range_m(self) -> Range | None:
-        """(nearest, farthest) planar depth over all frames; None if nothing is seen in any."""
-        return joined_range_m(row["depth_range_m"] for row in self.frames.values())
-
-    def cameras(
-        self, width: int, height: int, fps: int, angles_deg: Sequence[Range] | None = None
-    ) -> RenderedCameras:
-        """The cameras of the pictures of width x height pixels. angles_deg: as `RenderedCameras` means them."""
-        rows = [self.frames[frame] for frame in sorted(self.frames)]
-        return RenderedCameras(
-            width=width,
-            height=height,
-            frames=tuple(row["frame"] for row in rows),
-            K=np.array([row["K"] for row in rows]),
-            w2c=np.array([row["w2c"] for row in rows]),
-            depth_range_m=self.depth_range_m(),
-            fps=fps,
-            angles_deg=None if angles_deg is None else tuple(angles_deg),
-        )
 
 
 @dataclass(frozen=True)

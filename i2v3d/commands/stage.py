@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from i2v3d.artifacts.shares import Share
 from i2v3d.commands.parsers import Group, Options, add_job_options
 from i2v3d.errors import MachineError
 from i2v3d.stages.registry import STAGES
@@ -34,9 +35,15 @@ def add_stage(group: Group, stage: Stage) -> None:
     add_job_options(parser, "node", "frozen node file that the plan wrote", "folder to publish the result as")
     if stage.per_segment:
         parser.add_argument("--segment", type=int, required=True, help="0-based segment of the shot")
+    if stage.whole_if is not None:
+        parser.add_argument("--share", type=Share.read, help="make only this share, such as 2-of-4")
     parser.add_argument("--settings", type=Path, required=True, help="run settings that the plan wrote")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
-    parser.add_argument("--finished", type=Path, help="link to make to the published folder's record")
+    parser.add_argument(
+        "--finished",
+        type=Path,
+        help="link to make to the published folder's record, a share's mark",
+    )
 
 
 def run(stage: Stage, options: Options) -> int:
@@ -45,7 +52,8 @@ def run(stage: Stage, options: Options) -> int:
 
     from i2v3d.workflow.finished import link_finished
     from i2v3d.workflow.plan import Node
-    from i2v3d.workflow.runner import Job, Settings, run_job
+    from i2v3d.workflow.runner import Job, Settings, run_job, run_share
+    from i2v3d.workflow.shares import mark_share
 
     try:
         job = Job(
@@ -56,9 +64,12 @@ def run(stage: Stage, options: Options) -> int:
             settings=Settings.load(options.settings),
             threads=options.threads,
         )
-        run_job(job, stage)
+        if (share := getattr(options, "share", None)) is not None:
+            run_share(job, share, stage)
+        else:
+            run_job(job, stage)
         if options.finished is not None:
-            link_finished(options.out, options.finished)
+            link_finished(options.out, options.finished) if share is None else mark_share(options.finished)
     except (OSError, SafetensorError) as error:  # what libraries write themselves, on a disk that refuses
         name, words = getattr(error, "filename", None), getattr(error, "strerror", None)
         raise MachineError(

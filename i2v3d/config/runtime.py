@@ -17,7 +17,8 @@ class RuntimeConfig:
     call, 0 for what the memory allows. render_device: where Blender renders; 'auto' is the CPU unless that takes longer
     than a GPU takes to begin.
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
-    what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine."""
+    what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine.
+    shards: jobs that a render is split into."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
     perf: Literal["auto", "plain", "fast"]
@@ -27,6 +28,7 @@ class RuntimeConfig:
     memory_mb: Megabytes
     threads: Annotated[int, Field(ge=0, le=4096)]
     jobs_per_card: Annotated[int, Field(ge=1, le=64)]
+    shards: Annotated[int, Field(ge=1, le=1000)]
 
 
 @section

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from i2v3d.artifacts.shares import Share
 from i2v3d.models.memory import UNBOUNDED, Tier
 from i2v3d.progress import StepBar, track
 
@@ -26,6 +27,7 @@ class StageContext:
     done to save the GPU's. fast: whether networks run on fused kernels and graphs; weighing: what takes long to prepare
     only where that pays. render_device: 'auto', 'cpu' or 'gpu', where Blender renders.
     work: a folder that outlives a killed job (checkpoints); removed once the result is published.
+    share: of its items, all that a stage that can be shared makes now; None: it makes what no share has made.
     metrics_file: JSON lines, the metrics of record. sinks: also told of every metric and image (W&B).
     """
 
@@ -38,6 +40,7 @@ class StageContext:
     weighing: bool = True
     memory: Tier = UNBOUNDED
     render_device: str = "auto"
+    share: Share | None = None
 
     def track(self, items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:
         """A progress bar around an iteration."""

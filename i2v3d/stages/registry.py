@@ -62,6 +62,7 @@ _ALL = (
         files=("folder",),
         section="render",
         needs=("scene",),
+        whole_if="folder",
     ),
     Stage(
         "views",

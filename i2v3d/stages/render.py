@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from i2v3d.artifacts.manifest import damaged_files
 from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
+from i2v3d.artifacts.shares import finished_shares
 from i2v3d.blender import api
 from i2v3d.blender.renderer import device_for
+from i2v3d.blender.report import RenderReport
 from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry.cameras import Array
@@ -34,11 +37,15 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     """
     scene_dir = inputs["scene"]
     spec = SceneFolder(scene_dir).spec()
+    if ctx.share is not None:
+        frames = ctx.share.of(range(1, spec.frames + 1))
+        _render(cfg, scene_dir, spec, frames, out, ctx).save(out)
+        return
     render = RenderFolder(out)
     if cfg.folder is not None:
         metrics = import_renders(Path(cfg.folder), spec, out)
     else:
-        metrics = _render(cfg, scene_dir, spec, out, ctx)
+        metrics = _render_whole(cfg, scene_dir, spec, out, ctx)
     render.check(spec.frames, flow=cfg.folder is None)
     if metrics["depth_range_m"] is None:
         raise RenderError(f"no frame of scene {spec.name!r} shows anything; check the camera and its path")
@@ -53,23 +60,49 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     log.info("%d coarse frames by %s", spec.frames, metrics["renderer"])
 
 
-def _render(
+def _render_whole(
     cfg: RenderConfig, scene_dir: Path, spec: SceneSpec, out: Path, ctx: StageContext
 ) -> dict[str, Any]:
-    """Renders the scene; returns the numbers of metrics.json."""
+    """Joins the shares that other jobs have made and renders the rest; returns the numbers of metrics.json."""
+    report = _take_shares(ctx.work, RenderFolder(out))
+    rest = [frame for frame in range(1, spec.frames + 1) if frame not in report.frames]
+    report = RenderReport.joined([report, _render(cfg, scene_dir, spec, rest, out, ctx)])
+    RenderFolder(out).write_cameras(report.cameras(spec.width, spec.height, spec.fps))
+    return report.metrics()
+
+
+def _take_shares(work: Path, render: RenderFolder) -> RenderReport:
+    """Takes the frames of all shares that are whole. Raises OSError."""
+    reports = []
+    for folder in finished_shares(work):
+        if damaged := damaged_files(folder):
+            log.warning(
+                "the share %s is not as it was made (%s); its frames are rendered anew", folder, damaged[0]
+            )
+            continue
+        render.take(RenderFolder(folder))
+        reports.append(RenderReport.load(folder))
+    return RenderReport.joined(reports)
+
+
+def _render(
+    cfg: RenderConfig, scene_dir: Path, spec: SceneSpec, frames: Sequence[int], out: Path, ctx: StageContext
+) -> RenderReport:
+    """Renders some frames of the scene, or none, on what suits the whole shot."""
+    if not frames:
+        return RenderReport()
     samples = spec.frames * spec.width * spec.height * cfg.samples
     device = device_for(ctx.render_device, ctx.device, samples)
     with ctx.bar(f"render {spec.name}", "frame") as bar:
-        report = api.render_frames(
+        return api.render_frames(
             _with_background(cfg, scene_dir, ctx.work),
             out,
-            frames=range(1, spec.frames + 1),
+            frames=frames,
             samples=cfg.samples,
             device=device,
             on_frame=bar,
             log_dir=ctx.work,
         )
-    return report.metrics()
 
 
 def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:

@@ -38,6 +38,8 @@ class Stage:
     of options that name a file (* stands for every entry of a list), weights: of sections that hold weight
     references; scenes may lack both. families: of video models that it can use, all if none are said.
     per_segment: one job for every pair of neighbouring keyframes.
+    whole_if: of a stage whose items do not depend on each other, so that several jobs (runtime.shards) may make
+    shares of them first: the option that, where it is not null, leaves nothing to share. None: never shared.
     chained: option and values with which a segment also reads the segment before it, as 'previous'.
     """
 
@@ -57,6 +59,7 @@ class Stage:
     families: tuple[str, ...] = ()
     per_segment: bool = False
     chained: tuple[str, tuple[str, ...]] | None = None
+    whole_if: str | None = None
 
     @cached_property
     def sources(self) -> dict[str, tuple[Source, type | None]]:
@@ -86,6 +89,10 @@ class Stage:
     def is_chained(self, cut: Mapping[str, Any]) -> bool:
         """Whether a segment of a node with this configuration also reads the segment before it."""
         return self.chained is not None and _get(cut, self.chained[0]) in self.chained[1]
+
+    def is_shared(self, cut: Mapping[str, Any]) -> bool:
+        """Whether other jobs may make shares of a node with this configuration."""
+        return self.whole_if is not None and _get(cut, self.whole_if) is None
 
     def named_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of every file or local folder whose contents the stage's results depend on.

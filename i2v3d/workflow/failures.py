@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from i2v3d.artifacts.shares import Share
 from i2v3d.logs import reason
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.plan import Plan, PlannedVariant, stage_dirs
@@ -81,8 +82,24 @@ def _unfinished(variant: PlannedVariant, cache: Path) -> list[tuple[str, Path]]:
             if not folder.is_dir():
                 number = f"-{segment:03d}" if STAGES[stage].per_segment else ""
                 name = f"{stage} segment {segment}" if number else stage
-                jobs.append((name, cache / "log" / stage / f"{key}{number}.log"))
+                own = name, cache / "log" / stage / f"{key}{number}.log"
+                jobs += sorted([own, *_shares(stage, folder, own[1])], key=_age)
     return jobs
+
+
+def _shares(stage: str, folder: Path, log: Path) -> list[tuple[str, Path]]:
+    """(stage, log) of every share that is to become a part of a folder and was begun. log: of the folder's own job."""
+    found = []
+    for path in log.parent.glob(f"{log.stem}-share-*.log"):
+        share = Share.read(path.stem.removeprefix(f"{log.stem}-share-"))
+        if not share.folder(folder).is_dir():
+            found.append((f"{stage} share {share}", path))
+    return found
+
+
+def _age(job: tuple[str, Path]) -> float:
+    """Puts the log that was written last before others, and those before what has none."""
+    return -job[1].stat().st_mtime if job[1].is_file() else 0.0
 
 
 def _reason(log: Path) -> str:

@@ -14,6 +14,11 @@ OWN = Path("results", ".jobs")  # of the folder that a run is started in
 FINISHED = OWN / "finished"
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a folder of the cache is published."""
+    return (folder / RECORD).is_file()
+
+
 def link_of(cache: Path, folder: Path) -> Path:
     """The link that says that a folder of the cache is finished; it points at the folder's record."""
     return FINISHED / folder.relative_to(cache)
@@ -43,7 +48,7 @@ def watched(cache: Path, folder: Path) -> tuple[Path, bool]:
     What another run has finished is linked, and a link to a folder that somebody removed is removed.
     """
     link = link_of(cache, folder)
-    finished = (folder / RECORD).is_file()
+    finished = is_finished(folder)
     if finished:
         link_finished(folder, link)
     else:

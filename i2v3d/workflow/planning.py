@@ -125,6 +125,6 @@ def plan_run(asked: Asked, stages: Sequence[str] = tuple(STAGES)) -> Plan:
     return plan
 
 
-def planned_memory_mb(settings: Path) -> int:
-    """Megabytes that a job with networks asks for, as the plan wrote it."""
-    return int(json.loads(settings.read_text())["runtime"]["memory_mb"])
+def planned_runtime(settings: Path) -> dict[str, Any]:
+    """The section `runtime` as the plan wrote it."""
+    return dict(json.loads(settings.read_text())["runtime"])

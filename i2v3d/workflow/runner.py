@@ -8,13 +8,14 @@ import logging
 import os
 import shutil
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts.claims import claimed
 from i2v3d.artifacts.folders import publish, segment_name, work_dir
 from i2v3d.artifacts.manifest import MANIFEST, require_undamaged
+from i2v3d.artifacts.shares import Share
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
@@ -23,7 +24,7 @@ from i2v3d.stages.context import Sink, StageContext
 from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
 from i2v3d.workflow.cards import own_card
-from i2v3d.workflow.finished import RECORD
+from i2v3d.workflow.finished import RECORD, is_finished
 from i2v3d.workflow.plan import Node
 from i2v3d.workflow.provenance import Meter, code_versions, machine
 from i2v3d.workflow.tracking.wandb import stage_name, stage_run
@@ -58,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One node, or one segment of it, to be run into `out`. threads: CPU threads, 0 for all."""
+    """One node, or one segment or share of it, to be run into `out`. threads: CPU threads, 0 for all."""
 
     node: Node
     cache: Path
@@ -66,6 +67,20 @@ class Job:
     segment: int | None
     settings: Settings
     threads: int
+    share: Share | None = None
+
+
+def run_share(job: Job, share: Share, stage: Stage) -> None:
+    """Runs one share of a job, into a folder that is whole or not there; nothing if the job's own is finished.
+
+    Raises what `run_job` raises, and ConfigError for a stage that is not shared.
+    """
+    if not stage.is_shared(job.node.config):
+        raise ConfigError(f"{stage.name} {job.node.key} is not made in shares; leave out --share {share}")
+    if not is_finished(job.out):
+        run_job(replace(job, out=share.folder(job.out), share=share), stage)
+    if is_finished(job.out):  # another run made the whole meanwhile
+        shutil.rmtree(work_dir(job.out), ignore_errors=True)
 
 
 def run_job(job: Job, stage: Stage) -> None:
@@ -147,6 +162,7 @@ def _context(job: Job, device: str, memory: Tier, folder: Path, work: Path, sink
         weighing=runtime.perf == "auto",
         render_device=runtime.render_device,
         work=work,
+        share=job.share,
         metrics_file=folder / METRICS,
         sinks=(sink,),
     )
@@ -231,7 +247,8 @@ def load_entry(name: str) -> Any:
 
 
 def _title(job: Job) -> str:
-    return stage_name(job.node.stage, job.node.key, job.segment)
+    name = stage_name(job.node.stage, job.node.key, job.segment)
+    return name if job.share is None else f"{name} share {job.share}"
 
 
 def _record(job: Job, device: str, meter: Meter) -> dict[str, Any]:

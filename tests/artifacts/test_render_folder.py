@@ -18,8 +18,8 @@ from i2v3d.artifacts.coarse import read_coarse_shot
 from i2v3d.artifacts.render_folder import CoarseFrame, RenderFolder
 from i2v3d.artifacts.rendered_cameras import RenderedCameras
 from i2v3d.artifacts.scene_spec import CameraKey, SceneSpec
-from i2v3d.blender.crew import RenderReport
 from i2v3d.blender.inside.passes import coarse_frame, read_passes
+from i2v3d.blender.report import RenderReport
 from i2v3d.errors import ArtifactError, ShapeError
 from i2v3d.geometry.cameras import look_at
 from i2v3d.images import write_depth

@@ -18,6 +18,7 @@ RUNTIME = {
     "memory_mb": 100,
     "threads": 0,
     "jobs_per_card": 1,
+    "shards": 1,
 }
 TRACKING = {"mode": "disabled", "project": "x", "entity": None}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from i2v3d.errors import ConfigError
-from i2v3d.workflow.planning import Asked, plan_run, planned_memory_mb
+from i2v3d.workflow.planning import Asked, plan_run, planned_runtime
 from tests.support.checkout import ROOT, make_checkout
 
 HEAVY = {"torch", "bpy", "diffusers", "transformers", "peft", "accelerate", "wandb", "matplotlib", "av"}
@@ -76,4 +76,4 @@ def test_jobs_ask_for_the_memory_of_the_variant_that_needs_most(
     monkeypatch.chdir(ROOT)
     words = asked(tmp_path, overrides="experiment=demo runtime.memory_mb=3000,7000", multirun="true")
     assert len(plan_run(words).variants) == 2
-    assert planned_memory_mb(words.settings) == 7000
+    assert planned_runtime(words.settings)["memory_mb"] == 7000
