@@ -13,7 +13,7 @@ EXAMPLES ?= 2500
 ROUNDS ?= 25
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
-.PHONY: demo studio check test test-fuzz test-kill test-slurm lint clean-environment
+.PHONY: demo studio check test test-fuzz test-kill test-disks test-slurm lint clean-environment
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --config overrides=experiment=demo
@@ -25,7 +25,7 @@ studio: $(VENV)/.installed
 
 # Linters, types, and all tests that start neither Blender nor snakemake, nor load the shipped networks, nor take seconds.
 check: $(VENV)/.installed
-	$(PYTEST) -m 'not slow and not gpu and not slurm and not kill' tests
+	$(PYTEST) -m 'not slow and not gpu and not slurm and not kill and not disk' tests
 
 test: $(VENV)/.installed
 	$(PYTEST)
@@ -33,6 +33,10 @@ test: $(VENV)/.installed
 # Kills snakemake, stages and Blender in mid-render at random moments; the results must not notice.
 test-kill: $(VENV)/.installed
 	KILL_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s -m kill
+
+# Fills the disk under every stage, and takes away the right to write; as root, in a minute or two a stage.
+test-disks: $(VENV)/.installed
+	$(BIN)/python -m pytest -m disk
 
 test-fuzz: $(VENV)/.installed
 	I2V3D_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/inputs/test_fuzz.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from i2v3d.errors import I2V3DError
 from i2v3d.logs import REASON, set_up_logging
 
 log = logging.getLogger("i2v3d")
+# Of a disk, whichever file it is: full, over quota, read-only, of somebody else, broken.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 DONE, DEFECT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -37,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("i2v3d: interrupted; run the same command again to go on\n")
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            where = f" ({error.filename})" if error.filename else ""
+            more = f", the log {file} says more" if file is not None else ""
+            return _fail(
+                f"error: {error.strerror}{where}; free or unlock the disk and run the same command again{more}",
+                MISTAKE,
+            )
         if file is None:
             raise
         return _fail(f"defect: {type(error).__name__}: {error}; the log {file} says where", DEFECT)

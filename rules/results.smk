@@ -76,6 +76,14 @@ rule variant:
         " --settings {params.settings:q} --out {params.folder:q} --log {log:q}"
 
 
+onstart:
+    if workflow.non_local_exec and workflow._cores is not None:
+        logger.warning(
+            f"i2v3d: --cores or profiles/default allow every job of this cluster at most {workflow._cores} cores, and "
+            "perhaps one job on a card at a time; use --workflow-profile NAME in place of --profile"
+        )
+
+
 onsuccess:
     end_run()
     if is_made(preview_plan):

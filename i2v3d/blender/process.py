@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ def run_child(
             assert child.stdout is not None, "the child's standard output is a pipe"
             for line in _lines(child.stdout, stall_s, stop):
                 event = _parse(line)
-                _raise_reported(event, log_file)
+                _raise_reported(event, log_file, what)
                 finished = finished or event.get("event") == "done"
                 on_event(event)
             code = child.wait(EXIT_S)
@@ -81,10 +82,7 @@ def run_child(
         finally:
             _stop(child)
     if code != 0 or not finished:
-        if shutil.disk_usage(log_file.parent).free < FULL_BYTES:
-            raise MachineError(
-                f"no space left in {log_file.parent} while {what}; free some and run the same command again"
-            )
+        _raise_full(log_file, what)
         raise RenderError(f"Blender {_cause(code)} while {what}; a mesh may be broken; see {log_file}")
 
 
@@ -119,10 +117,24 @@ def _parse(line: str) -> Report:
     return event if isinstance(event, dict) else {"event": "log", "level": "DEBUG", "message": line}
 
 
-def _raise_reported(event: Report, log_file: Path) -> None:
-    """Raises the error that the child reports by its class name; a RenderError also names the log."""
+def _raise_full(log_file: Path, what: str) -> None:
+    """Raises MachineError if there is no space where the child writes: Blender fails then in many words, or in none."""
+    for folder in (log_file.parent, Path(tempfile.gettempdir())):
+        if shutil.disk_usage(folder).free < FULL_BYTES:
+            raise MachineError(
+                f"no space left in {folder} while {what}; free some and run the same command again"
+            )
+
+
+def _raise_reported(event: Report, log_file: Path, what: str) -> None:
+    """Raises the error that the child reports by its class name; a RenderError also names the log.
+
+    A file that could not be written, or cannot be read again, is no error of the scene on a full disk.
+    """
     if event.get("event") != "error":
         return
+    if event["type"] in ("ArtifactError", "RenderError"):
+        _raise_full(log_file, what)
     cls = getattr(errors, str(event["type"]), RenderError)
     known = isinstance(cls, type) and issubclass(cls, I2V3DError) and cls is not RenderError
     raise cls(event["message"]) if known else RenderError(f"{event['message']}; see {log_file}")

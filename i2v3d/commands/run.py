@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MEMOS = Path(".snakemake", "memos")
 CHOOSES_SNAKEFILE = ("-s", "--snakefile")
 CHOOSES_FOLDER = ("-d", "--directory")
-CHOOSES_CORES = ("-c", "--cores", "--profile", "--executor", "-e")
+CHOOSES_CORES = ("-c", "--cores", "--profile", "--workflow-profile", "--executor", "-e")
 
 
 def add_parser(group: Group) -> None:
@@ -34,7 +34,7 @@ def add_parser(group: Group) -> None:
             "i2v3d scene=coffee keyframes.guidance=5",
             "i2v3d -m keyframes.guidance=5,7.5",
             "i2v3d scene=coffee -- -n",
-            "i2v3d -- --profile profiles/slurm",
+            "i2v3d -- --workflow-profile slurm",
         ),
     )
     add_launch_words(parser)

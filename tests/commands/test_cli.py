@@ -231,7 +231,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         (["a=1", "-m", "b=2"], ["--cores", "all", "--config", "overrides=a=1 b=2", "multirun=true"]),
         (["run", "a=1"], ["--cores", "all", "--config", "overrides=a=1"]),
         (["~scene.keys", "+b=2"], ["--cores", "all", "--config", 'overrides=["~scene.keys", "+b=2"]']),
-        (["--", "--profile", "profiles/slurm"], ["--profile", "profiles/slurm"]),
+        (["--", "--workflow-profile", "slurm"], ["--workflow-profile", "slurm"]),
         (["preview", "a=1", "--", "-n"], ["--cores", "all", "preview", "-n", "--config", "overrides=a=1"]),
     ],
 )

@@ -111,6 +111,31 @@ def test_a_disk_that_refuses_is_a_line(
     assert contents(Path(words[words.index("--cache") + 1]) / "scene") == before
 
 
+@pytest.mark.parametrize("command", ["results", "preview-sheet", "report"])
+def test_a_disk_that_refuses_a_page_is_a_line_too(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    def refuse(_: object) -> int:
+        raise OSError(28, "No space left on device", "x.html")
+
+    words = [
+        command,
+        *(["run", "--plan"] if command == "report" else ["--variant"]),
+        "x.json",
+        "--cache",
+        "x",
+    ]
+    words += [
+        "--out",
+        "x",
+        "--log",
+        str(tmp_path / "log"),
+        *(["--settings", "x"] if command == "results" else []),
+    ]
+    monkeypatch.setattr(f"i2v3d.commands.{command.replace('-', '_')}.run", refuse)
+    assert cli.main(words) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device (x.html); free or unlock the disk and run the same command again" in line
+
+
 def test_blender_that_ends_on_a_full_disk_is_not_blamed_on_the_scene(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_run_through_slurm_survives_a_killed_job_and_makes_the_same_frames(tmp
         killer.start()
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *cluster, *words],
+                [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *cluster, *words],
                 cwd=checkout,
                 env=environment,
                 capture_output=True,
