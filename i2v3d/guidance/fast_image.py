@@ -59,8 +59,8 @@ class FastImageDenoiser(ImageDenoiser):
     def __call__(self, x: Tensor, level: float | Tensor, condition: ImageCondition) -> Tensor:
         key = (id(condition),)
         if key not in self._recorded:
-            prepared = self._prepared(condition)
-            self._keep(key, condition, self._call(lambda x, time: self.network(x, time, prepared), x))
+            network, prepared = self.network, self._prepared(condition)
+            self._keep(key, condition, self._call(lambda x, time: network(x, time, prepared), x))
         return self._recorded[key][1](x, on_device(level, x))
 
     def in_chunks(self, x: Tensor, level: float, condition: ImageCondition, max_batch: int) -> Tensor:
@@ -92,7 +92,8 @@ class FastImageDenoiser(ImageDenoiser):
         context = prepared.contexts[0].clips(rows.decoder)
         branching = Branching(rows.decoder, context, rows.source, max(levels, default=0))
         guide = SteeredLayers(steering.injection, steering.attention, rows)
-        return lambda x, time: self.network(x, time, prepared, guide, branching)
+        network = self.network  # and not self, which keeps the call: weights shall go with their last user
+        return lambda x, time: network(x, time, prepared, guide, branching)
 
     def _prepared(self, condition: ImageCondition) -> Prepared:
         return self.network.prepare(condition.text, condition.pooled, condition.time_ids, condition.control)

@@ -14,6 +14,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -273,8 +274,23 @@ def _validate(
         predicted = classifier_free_guidance(unconditional, conditional, cfg.validation_guidance)
         x = ddim.move(x, predicted, level, level - 1)
     path = folder / frame_name(step)
-    write_rgb(path, decode_latents(models, x, max_batch=1)[0])
+    with _away(models.unet, models.device, wanted=ctx.memory.streamed):
+        picture = decode_latents(models, x, max_batch=1)[0]
+    write_rgb(path, picture)
     ctx.log_media("validation", path)
+
+
+@contextmanager
+def _away(unet: torch.nn.Module, device: str, *, wanted: bool) -> Iterator[None]:
+    """Keeps the UNet in main memory meanwhile, if wanted: the smallest cards do not hold it beside the decoder."""
+    if not wanted:
+        yield
+        return
+    torch.nn.Module.to(unet, "cpu")
+    try:
+        yield
+    finally:
+        torch.nn.Module.to(unet, device)
 
 
 # ---------------------------------------------------------------- checkpoints and losses

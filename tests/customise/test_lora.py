@@ -23,6 +23,7 @@ from i2v3d.customise.adapter import add_lora, check_lora_file, save_lora
 from i2v3d.customise.training import LoraTrainer, Pool, add_noise, draw_rows, masked_loss
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError
 from i2v3d.images import read_rgb, write_mask, write_rgb
+from i2v3d.models.memory import TIERS, UNBOUNDED, Tier
 from i2v3d.models.sdxl import LORA_FILE, ImageModels, PromptEmbedding, encode_prompts, load_image_models
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.lora import LoraStage, photo_pool, resize_rgb, train_lora, view_pool
@@ -289,6 +290,7 @@ def run(
     lora: LoraConfig = CFG,
     kill_at: int | None = None,
     device: str = "cpu",
+    memory: Tier = UNBOUNDED,
 ) -> Path:
     """Runs the stage into a fresh folder, with the work folder that earlier runs in `folder` left."""
 
@@ -298,7 +300,7 @@ def run(
 
     out = folder / f"out-{len(list(folder.glob('out-*'))) if folder.exists() else 0}"
     out.mkdir(parents=True)
-    ctx = StageContext(device=device, max_batch=0, work=folder / "work", sinks=(sink,))
+    ctx = StageContext(device=device, max_batch=0, work=folder / "work", sinks=(sink,), memory=memory)
     train_lora(LoraStage(model_config, lora), inputs, out, ctx)
     return out
 
@@ -325,6 +327,17 @@ def test_stage_writes_weights_losses_and_pictures(trained: Path) -> None:
             float(row["loss_photo"]) + float(row["loss_views"]), rel=1e-6
         )
         assert float(row["grad_norm"]) > 0
+
+
+@pytest.mark.slow
+def test_the_leanest_tier_trains_the_same(
+    model_config: ImageModelConfig, inputs: dict[str, Path], trained: Path, tmp_path: Path
+) -> None:
+    out = run(model_config, inputs, tmp_path, memory=TIERS[-1])
+    found, expected = (load_file(folder / LORA_FILE) for folder in (out, trained))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    pictures = [read_rgb(folder / "validation" / "0003.png").astype(int) for folder in (out, trained)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -184,3 +186,19 @@ def test_rows_in_chunks_are_the_rows_at_once(image_networks: tuple[ImageDenoiser
     expected = plain(x, 300, condition)
     for size in (0, 2, 5):
         assert_same(fast.in_chunks(x, 300, condition, size), expected)
+
+
+def test_weights_go_with_their_last_user(image_networks: tuple[ImageDenoiser, FastImageDenoiser]) -> None:
+    """Decoding needs the room, and no collector of garbage comes before it."""
+    plain, _ = image_networks
+    network = FastImageNetwork(plain.unet, plain.controlnet, 0.8)
+    fast, gone = FastImageDenoiser(plain.unet, plain.controlnet, torch.float32, network), weakref.ref(network)
+    x = random(4, 8, plain.unet.config.in_channels, 8, 12)
+    fast(x, 300, image_condition(plain.unet, 8, 0.8))
+    predictions(keyframe_denoiser(True, True, 0)(fast), x, 0)
+    gc.disable()
+    try:
+        del network, fast
+        assert gone() is None
+    finally:
+        gc.enable()
