@@ -7,7 +7,7 @@ import gc
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from i2v3d.artifacts.prompts import EmbeddedPrompts
 from i2v3d.commands.stage_costs import TimedContext, matrix_rate
 from i2v3d.config.sections import build
 from i2v3d.config.stages import InfillStage
+from i2v3d.models.memory import prepare
 from i2v3d.models.memory import tier as memory_tier
 from i2v3d.models.published_wan import TEXT_TOKENS, TEXT_WIDTH, write_random_wan
 from i2v3d.models.wan_vace import ClipAutoencoder
@@ -102,6 +103,7 @@ def _timed(
     if on_gpu:
         gc.collect()
         torch.cuda.empty_cache()
+        prepare(memory, device)
         torch.cuda.reset_peak_memory_stats(device)
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         share = (memory.gb - CONTEXT_GIB) / total if tier else 1.0
@@ -110,8 +112,9 @@ def _timed(
     row: dict[str, Any] = {"way": way, "memory": tier or "no cap", "steps": cfg.infill.steps}
     begin, frames = time.monotonic(), None
     try:
-        frames = (_by_pipeline if way == "diffusers" else _by_stage)(cfg, folder, context)
+        read = (_by_pipeline if way == "diffusers" else _by_stage)(cfg, folder, context)
         row |= {"wall_s": time.monotonic() - begin, "steps_s": sum(context.loops)}
+        frames = read()
     except torch.OutOfMemoryError:
         row["failed"] = "out of memory"
     if on_gpu:
@@ -123,15 +126,16 @@ def _inputs(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in ("scene", "render", "keyframes", "text")}
 
 
-def _by_stage(cfg: InfillStage, folder: Path, context: TimedContext) -> Tensor:
+def _by_stage(cfg: InfillStage, folder: Path, context: TimedContext) -> Callable[[], Tensor]:
+    """Runs the stage, which writes its frames, and returns what reads them: the pipeline's are not read either."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     fill_segment(cfg, _inputs(folder), out, context)
-    return read_pictures(sorted(out.glob("*.png")))
+    return lambda: read_pictures(sorted(out.glob("*.png")))
 
 
-def _by_pipeline(cfg: InfillStage, folder: Path, context: TimedContext) -> Tensor:
+def _by_pipeline(cfg: InfillStage, folder: Path, context: TimedContext) -> Callable[[], Tensor]:
     """The same by WanVACEPipeline, as its documentation calls it: everything on the device."""
     prompts = EmbeddedPrompts.load(folder / "text")
     clip, numbers = segment_clip(cfg, _inputs(folder))
@@ -163,7 +167,8 @@ def _by_pipeline(cfg: InfillStage, folder: Path, context: TimedContext) -> Tenso
             latents=latents,
             output_type="pt",
         ).frames[0]
-    return made.float().cpu()
+    frames = made.float().cpu()
+    return lambda: frames
 
 
 def _as_pil(picture: Tensor) -> Any:

@@ -21,7 +21,10 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 from i2v3d.config.models import TextEncoderConfig
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
+from i2v3d.models.tiled_decoding import decode_in_tiles, tileable
 from i2v3d.models.weights import load_network, missing, resolve
+
+TILES = (2, 2)  # along height and width, where memory is short
 
 
 # ---------------------------------------------------------------- text
@@ -94,10 +97,13 @@ class ClipAutoencoder:
         return (latents - mean) * (1 / std)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (C, T, h, w) -> frames (F, 3, H, W) in [-1, 1] on the CPU."""
+    def decode(self, latents: Tensor, *, in_tiles: bool = False) -> Tensor:
+        """Latents (C, T, h, w) -> frames (F, 3, H, W) in [-1, 1] on the CPU. in_tiles: slower, with half the memory."""
         mean, std = self._statistics(latents)
-        pixels = self.vae.decode((latents / (1 / std) + mean)[None].to(self.vae.device), return_dict=False)[0]
+        scaled = (latents / (1 / std) + mean).to(self.vae.device)
+        if in_tiles and tileable(self.vae):
+            return decode_in_tiles(self.vae, scaled, TILES)
+        pixels = self.vae.decode(scaled[None], return_dict=False)[0]
         return pixels[0].transpose(0, 1).float().clamp(-1, 1).cpu()
 
 

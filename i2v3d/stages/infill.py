@@ -23,7 +23,7 @@ from i2v3d.diffusion.guidance import Guided
 from i2v3d.errors import ArtifactError
 from i2v3d.guidance.control_clip import KEEP, Background, ControlClip, control_clip, pasted
 from i2v3d.guidance.control_pictures import flow_pictures, grey_pictures, line_pictures
-from i2v3d.images import write_rgb
+from i2v3d.images import write_pictures
 from i2v3d.metrics.fidelity import psnr
 from i2v3d.models.wan_vace import ClipAutoencoder, FillCondition, FillNetwork, control_latents
 from i2v3d.models.wan_vace_weights import (
@@ -39,6 +39,8 @@ from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
 
+TILED_GB = 12  # cards up to this size decode tile by tile: whole frames of 832x480 take 9 GiB
+
 
 @torch.no_grad()
 def fill_segment(cfg: InfillStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext) -> None:
@@ -53,8 +55,10 @@ def fill_segment(cfg: InfillStage, inputs: Mapping[str, Path], out: Path, ctx: S
     overlap = _overlap(settings, inputs)
     log.info("segment %d: frames %d to %d in %d steps", cfg.segment, numbers[0], numbers[-1], settings.steps)
     frames = _filled(cfg, EmbeddedPrompts.load(inputs["text"]), clip, numbers, ctx)
-    for number, frame in list(zip(numbers, frames, strict=True))[overlap:]:
-        write_rgb(out / frame_name(number), frame.permute(1, 2, 0).contiguous().numpy())
+    rows = frames.permute(0, 2, 3, 1).contiguous().numpy()
+    write_pictures(
+        (out / frame_name(n), row) for n, row in zip(numbers[overlap:], rows[overlap:], strict=True)
+    )
     ctx.log_media("infill/middle_frame", out / frame_name((numbers[overlap] + numbers[-1]) // 2))
 
 
@@ -180,7 +184,8 @@ def _filled(
     autoencoder.vae.to("cpu")
     latents = _sampled(cfg, prompts, control, autoencoder, clip, numbers, ctx)
     autoencoder.vae.to(ctx.device)
-    frames = autoencoder.decode(latents[0, 0 if clip.reference is None else 1 :].transpose(0, 1))
+    made = latents[0, 0 if clip.reference is None else 1 :].transpose(0, 1)
+    frames = autoencoder.decode(made, in_tiles=ctx.memory.gb <= TILED_GB)
     ctx.log_metrics(_hits(frames, clip))
     if settings.paste != "nothing":
         frames = pasted(frames, clip, whole_frames_only=settings.paste == "frames")
