@@ -89,8 +89,8 @@ def test_a_mistake_in_the_words_is_a_finding(tmp_path: Path) -> None:
     ("gpus", "state", "said"),
     [
         ([], "note", "on a CPU take hours"),
-        ([Gpu("small", 8.0, 7.0)], "blocker", "small: 7 of 8 GiB free; about 15 GiB are needed at this size"),
-        ([Gpu("small", 8.0, 8.0), Gpu("large", 24.0, 23.0)], "ok", "networks run on the GPU"),
+        ([Gpu("small", 6.0, 5.0)], "blocker", "small: 5 of 6 GiB free; about 8 GiB are needed at this size"),
+        ([Gpu("small", 6.0, 6.0), Gpu("large", 24.0, 23.0)], "ok", "networks run on the GPU"),
     ],
 )
 def test_a_card_is_compared_with_models_and_size(
@@ -109,11 +109,23 @@ def test_estimates_reproduce_what_was_measured_and_scale_with_the_shot() -> None
         return found.minutes * 60, found.gpu_gib
 
     seconds, gib = costs("lora.steps=500", segments=6)
-    assert seconds == pytest.approx(40.6 + 6.5 + 15.5 + (10 + 24.8) * 6) and gib == 15
+    assert seconds == pytest.approx(40.6 + 6.5 + 16.8 + (10.2 + 25.5) * 6) and gib == 7.5
     assert costs("lora.steps=1000", segments=6)[0] == pytest.approx(seconds + 40.6)
-    assert costs("lora.steps=500", segments=2)[0] == pytest.approx(40.6 + 22 * 3 / 7 + 34.8 * 2)
+    assert costs("lora.steps=500", segments=2)[0] == pytest.approx(40.6 + 23.3 * 3 / 7 + 35.7 * 2)
     smaller = costs("lora.steps=500", "scene.width=512", "scene.height=576", segments=6)
-    assert smaller == (pytest.approx(40.6 + (seconds - 40.6) / 2), 11.5)
+    assert smaller == (pytest.approx(40.6 + (seconds - 40.6) / 2), 7.5)
+
+
+def test_backbones_are_estimated_apart() -> None:
+    words = ["scene=coffee", "models=wan_vace", "models.segment_frames=81", "models.frames=81"]
+    with_keyframes, from_the_photo = (
+        estimate(compose_variants(CONF, [*words, *more])[0].config, 1)
+        for more in ([], ["infill.keyframes=photo", "infill.start=overlap"])
+    )
+    assert with_keyframes is not None and from_the_photo is not None
+    size = 832 * 480 / (1024 * 576)
+    assert with_keyframes.minutes * 60 == pytest.approx(124.0 + 40.6 + 23.3 * 2 / 7 * size)
+    assert from_the_photo.minutes * 60 == pytest.approx(124.0)
 
 
 def test_packages_that_are_missing_or_old_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
