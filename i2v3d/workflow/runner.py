@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
 import os
 import shutil
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from i2v3d.workflow.cards import own_card
 from i2v3d.workflow.finished import RECORD, is_finished
 from i2v3d.workflow.plan import Node
 from i2v3d.workflow.provenance import Meter, code_versions, machine
-from i2v3d.workflow.tracking.wandb import stage_name, stage_run
+from i2v3d.workflow.tracking.wandb import import_first, stage_name, stage_run
 
 log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
@@ -106,9 +108,11 @@ def _make(job: Job, stage: Stage) -> None:
     meter = Meter()
     inputs = _inputs(job, stage)
     config = stage_object(stage, job.node, job.segment)
-    device = resolve_device(job.settings.runtime.device)
-    _limit_threads(job.settings.runtime.threads or job.threads)
-    entry = load_entry(stage.entry)
+    with _importing():
+        import_first(job.settings.tracking)
+        device = resolve_device(job.settings.runtime.device)
+        _limit_threads(job.settings.runtime.threads or job.threads)
+        entry = load_entry(stage.entry)
     work = work_dir(job.out)
     (job.cache / "tracking").mkdir(parents=True, exist_ok=True)
     with publish(job.out) as folder, ExitStack() as stack:
@@ -238,6 +242,18 @@ def _limit_threads(threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """No search for garbage meanwhile: of what the large libraries make, a million objects, there is none."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searched:
+            gc.enable()
 
 
 def load_entry(name: str) -> Any:

@@ -18,7 +18,7 @@ import netrc
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -47,6 +47,17 @@ _VIDEOS = {".mp4", ".webm"}
 def stage_name(stage: str, key: str, segment: int | None) -> str:
     """The name, and so the id, of the run of a stage: its content key makes it unique."""
     return f"{stage}-{key}" + ("" if segment is None else f"-{segment_name(segment)}")
+
+
+def import_first(cfg: TrackingConfig) -> None:
+    """Imports what opening a run imports, before torch and diffusers are there.
+
+    W&B's classes look through the modules that there are as they are made: a second, once those are many.
+    """
+    if _mode(cfg) == "disabled":
+        return
+    with suppress(ImportError):  # then `start` says that nothing is tracked
+        import wandb.sdk.launch  # noqa: F401
 
 
 @contextmanager
