@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import importlib
 import marshal
 import os
@@ -155,6 +156,8 @@ def import_all(names: Sequence[str]) -> None:
     for name in names:
         importlib.import_module(name)
     os.sched_setaffinity(0, cores)
+    gc.collect()
+    gc.freeze()  # or a fork's searches for garbage would copy all of it
     if "bpy" in sys.modules:
         ctypes.CDLL("libOpenEXR.so.32")["_ZN7Imf_3_320setGlobalThreadCountEi"](0)
 
