@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -25,7 +24,6 @@ from i2v3d.workflow.plan import make_plan
 from i2v3d.workflow.preflight import check_plan
 from tests.support.checkout import QUICK, ROOT, make_checkout, planned_folders, planned_jobs, snakemake
 from tests.support.sweeps import CHANGED
-from tests.support.warm.plugin import python
 
 IN_SEGMENTS = ("interpolation_inversion", "interpolate")
 ALL_STAGES = {
@@ -147,30 +145,20 @@ def test_report_and_graph_are_written(finished: Path) -> None:
 def resumed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
     """Another checkout, whose run was killed at its keyframes and went on: folder, and what was finished by then.
 
-    The scene's stages and the inversions, which come before and take no part, are the finished run's. What is killed
-    was started as users start it.
+    The scene's stages and the inversions, which come before and take no part, are the finished run's. At once with
+    snakemake dies all that works in its folder.
     """
     folder = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout")
     cache = folder / "results" / ".cache"
     for name in ("plan", "scene", "render", "views", "keyframe_inversion", "interpolation_inversion"):
         shutil.copytree(finished / "results" / ".cache" / name, cache / name)
-    with python():
-        words = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--cores",
-            "1",
-            "--config",
-            f"overrides={' '.join(QUICK)}",
-        ]
-        running = subprocess.Popen(
-            words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+    words = ["-m", "snakemake", "--cores", "1", "--config", f"overrides={' '.join(QUICK)}"]
+    null = subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, *words], cwd=folder, stdout=null, stderr=null):
         _wait_until(lambda: any((cache / "keyframes").glob(".*.tmp-*")), 600)
         finished_before = {p: p.stat().st_mtime_ns for p in cache.glob("*/*/stage.json")}
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+        killed = _kill_all_in(folder)
+    assert any("snakemake" in words for words in killed) and any("keyframes" in words for words in killed)
     assert snakemake(folder, "--unlock", overrides=QUICK).returncode == 0
     done = snakemake(folder, "--rerun-incomplete", overrides=QUICK)
     assert done.returncode == 0, done.stdout[-5000:]
@@ -191,6 +179,14 @@ def test_equal_seeds_give_identical_frames_in_fresh_processes(
     """Training, keyframes and interpolation of either run are processes of their own, and one was killed on the way."""
     first, second = (read_video(f / "results/demo/base/video.mp4") for f in (finished, resumed[0]))
     assert np.array_equal(first, second)
+
+
+def _kill_all_in(folder: Path) -> list[list[str]]:
+    """Kills the processes that work in a folder. Returns their words."""
+    found = [p for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(folder)]
+    for process in found:
+        process.kill()
+    return [process.info["cmdline"] for process in found]
 
 
 def _wait_until(ready: object, seconds: float) -> None:
