@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 SCHEDULERS = {cls.__name__: cls for cls in (UniPCMultistepScheduler, FlowMatchEulerDiscreteScheduler)}
 RESERVE_GIB = 1.5  # of a card, for what runs beside the transformer and what the allocator loses
-# One call of the 1.3B transformer: what compiling its blocks takes, over what that saves a token of a call.
-BREAK_EVEN_TOKEN_CALLS = 5.6e6
+# What compiling the 1.3B transformer's blocks takes (35 s) over what it saves a token of a call (246 ms of 34,320).
+BREAK_EVEN_TOKEN_CALLS = 4.8e6
 
 
 def load_transformer(cfg: WanVaceNetworks, device: str) -> Any:
