@@ -26,6 +26,8 @@ _OTHER_METHODS = {
     "oft_": "an OFT adapter",
     "on_input": "an IA3 adapter",
     "glora_": "a GLoRA of LyCORIS",
+    ".a1.weight": "a GLoRA of LyCORIS",
+    "model.diffusion_model.": "a whole checkpoint",
     ".diff": "whole weight differences of LyCORIS",
     "lora_mid.": "a LoCon with a third matrix",
     "dora_scale": "a DoRA of another trainer, whose magnitudes diffusers leaves out",
@@ -38,7 +40,12 @@ _FLOATS = {
     "F32": "<f4",
     "F16": "<f2",
     "BF16": "<u2",
-}  # the upper half of a float, of the last one
+    "F8_E4M3": "<u1",
+    "F8_E5M2": "<u1",
+}  # the upper half of a float, of bfloat16; bits, of those of 8 bits
+# Beginnings of the keys that diffusers' loader of SDXL takes for the UNet's: its own, and kohya's if all keys are.
+_OWN, _KOHYA = "unet.", ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
+_KOHYA_UNET = _KOHYA[0]
 
 
 def check_lora_content(path: Path) -> None:
@@ -55,9 +62,13 @@ def check_lora_content(path: Path) -> None:
         for key, told in tensors.items():
             if TEXT_KEY.match(key):
                 continue
+            layer, side = _layer_and_side(key)
+            if side is not None and told["dtype"] not in _FLOATS:
+                raise InputError(
+                    f"{path} holds numbers of type {told['dtype']} in '{key}'; expected floats: {REMEDY}"
+                )
             if told["dtype"] in _FLOATS and not _is_finite(stream, 8 + int(start), told):
                 raise InputError(f"{path} holds numbers that are not finite in '{key}'; train it again")
-            layer, side = _layer_and_side(key)
             if side is not None and len(told["shape"]) > 1:
                 ranks.setdefault(layer, {})[side] = told["shape"][0 if side == "down" else 1]
     for layer, sides in ranks.items():
@@ -102,6 +113,10 @@ def _is_finite(stream: IO[bytes], start: int, told: Mapping[str, Any]) -> bool:
     first, last = told["data_offsets"]
     stream.seek(start + first)
     values = np.frombuffer(stream.read(last - first), _FLOATS[told["dtype"]])
+    if told["dtype"] == "F8_E4M3":
+        return bool((values & 0x7F != 0x7F).all())
+    if told["dtype"] == "F8_E5M2":
+        return bool((values & 0x7C != 0x7C).all())
     if told["dtype"] == "BF16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return bool(np.isfinite(values).all())
@@ -114,8 +129,13 @@ def _check_method(path: Path, keys: list[str]) -> None:
     for word, method in _OTHER_METHODS.items():
         if key := next((key for key in keys if word in key and not TEXT_KEY.match(key)), None):
             raise InputError(f"{path} is {method} ('{key}'), which is not read; merge it, or {REMEDY}")
-    if all(TEXT_KEY.match(key) for key in keys):
-        raise InputError(f"{path} holds '{min(keys)}', which is no LoRA matrix of a UNet; {REMEDY}")
+    kohya = all(key.startswith(_KOHYA) for key in keys) and any(key.startswith(_KOHYA_UNET) for key in keys)
+    if not kohya and not any(key.startswith(_OWN) for key in keys):
+        strange = next((key for key in keys if not key.startswith(_KOHYA)), min(keys))
+        raise InputError(
+            f"{path} holds '{strange}', which is no LoRA matrix of a UNet: its keys begin with {_OWN} or, all of them, "
+            f"with {_KOHYA_UNET}; {REMEDY}"
+        )
 
 
 def _layer_and_side(key: str) -> tuple[str, str | None]:

@@ -40,7 +40,8 @@ def check_render_folder(folder: Path, frames: int, size: tuple[int, int]) -> dic
     """The files of every pass in the order of their frames. size: pixels (W, H) of the scene.
 
     The frame is the one number in which the names differ. Raises InputError if a folder is missing or does not hold
-    `frames` pictures of that size, of the same frames as the other passes and without gaps.
+    `frames` pictures of that size, of the same frames as the other passes and without gaps, or if the first frame
+    cannot be used: the others will be like it.
     """
     found: dict[str, dict[int, Path]] = {}
     for name in FOLDERS:
@@ -48,6 +49,10 @@ def check_render_folder(folder: Path, frames: int, size: tuple[int, int]) -> dic
         if not here.is_dir():
             raise InputError(f"renders {folder} lack the folder {name}; expected {', '.join(FOLDERS)}")
         files = _by_frame(here)
+        if not files:
+            raise InputError(
+                f"renders {here} hold no picture of a kind that is read ({', '.join(PICTURES)}); convert the others"
+            )
         if len(files) != frames:
             raise InputError(
                 f"renders {here} hold {len(files)} pictures but the shot has {frames} frames; "
@@ -58,6 +63,7 @@ def check_render_folder(folder: Path, frames: int, size: tuple[int, int]) -> dic
     for files in found.values():
         for file in files.values():
             _check_size(file, size)
+    _read_frame({name: files[min(files)] for name, files in found.items()})
     return {name: [files[number] for number in sorted(files)] for name, files in found.items()}
 
 
@@ -140,12 +146,13 @@ def _is_exr(path: Path) -> bool:
 
 
 def _mask(path: Path) -> Mask:
-    """Where a mask is white, or opaque if its colour says nothing, (H, W)."""
+    """Where a mask is white, or opaque if its colour says nothing, (H, W); numbers 0 and 1 alone are labels."""
     if _is_exr(path):
         return exr_mask(path)
     try:
         with Image.open(path) as picture:
-            white = np.asarray(picture.convert("RGB").convert("L")) >= 128
+            grey = np.asarray(picture.convert("RGB").convert("L"))
+            white = grey >= (1 if grey.max() == 1 else 128)
             if not picture.has_transparency_data:
                 return white
             return joined_mask(white, np.asarray(picture.convert("RGBA").getchannel("A")) >= 128)

@@ -188,6 +188,13 @@ REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
     "infinite": (lambda s: s | {min(s): s[min(s)] * torch.inf}, "not finite in"),
     "one side": (lambda s: {k: m for k, m in s.items() if k != min(s)}, "no matching pair.* alone"),
     "other ranks": (lambda s: s | {min(s): random(7, s[min(s)].shape[1])}, "down has rank 7, up has rank 4"),
+    "whole numbers": (lambda s: s | {min(s): s[min(s)].to(torch.int8)}, "numbers of type I8 in .* expected floats"),
+    "8 bits, not finite": (
+        lambda s: s | {min(s): (s[min(s)] * torch.nan).to(torch.float8_e5m2)}, "not finite in"
+    ),
+    "Flux": (lambda s: {k.replace("unet.", "transformer."): m for k, m in s.items()}, "holds 'transformer.*begin with"),
+    "peft's own": (lambda s: {k.replace("unet.", "base_model.model."): m for k, m in s.items()}, "holds 'base_model"),
+    "a checkpoint": (lambda _: {"model.diffusion_model.out.2.weight": torch.ones(2, 2)}, "is a whole checkpoint"),
     "text alone": (lambda s: {k.replace("unet.", "text_encoder."): m for k, m in s.items()}, "no LoRA matrix of"),
 }  # fmt: skip
 

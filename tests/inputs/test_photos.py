@@ -42,10 +42,10 @@ def saved(image: Image.Image, name: str, **options: object) -> Callable[[Path], 
     return write
 
 
-def with_exif(turn: int) -> Callable[[Path], Path]:
+def with_exif(turn: int, name: str = "turned.jpg") -> Callable[[Path], Path]:
     exif = Image.Exif()
     exif[0x0112] = turn
-    return saved(picture(), "turned.jpg", exif=exif, quality=95)
+    return saved(picture(), name, exif=exif, quality=95)
 
 
 def grey16() -> Image.Image:
@@ -99,8 +99,9 @@ def test_a_photo_is_read_in_srgb(kind: str, tmp_path: Path) -> None:
     assert (photo.alpha is not None) == (("alpha" in kind and "P3" not in kind) or kind == "transparent")
 
 
-def test_a_quarter_turn_swaps_the_sides(tmp_path: Path) -> None:
-    path = with_exif(QUARTER_TURN)(tmp_path)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_a_quarter_turn_swaps_the_sides(name: str, tmp_path: Path) -> None:
+    path = with_exif(QUARTER_TURN, name)(tmp_path)
     photo = load_photo(path)
     assert photo_size(path) == (photo.width, photo.height) == (HEIGHT, WIDTH)
     assert np.abs(photo.rgb[10, HEIGHT // 2].astype(int) - RED).max() < 5

@@ -127,6 +127,13 @@ def opaque_rgba_mask(folder: Path) -> Path:
     return each(folder, "fg_mask", ".png", save)
 
 
+def labels(folder: Path) -> Path:
+    def save(path: Path, frame: int) -> None:
+        Image.fromarray(foreground(frame).astype(np.uint8)).save(path)
+
+    return each(folder, "fg_mask", ".png", save)
+
+
 def litter(folder: Path) -> Path:
     """What macOS and Windows leave."""
     for pass_name in FOLDERS:
@@ -153,6 +160,7 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "mask in black's alpha": mask_in_alpha(0),
     "mask as EXR": mask_exr,
     "mask as opaque RGBA": opaque_rgba_mask,
+    "mask of 0 and 1": labels,
     "litter": litter,
 }
 
@@ -239,6 +247,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "depth/0001.exr").write_bytes(b"v/1"),
         r"0001\.exr is no readable picture",
     ),
+    "kinds that are not read": (
+        lambda folder: [file.rename(file.with_suffix(".webp")) for file in (folder / "ani").iterdir()],
+        r"ani hold no picture of a kind that is read \(\.png, ",
+    ),
     "a folder lacking": (lambda folder: (folder / "mask").rename(folder / "masks"), "lack the folder mask"),
 }
 
@@ -263,11 +275,11 @@ def test_what_does_not_fit_is_refused_before_any_job(kind: str, tmp_path: Path) 
         (coloured_depth, "is coloured; render depth in grey"),
     ],
 )
-def test_depth_that_means_nothing_is_refused(
+def test_depth_that_means_nothing_is_refused_before_any_job(
     change: Callable[[Path], Path], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        import_renders(change(write(tmp_path / "mine")), SPEC, tmp_path / "out")
+        check_render_folder(change(write(tmp_path / "mine")), FRAMES, (WIDTH, HEIGHT))
 
 
 def test_far_bright_depth_and_full_masks_are_warned_about(

@@ -70,6 +70,8 @@ def copy_mesh(path: Path, folder: Path, max_faces: int) -> Path:
         target = folder / file.resolve().relative_to(path.resolve().parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+        if file.suffix.lower() == ".mtl":
+            obj.unmark(target)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / path.resolve().name
     if not facts.rewrite and not any(facts.offset):

@@ -98,6 +98,15 @@ def companion(path: Path, name: str, what: str) -> Path:
             f"{what} {name!r} of mesh {path} {'links' if '..' not in parts else 'lies'} outside its folder; "
             "put it beside the mesh"
         )
+    alike = (
+        [file.name for file in here.parent.glob("*") if file.name.lower() == here.name.lower()]
+        if parts
+        else []
+    )
+    if alike:
+        raise InputError(
+            f"{what} {name!r} of mesh {path} is there as {alike[0]!r}; rename it to how the mesh writes it"
+        )
     raise InputError(
         f"{what} {name!r} of mesh {path} is missing; put it beside the mesh, or export with it embedded"
     )

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import struct
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,10 +105,11 @@ def read_gltf(path: Path, max_faces: int) -> MeshFacts:
         check_count(path, sum(_stated_faces(asset.gltf, part) for part in primitives), max_faces)
         found = [_check_primitive(asset, part) for part in primitives]
         _check_images(asset)
+        rewrite = _needs_rewriting(path, asset.gltf)
     except _DAMAGED as error:
         raise InputError(f"mesh {path} is damaged: its vertex data cannot be read ({error!r})") from error
     faces, vertices = (sum(column) for column in zip(*found, strict=True))
-    return MeshFacts(faces, vertices, tuple(asset.companions), rewrite=_needs_rewriting(path, asset.gltf))
+    return MeshFacts(faces, vertices, tuple(asset.companions), rewrite=rewrite)
 
 
 def _read_binary(path: Path) -> _Asset:
@@ -136,11 +138,14 @@ def _read_text(path: Path) -> _Asset:
 
 def _description(path: Path, text: bytes) -> Mapping[str, Any]:
     try:
-        gltf = json.loads(text)
+        gltf = json.loads(text.removeprefix(BOM_UTF8))
         if not isinstance(gltf, dict) or "asset" not in gltf:
             raise ValueError("no asset")
     except ValueError as error:
         raise InputError(f"mesh {path} has a damaged glTF header; copy or export it again") from error
+    version = gltf["asset"].get("version") if isinstance(gltf["asset"], dict) else None
+    if not str(version).startswith("2."):
+        raise InputError(f"mesh {path} is of glTF {version}, which is not read; export it as glTF 2.0")
     required = gltf.get("extensionsRequired", ())
     for key, name in COMPRESSED.items():
         if key in {*required, *gltf.get("extensionsUsed", ())}:
@@ -156,9 +161,37 @@ def _description(path: Path, text: bytes) -> Mapping[str, Any]:
 
 
 def _needs_rewriting(path: Path, gltf: Mapping[str, Any]) -> bool:
-    """Whether Blender would refuse the file: for a fallback beside a required extension, or bytes behind its end."""
-    trailing = path.suffix.lower() == ".glb" and path.stat().st_size != _stated_length(path)
-    return trailing or BASIS in gltf.get("extensionsRequired", ())
+    """Whether Blender would refuse the file, or show more than its scene.
+
+    It refuses a fallback beside a required extension, bytes behind the end, a mark of byte order, and files without a
+    scene; it shows what is in other scenes, or in none.
+    """
+    binary = path.suffix.lower() == ".glb"
+    trailing = binary and path.stat().st_size != _stated_length(path)
+    marked = not binary and path.read_bytes().startswith(BOM_UTF8)
+    shown = _shown_nodes(gltf)
+    hidden = any("mesh" in node and n not in shown for n, node in enumerate(gltf.get("nodes", [])))
+    return (
+        trailing or marked or hidden or not gltf.get("scenes") or BASIS in gltf.get("extensionsRequired", ())
+    )
+
+
+def _shown_nodes(gltf: Mapping[str, Any]) -> set[int]:
+    """Numbers of the nodes of the scene that the file shows: the one that it names, else the first; all without any.
+
+    Raises what a damaged file raises, as IndexError.
+    """
+    nodes, scenes = gltf.get("nodes", []), gltf.get("scenes")
+    if not scenes:
+        return set(range(len(nodes)))
+    found: set[int] = set()
+    waiting = list(scenes[gltf.get("scene", 0)].get("nodes", []))
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += nodes[number].get("children", [])
+    return found
 
 
 def _stated_length(path: Path) -> int:
@@ -167,7 +200,7 @@ def _stated_length(path: Path) -> int:
 
 
 def rewritten(path: Path) -> bytes:
-    """The file with its uncompressed textures alone and nothing behind its end."""
+    """The file with its uncompressed textures alone, only what its scene shows, and nothing behind its end."""
     binary = path.suffix.lower() == ".glb"
     asset = _read_binary(path) if binary else _read_text(path)
     gltf = dict(asset.gltf)
@@ -177,6 +210,12 @@ def rewritten(path: Path) -> bytes:
             del gltf[key]
     for texture in gltf.get("textures", []):
         texture.get("extensions", {}).pop(BASIS, None)
+    shown, nodes = _shown_nodes(gltf), gltf.get("nodes", [])
+    for number in set(range(len(nodes))) - shown:
+        nodes[number].pop("mesh", None)
+    if not gltf.get("scenes"):
+        children = {child for node in nodes for child in node.get("children", [])}
+        gltf |= {"scenes": [{"nodes": sorted(shown - children)}], "scene": 0}
     text = json.dumps(gltf).encode()
     if not binary:
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ _OPTION_VALUES = {b"-mm": 2, b"-o": 3, b"-s": 3, b"-t": 3}
 
 def read_obj(path: Path, max_faces: int) -> MeshFacts:
     """Checks an OBJ; see `check_mesh`. Faces with several corners count as fans of triangles."""
-    text = path.read_bytes().replace(b"\r", b"").replace(b"\\\n", b" ")
+    text = _text(path)
     if b"\0" in text:
         raise InputError(f"mesh {path} is damaged: it holds zero bytes; export it again")
     positions = _positions(path, text)
@@ -50,8 +51,26 @@ def read_obj(path: Path, max_faces: int) -> MeshFacts:
         len(positions),
         tuple(_materials(libraries)),
         offset=far_offset(positions),
-        rewrite=len(libraries) > len(statements) or (colours is not None and _strays(colours)),
+        rewrite=len(libraries) > len(statements)
+        or (colours is not None and _strays(colours))
+        or any(_is_marked(file) for file in (path, *libraries)),
     )
+
+
+def _text(path: Path) -> bytes:
+    """The lines of a file: without a mark of byte order, carriage returns and breaks that a backslash takes back."""
+    return path.read_bytes().removeprefix(BOM_UTF8).replace(b"\r", b"").replace(b"\\\n", b" ")
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a file begins with a mark of byte order, which Blender takes for a part of its first word."""
+    with path.open("rb") as stream:
+        return stream.read(len(BOM_UTF8)) == BOM_UTF8
+
+
+def unmark(library: Path) -> None:
+    """Takes the mark of byte order off a copied material library."""
+    library.write_bytes(library.read_bytes().removeprefix(BOM_UTF8))
 
 
 def vertex_colours(text: bytes) -> NDArray[np.float64] | None:
@@ -72,7 +91,7 @@ def _strays(colours: NDArray[np.float64]) -> bool:
 def rewritten(path: Path, offset: Offset) -> bytes:
     """The file's text with `offset` taken off every position, colours brought to 0..1 (255 means 1), and one library
     a statement: what Blender's importer takes."""
-    text = path.read_bytes().replace(b"\r", b"").replace(b"\\\n", b" ")
+    text = _text(path)
     colours = vertex_colours(text)
     scale = 1.0 if colours is None or colours.max() <= BYTES_FROM else 1 / 255
     lines = []
@@ -160,7 +179,7 @@ def _materials(libraries: Iterable[Path]) -> Iterable[Path]:
     found: dict[Path, None] = {}
     for library in libraries:
         found[library] = None
-        for line in library.read_bytes().replace(b"\r", b"").split(b"\n"):
+        for line in _text(library).split(b"\n"):
             words = line.split()
             keyword = words[0].decode(errors="replace").lower() if len(words) > 1 else ""
             if keyword in SHOWN_WORDS:

@@ -103,7 +103,8 @@ def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) of a photo the right way up, from its header. Raises InputError as `load_photo`."""
     with _opened(path, "photo") as picture:
         width, height = picture.size
-        if _turn(picture, path) in (5, 6, 7, 8):  # quarter turns
+        # quarter turns; Pillow says the size of a TIFF turned already
+        if picture.format != "TIFF" and _turn(picture, path) in (5, 6, 7, 8):
             width, height = height, width
     if min(width, height) < SMALLEST_SIDE_PX:
         raise InputError(

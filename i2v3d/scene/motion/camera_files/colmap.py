@@ -140,6 +140,8 @@ def _binary_cameras(data: bytes) -> dict[int, _Camera]:
     cameras = {}
     for _ in range(count):
         number, model, width, height = struct.unpack_from("<iiQQ", data, at)
+        if not 0 <= model < len(_MODELS):
+            raise ValueError(f"camera {number} has a model of number {model}, which COLMAP does not have")
         name = list(_MODELS)[model]
         values = struct.unpack_from(f"<{_MODELS[name]}d", data, at + 24)
         cameras[number] = _Camera(name, (width, height), values)
