@@ -144,7 +144,7 @@ def _description(path: Path, text: bytes) -> Mapping[str, Any]:
     except ValueError as error:
         raise InputError(f"mesh {path} has a damaged glTF header; copy or export it again") from error
     version = gltf["asset"].get("version") if isinstance(gltf["asset"], dict) else None
-    if not str(version).startswith("2."):
+    if version is not None and not str(version).startswith("2."):
         raise InputError(f"mesh {path} is of glTF {version}, which is not read; export it as glTF 2.0")
     required = gltf.get("extensionsRequired", ())
     for key, name in COMPRESSED.items():
