@@ -27,6 +27,7 @@ ASKED = "import bpy, os, time; print(os.getpid(), flush=True); time.sleep(60)"
         (["-m", "i2v3d", "lora", "--node", "x.json"], "stage"),
         (["-m", "i2v3d.blender.inside.worker", "job.json"], "blender"),
         (["-c", "import os, bpy"], "blender"),
+        (["-c", "import os, torch\nimport sys"], "stage"),
         (["-c", "print('bpy')"], None),
         (["-m", "pytest"], None),
         (["script.py"], None),

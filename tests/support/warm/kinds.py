@@ -80,7 +80,8 @@ MODULES = {
     "snakemake": "snakemake",
 }
 RUNS_STAGES = {"--node", "--variant", "time-render"}  # words of `i2v3d`, which starts snakemake without one
-_BLENDER = re.compile(r"^import\b[^;\n]*\bbpy\b", flags=re.MULTILINE)
+_IMPORTED = {"bpy": "blender", "torch": "stage"}  # by a script of `-c` -> which server has it
+_IMPORTS = re.compile(rf"^import\b[^;\n]*\b({'|'.join(_IMPORTED)})\b", flags=re.MULTILINE)
 
 
 def kind_of(arguments: list[str]) -> str | None:
@@ -88,7 +89,8 @@ def kind_of(arguments: list[str]) -> str | None:
     if len(arguments) < 2:
         return None
     if arguments[0] == "-c":
-        return "blender" if _BLENDER.search(arguments[1]) else None
+        found = _IMPORTS.search(arguments[1])
+        return _IMPORTED[found[1]] if found else None
     if arguments[0] != "-m":
         return None
     if arguments[1] == "i2v3d":
