@@ -5,8 +5,10 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
-# Processes that run the tests, of one thread each.
-WORKERS ?= 2
+# Processes that run the tests, of one thread each: one more than a small machine has cores, since some wait for a browser
+# or for what others make. Where none waits, an import less of the large libraries is worth more.
+WORKERS ?= 3
+check lint: WORKERS = 2
 # Examples that `make test-fuzz` makes of every kind of file: 2500 take about ten minutes.
 EXAMPLES ?= 2500
 # How often `make test-kill` kills something.

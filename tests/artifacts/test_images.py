@@ -45,6 +45,7 @@ def test_video_keeps_frames_in_order_and_plays_as_yuv420p(tmp_path: Path) -> Non
         assert stream.average_rate == 8
 
 
+@pytest.mark.slow
 def test_a_video_of_the_same_frames_has_the_same_bytes(tmp_path: Path) -> None:
     frames = list(np.random.default_rng(0).integers(0, 256, (5, 142, 200, 3), dtype=np.uint8))
     written = set()

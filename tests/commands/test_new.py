@@ -90,6 +90,7 @@ def test_what_the_user_says_is_what_the_scene_says(project: Path) -> None:
     np.testing.assert_array_equal(read_mask(project / scene.mask), disc())
 
 
+@pytest.mark.slow
 def test_a_turned_photo_is_stored_upright_and_an_upright_one_as_it_is(project: Path) -> None:
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = QUARTER_TURN
@@ -136,6 +137,7 @@ def test_a_size_fits_the_photo_and_the_models(
     assert fitted_size(*native, aspect) == size
 
 
+@pytest.mark.slow
 def test_the_size_follows_the_models(project: Path) -> None:
     new_scene(wanted(photo(project)), Path())
     assert (scene_of(project).width, scene_of(project).height) == (192, 128)

@@ -21,6 +21,7 @@ def test_the_transformers_have_as_many_parameters_as_published(size: str, millio
     assert round(sum(p.numel() for p in network.parameters()) / 1e6) == pytest.approx(millions, abs=10)
 
 
+@pytest.mark.slow
 def test_both_ways_are_timed_and_make_the_same_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_distrust_in_a_linked_folder_counts(conf: Path) -> None:
     assert "would set values outside scene" in refused(plan_with, conf, evil, "experiment=careful")
 
 
+@pytest.mark.slow
 def test_honest_scenes_and_trusted_ones_are_composed_as_ever(conf: Path) -> None:
     honest = HEAD + "name: coffee\nprompt: 'a ${scene.class_name}, ${.fps} fps'\nframes: ${models.frames}\n"
     plan = plan_with(conf, honest, DISTRUST)
@@ -108,6 +109,7 @@ def test_honest_scenes_and_trusted_ones_are_composed_as_ever(conf: Path) -> None
     assert plan.variants[0].config["scene"]["prompt"] == "hunter2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", ["astronaut", "coffee", "toy"])
 def test_shipped_scenes_may_be_distrusted(scene: str) -> None:
     make_plan(compose_variants(CONF, [f"scene={scene}", DISTRUST]), Fingerprints(Path("absent")))

@@ -130,6 +130,7 @@ def test_the_network_is_left_as_it_was(segment: Segment, usual: torch.Tensor) ->
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in segment.network.unet.modules())
 
 
+@pytest.mark.slow
 def test_noise_is_read_only_where_nothing_is_visible(segment: Segment) -> None:
     everywhere = Segment()
     everywhere.visible = torch.ones_like(segment.visible)

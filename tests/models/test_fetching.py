@@ -255,6 +255,7 @@ def test_without_a_network_the_ways_out_are_told(
     assert hub.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["cache", "home", "plain"])
 def test_a_folder_of_another_machine_fills_the_cache(
     layout: str, family: Family, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

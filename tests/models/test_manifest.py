@@ -48,6 +48,7 @@ def sizes(manifest: Manifest) -> dict[str, int]:
     return {name: sum(map(np.prod, known.shapes.values())) for name, known in manifest.networks.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_stored_manifests_are_what_the_architectures_say(family: str) -> None:
     stored = (MANIFESTS / f"{family}.json").read_text(encoding="utf-8")

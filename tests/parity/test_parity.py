@@ -40,6 +40,8 @@ from tests.parity.rebuilt import (
     video_network,
 )
 
+pytestmark = pytest.mark.slow  # the recording's image is large, and so is what it takes
+
 LIMIT = 2e-5  # of the norm
 STEPS = 5
 SAMPLED = (
@@ -100,7 +102,6 @@ def keyframes() -> KeyframeRun:
     return KeyframeRun()
 
 
-@pytest.mark.slow
 def test_the_inversion_of_keyframes_is_the_released_one(keyframes: KeyframeRun) -> None:
     numbers = recorded("keyframes")
     assert keyframes.ddim.timesteps == tuple(numbers["timesteps"].tolist())
@@ -108,7 +109,6 @@ def test_the_inversion_of_keyframes_is_the_released_one(keyframes: KeyframeRun) 
         assert distance(found, expected) < LIMIT
 
 
-@pytest.mark.slow
 def test_keyframes_are_the_released_ones_at_every_step(keyframes: KeyframeRun) -> None:
     numbers = recorded("keyframes")
     trajectory = keyframes.sample(numbers, inclusive=True)
@@ -228,7 +228,6 @@ def test_the_start_of_a_segment_is_the_released_one(
     assert distance(start[visible], clip.numbers["start"][visible]) < LIMIT
 
 
-@pytest.mark.slow
 def test_an_interpolated_segment_is_the_released_one(
     clip: ClipRun, inversion: ClipInversion[ClipCondition]
 ) -> None:
@@ -236,7 +235,6 @@ def test_an_interpolated_segment_is_the_released_one(
     assert distance(found, clip.numbers["out"]) < LIMIT
 
 
-@pytest.mark.slow
 def test_without_its_switch_the_reversed_inversion_is_another(clip: ClipRun) -> None:
     found = clip.invert(unflipped_depth=False)
     assert distance(found.reversed[2], clip.numbers["inverted_reversed"][2]) > LIMIT
@@ -250,7 +248,6 @@ def released(clip: ClipRun, inversion: ClipInversion[ClipCondition]) -> Tensor:
 
 
 @pytest.mark.parametrize("switch", ["unflipped_masks", "scaled_source"])
-@pytest.mark.slow
 def test_without_its_switch_the_first_step_is_another(
     clip: ClipRun, inversion: ClipInversion[ClipCondition], released: Tensor, switch: str
 ) -> None:

@@ -47,6 +47,7 @@ def placed(view: PhotoView, turn_deg: tuple[float, float, float]) -> np.ndarray:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", [LEVEL, STEEP], ids=["level", "steep"])
 def test_place_and_size_are_found(view: PhotoView) -> None:
     truth = placed(view, (0, 0, 0))
@@ -69,6 +70,7 @@ def test_a_turn_is_found_within_its_bounds() -> None:
     assert abs(turn.as_euler("xyz", degrees=True)[1] - 8) < 4
 
 
+@pytest.mark.slow
 def test_the_users_turn_is_where_the_search_starts() -> None:
     mesh = solid()
     mask = outline(placed(LEVEL, (0, 0, 180)), LEVEL)

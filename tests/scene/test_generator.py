@@ -37,6 +37,7 @@ def run(cfg: GeneratorConfig, tmp_path: Path) -> Path:
     return generate_mesh(cfg, *photo(), tmp_path / "work", MAX_FACES)
 
 
+@pytest.mark.slow
 def test_a_program_turns_the_cut_out_into_a_mesh(tmp_path: Path) -> None:
     mesh = run(config(tmp_path, BOX), tmp_path)
     assert mesh == tmp_path / "work" / "mesh.glb" and len(trimesh.load(mesh).to_geometry().faces) == 12
@@ -54,6 +55,7 @@ def test_the_cut_out_is_the_object_centred_with_a_margin() -> None:
     np.testing.assert_array_equal(picture[alpha][:, :3], rgb[mask])
 
 
+@pytest.mark.slow
 def test_programs_may_choose_names_inside_their_folder(tmp_path: Path) -> None:
     code = "import sys, pathlib, trimesh; p = pathlib.Path(sys.argv[2]) / '0'; p.mkdir(exist_ok=True); " \
            "trimesh.creation.box().export(p / 'mesh.obj')"  # fmt: skip
@@ -85,6 +87,7 @@ def test_a_program_that_does_not_do_its_work_is_an_error(tmp_path: Path, code: s
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_is_stopped_with_all_that_it_started(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time, pathlib\n"
@@ -133,6 +136,7 @@ def test_a_wrong_command_is_refused_before_any_work(command: str | None, result:
     assert message in str(refused.value)
 
 
+@pytest.mark.slow
 def test_old_results_do_not_count(tmp_path: Path) -> None:
     run(config(tmp_path, BOX), tmp_path)
     with pytest.raises(InputError, match="wrote no mesh"):

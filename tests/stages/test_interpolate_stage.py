@@ -196,6 +196,7 @@ def test_every_option_changes_the_frames(
     assert not np.array_equal(world.interpolate(tmp_path / "out", **changes), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", TIERS[-2:], ids=lambda memory: memory.name)
 def test_tiers_of_memory_make_the_same_frames(
     world: World, expected: np.ndarray, tmp_path: Path, memory: Tier
@@ -210,6 +211,7 @@ def test_tiers_of_memory_make_the_same_frames(
     assert largest_difference(read_all(tmp_path / "out"), expected) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_deferred_inversion_makes_the_same_frames(
     world: World, expected: np.ndarray, tmp_path: Path, fast: bool
@@ -428,6 +430,7 @@ def test_a_layer_pattern_without_a_match_is_refused(world: World, tmp_path: Path
         other.interpolate(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_segment_has_the_seed_that_is_named_for_it(
     world: World, expected: np.ndarray, tmp_path: Path
 ) -> None:

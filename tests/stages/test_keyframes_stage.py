@@ -134,6 +134,7 @@ def test_keyframes_do_not_depend_on_the_batch_size(
     assert np.abs(chunked.astype(int) - base).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [TIERS[1], TIERS[-1]], ids=lambda memory: memory.name)
 def test_tiers_of_memory_make_the_same_keyframes(
     world: World, base: np.ndarray, tmp_path: Path, memory: Tier
@@ -220,6 +221,7 @@ def test_a_photo_of_another_size_is_no_keyframe(world: World, tmp_path: Path) ->
         scene.generate(tmp_path / "out", first="photo")
 
 
+@pytest.mark.slow
 def test_the_lora_has_an_effect(world: World, base: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "lora").mkdir()
     write_lora(tmp_path / "lora", scale=0.0)

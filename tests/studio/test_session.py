@@ -88,6 +88,7 @@ def _keys(conf: Path, memo: Path) -> dict[str, str]:
     return make_plan(compose_variants(conf, ["scene=coffee", *SMALL]), Fingerprints(memo)).variants[0].keys
 
 
+@pytest.mark.slow
 def test_what_is_edited_means_what_is_written_by_hand(session: Session, tmp_path: Path) -> None:
     before = session.document.text
     _edit_as_by_hand(session)

@@ -10,9 +10,15 @@ MYPY = "mypy"  # takes as long as a whole file of tests, and nothing waits for i
 ROOT = Path(__file__).parents[2]
 # The files that take longest, longest first, as `--durations` tells; the order of the others hardly matters.
 LONGEST = (
-    "tests/stages/test_interpolate_stage.py",
-    "tests/blender/test_events.py",
+    "tests/studio/test_page.py",
+    "tests/parity/test_parity.py",
     "tests/report/test_benchmark.py",
+    "tests/stages/test_interpolate_stage.py",
+    "miniature/tests/test_mini_resume.py",
+    "miniature/tests/test_report.py",
+    "tests/blender/test_events.py",
+    "tests/report/test_shipped_previews.py",
+    "tests/stages/test_scene_stage.py",
 )
 
 

@@ -64,6 +64,7 @@ def test_commands_do_not_run(scene: dict[str, Any]) -> None:
     check_confined(scene | {"foreground": {"generator": {"command": None}}})
 
 
+@pytest.mark.slow
 def test_the_plan_refuses_before_it_reads_anything(scene: dict[str, Any], monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     words = ["scene=coffee_figure", "scene.mask=README.md", "untrusted_scene=true"]

@@ -34,6 +34,7 @@ def asked(folder: Path, **words: str) -> Asked:
     return Asked.read({"cache": str(folder / "cache"), **words}, ROOT / "conf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "words", "more"),
     [

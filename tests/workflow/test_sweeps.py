@@ -59,6 +59,7 @@ def test_a_variant_more_adds_its_own_jobs_and_repeats_none(tmp_path: Path) -> No
         assert new and new < set(own.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")))
 def test_no_two_variants_of_a_sweep_are_the_same(name: str, tmp_path: Path) -> None:
     plan = planned(tmp_path, composed(name))

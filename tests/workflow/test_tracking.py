@@ -136,6 +136,7 @@ def test_long_records_and_rows_survive_block_boundaries(tmp_path: Path) -> None:
     assert history(records)[0]["loss"] == 0.5
 
 
+@pytest.mark.slow
 def test_variant_run_links_its_stages(tmp_path: Path) -> None:
     results = tmp_path / "results"
     for folder in ("lora", "interpolate/segment_000", "scene"):
