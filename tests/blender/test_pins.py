@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.pinned_passes import CHANGES
+from tests.support.pinned_changes import CHANGES
 
 pytestmark = pytest.mark.slow
 
