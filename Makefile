@@ -13,7 +13,7 @@ check lint: WORKERS = 2
 EXAMPLES ?= 2500
 # How often `make test-kill` kills something.
 ROUNDS ?= 25
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
 .PHONY: demo studio check test test-fuzz test-kill test-disks test-slurm lint clean-environment
 
