@@ -183,7 +183,7 @@ def test_equal_seeds_give_identical_frames_in_fresh_processes(
 
 def _kill_all_in(folder: Path) -> list[list[str]]:
     """Kills the processes that work in a folder. Returns their words."""
-    found = [p for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(folder)]
+    found = [p for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(folder.resolve())]
     for process in found:
         process.kill()
     return [process.info["cmdline"] for process in found]
