@@ -32,11 +32,12 @@ REFUSED = {
 }
 WARNED = {
     "a hundred metres": "is 100 m large; if it is not, set its Unit Scale",
+    "far away": "is seen from 1e+06 beside the origin, where Blender knows places to 0.12 only",
     "image node without a picture": "image nodes without a picture render as one colour in red",
     "no light": "has no light: what does not shine by itself is black",
     "two scenes": "has several scenes: 'Scene', which was open in it, is rendered",
 }
-OTHER_SHAPES = ("text", "curve", "metaball", "instance", "a hundred metres")
+OTHER_SHAPES = ("text", "curve", "metaball", "instance", "a hundred metres", "far away")
 SAME = [name for name in KINDS if name not in {*REFUSED, *OTHER_SHAPES}]
 
 

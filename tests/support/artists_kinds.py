@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "centimetres": (f"{_SCALE} s.unit_settings.scale_length = 0.01", ("Hero",)),
     "no units": ("s.unit_settings.system = 'NONE'; s.unit_settings.scale_length = 0.01", ("Hero",)),
     "a hundred metres": (f"{_SCALE}", ("Hero",)),
+    "far away": ("[setattr(x.location, 'x', x.location.x + 1e6) for x in s.objects]", ("Hero",)),
     "text": ("c = bpy.data.curves.new('t', 'FONT'); c.body = 'HI'; c.extrude = 0.1; c.size = 2; add(c)", ("new",)),
     "curve": ("c = bpy.data.curves.new('t', 'CURVE'); c.bevel_depth = 0.3; c.dimensions = '3D'; "
               "p = c.splines.new('POLY'); p.points.add(1); "

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 KINDS = f"{', '.join(FACE_KINDS.values())}, a collection of these or an instance of one"
 _UNSEEN = {"GPENCIL": "grease pencil", "GREASEPENCIL": "grease pencil", "VOLUME": "a volume"}
 MOST_NAMES = 12
+FAR = 1e5  # of the origin, in Blender's units: places are known to a hundredth there
 
 
 def refuse_problems(
@@ -49,6 +50,12 @@ def warn_of_oddities(scene: bpy.types.Scene, blend: Path) -> None:
     unseen = {f"{item.name} ({_UNSEEN[item.type]})" for item in everything(scene) if item.type in _UNSEEN}
     if unseen:
         log.warning("%s: %s cannot be rendered here and is left out", blend, _listed(unseen))
+    reach = max(map(abs, scene.camera.matrix_world.translation), default=0.0) if scene.camera else 0.0
+    if reach > FAR:
+        log.warning(
+            "%s is seen from %.3g beside the origin, where Blender knows places to %.2g only: move all of it nearer",
+            *(blend, reach, reach * 2.0**-23),
+        )
     layers = [layer.name for layer in scene.view_layers if layer.use]
     if len(layers) > 1:
         log.warning("%s has the view layers %s: the first one is rendered", blend, _listed(layers, keep=True))
