@@ -108,7 +108,7 @@ def test_a_wrong_value_is_one_line(
     word: str, told: str, composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assert told in refused(plan_words, composer, [word])
+    assert told in refused(plan_words, composer, ["scene=coffee", word])
 
 
 def sections(cls: type) -> Iterator[type]:

@@ -28,9 +28,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Variant:
-    """The default variant, with a photo of its own."""
+    """One variant, with a photo of its own."""
     monkeypatch.chdir(ROOT)
-    (base,) = compose_variants(ROOT / "conf", [])
+    (base,) = compose_variants(ROOT / "conf", ["scene=coffee"])
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"one")
     config = copy.deepcopy(base.config)

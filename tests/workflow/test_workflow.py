@@ -226,7 +226,7 @@ def _bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "unknown option": (["keyframes.stpes=3"], "did you mean 'steps'"),
         "wrong type": (["keyframes.steps=many"], "keyframes.steps"),
         "out of range": (["keyframes.tau_conv=1.5"], "keyframes.tau_conv"),
-        "animation beyond the shot": (["scene.camera.moves.0.end_frame=99"], "99"),
+        "animation beyond the shot": (["scene=coffee", "scene.camera.moves.0.end_frame=99"], "99"),
         "frames that do not fit": (["scene.frames=14"], "use 8 or 15"),
         "size that does not fit": (["scene.width=200"], "scene.width is 200"),
         "missing weights": (["models.image.base.source=weights/none"], "weights/none"),
