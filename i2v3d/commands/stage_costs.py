@@ -50,13 +50,9 @@ def measure(
     large half-precision matrix products, and of every run what `_time_stage` says of its stages. Raises
     ConfigError for words that do not compose.
     """
-    (variant,) = compose_variants(Path("conf"), _words(folder / "weights", *words))
-    config = variant.config
+    config = full_size_config(folder, *words)
     frames = segments * (config["interpolate"]["segment_frames"] - 1) + 1
-    write_moving_disc(folder / "render", frames, size[1], size[0])
-    write_moving_disc(folder / "views", views, size[1], size[0])
-    (folder / "scene").mkdir()
-    (folder / "scene" / "photo.png").hardlink_to(folder / "render" / "rgb" / "0001.png")
+    write_shot(folder, size, frames, views)
     begin = time.monotonic()
     write_random(folder / "weights", device, write_tokenizer)
     result: dict[str, Any] = {
@@ -82,6 +78,14 @@ def measure(
         for perf in perfs
     ]
     return result
+
+
+def write_shot(folder: Path, size: tuple[int, int], frames: int, views: int) -> None:
+    """A made-up render of width x height pixels in `folder`, its first frame as the photo, and views for the LoRA."""
+    write_moving_disc(folder / "render", frames, size[1], size[0])
+    write_moving_disc(folder / "views", views, size[1], size[0])
+    (folder / "scene").mkdir()
+    (folder / "scene" / "photo.png").hardlink_to(folder / "render" / "rgb" / "0001.png")
 
 
 def matrix_rate(device: str, side: int = 8192, repeats: int = 20) -> float:
@@ -138,6 +142,12 @@ class TimedContext(StageContext):
         self.loops.append(time.monotonic() - begin)
 
 
+def full_size_config(folder: Path, *words: str) -> dict[str, Any]:
+    """models=sdxl_svd with weights below `folder`, `words` on top. Raises ConfigError if they do not compose."""
+    (variant,) = compose_variants(Path("conf"), _words(folder / "weights", *words))
+    return variant.config
+
+
 def _words(weights: Path, *words: str) -> list[str]:
     """models=sdxl_svd with all weights below the folder `weights`."""
     own = ["models=sdxl_svd", "models.image.vae=null"]
@@ -157,7 +167,6 @@ def _time_stage(
     Returns wall seconds with loading of weights, those of the loops over steps among them, wall seconds of every
     segment, and on a GPU the peak of allocated and reserved memory in GiB.
     """
-    entry = load_entry(stage.entry)
     on_gpu = context.device.startswith("cuda")
     if on_gpu:
         torch.cuda.empty_cache()
@@ -165,16 +174,26 @@ def _time_stage(
     each = []
     for segment in range(segments if stage.per_segment else 1):
         begin = time.monotonic()
-        own = {"segment": segment} if stage.per_segment else {}
-        inputs = {path.name: path for path in folder.iterdir() if path.is_dir()}
-        inverted = folder / "interpolation_inversion" / segment_name(segment)
-        inputs |= {"interpolation_inversion": inverted}
-        out = folder / stage.name / segment_name(segment) if stage.per_segment else folder / stage.name
-        out.mkdir(parents=True)
-        entry(build(stage.config, {**stage_config(stage, config), **own}, stage.name), inputs, out, context)
+        run_job(stage, config, folder, segment if stage.per_segment else None, context)
         each.append(time.monotonic() - begin)
     row: dict[str, Any] = {"wall_s": sum(each), "steps_s": sum(context.loops), "each_s": each}
     if on_gpu:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30
         row["reserved_gib"] = torch.cuda.max_memory_reserved(context.device) / 2**30
     return row
+
+
+def run_job(
+    stage: Stage, config: dict[str, Any], folder: Path, segment: int | None, context: StageContext
+) -> None:
+    """Runs a stage, or one segment of it, on what others left in `folder`, into a new folder there."""
+    own = {} if segment is None else {"segment": segment}
+    inputs = {path.name: path for path in folder.iterdir() if path.is_dir()}
+    out = folder / stage.name
+    if segment is not None:
+        inputs["interpolation_inversion"] = folder / "interpolation_inversion" / segment_name(segment)
+        out = out / segment_name(segment)
+    out.mkdir(parents=True)
+    load_entry(stage.entry)(
+        build(stage.config, {**stage_config(stage, config), **own}, stage.name), inputs, out, context
+    )

@@ -28,6 +28,7 @@ from i2v3d.commands import (
     time_render,
     time_stages,
     time_threads,
+    time_video,
 )
 from i2v3d.commands.parsers import Group, Parser
 from i2v3d.errors import ConfigError, nearest
@@ -61,6 +62,7 @@ GROUPS = (
             time_render,
             time_stages,
             time_threads,
+            time_video,
             completion,
         ),
         True,

@@ -1,0 +1,43 @@
+"""A whole video on several cards: jobs wait for what they read, and every one is timed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from i2v3d.commands.stage_costs import full_size_config
+from i2v3d.commands.video_costs import Job, jobs_of, measure_video
+from tests.commands.test_time_stages import tiny_words
+from tests.support.image_family import write_tiny_family
+from tests.support.video_family import write_tiny_video_family
+
+
+def write_tiny(folder: Path, device: str) -> None:
+    write_tiny_family(folder)
+    write_tiny_video_family(folder)
+
+
+def test_jobs_wait_for_what_their_stages_read(tmp_path: Path) -> None:
+    jobs = jobs_of(full_size_config(tmp_path), 2)
+    lora, inversion, keyframes = (Job(n, None) for n in ("lora", "keyframe_inversion", "keyframes"))
+    assert jobs[lora] == jobs[Job("interpolation_inversion", 1)] == frozenset()
+    assert jobs[inversion] == {lora} and jobs[keyframes] == {lora, inversion}
+    assert jobs[Job("interpolate", 1)] == {keyframes, Job("interpolation_inversion", 1)}
+    ready = [job for job, needs in jobs.items() if not needs]
+    assert ready == [lora, Job("interpolation_inversion", 0), Job("interpolation_inversion", 1)]
+    base = jobs_of(full_size_config(tmp_path, "keyframes.inversion.network=base"), 1)
+    assert base[inversion] == frozenset() and len(base) == 5
+
+
+@pytest.mark.slow
+def test_two_processes_make_a_video(tmp_path: Path) -> None:
+    words = [*tiny_words(), "lora.steps=2"]
+    told = measure_video(tmp_path, (64, 32), 2, 2, ["0", "1"], "cpu", "auto", words, write_tiny)
+    ends = {(row["stage"], row["segment"]): row["end_s"] for row in told["jobs"]}
+    begins = {(row["stage"], row["segment"]): row["begin_s"] for row in told["jobs"]}
+    assert len(ends) == 7 and told["video_s"] == pytest.approx(max(ends.values()), abs=0.1)
+    assert {row["card"] for row in told["jobs"]} == {0, 1}
+    for segment in range(2):
+        assert begins["interpolate", segment] >= ends["keyframes", None]
+        assert len(list((tmp_path / "interpolate" / f"segment_{segment:03d}").glob("*.png"))) == 5
