@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from i2v3d.commands.parsers import Group, Options, add_hydra_words
 from i2v3d.errors import ConfigError, MachineError
+
+if TYPE_CHECKING:
+    from i2v3d.studio.page import Studio
 
 log = logging.getLogger(__name__)
 NEEDED = ("viser", "aiohttp", "fast_simplification")
@@ -39,28 +44,34 @@ def run(options: Options) -> int:
         raise MachineError(
             f"the studio needs {', '.join(missing)}; install it with pip install 'i2v3d[studio]'"
         )
-    from i2v3d.commands.new_scene import Wanted, new_scene
     from i2v3d.studio.front import Door
-    from i2v3d.studio.page import Studio
-    from i2v3d.studio.place import Place
-    from i2v3d.studio.run_tab import check_words
 
     door = Door.checked(options.host, options.port, options.token)
-    chosen = [word.partition("=")[2] for word in options.words if word.startswith("scene=")]
-    words = [word for word in options.words if not word.startswith("scene=")]
-    if len(chosen) > 1:
-        raise ConfigError(f"scene= stands {len(chosen)} times; choose one scene")
-    check_words(words)
-
-    def new(name: str, photo: Path, class_name: str | None) -> None:
-        wanted = Wanted(name, photo, None, None, class_name, None)
-        log.info("%s", new_scene(wanted, Path(), lambda: Place.of(Path.cwd()).conf))
-
-    studio = Studio(Place.of(Path.cwd()), words, new)
+    studio, scene = opened(options.words)
     try:
-        studio.open(chosen[0] if chosen else FIRST_SCENE)
+        studio.open(scene)
         log.info("the studio is at %s (Ctrl-C ends it)", studio.serve(door))
         studio.wait()
     finally:
         studio.close()
     return 0
+
+
+def opened(words: Sequence[str]) -> tuple[Studio, str]:
+    """The studio of the present folder, and which scene the words choose. Raises ConfigError for wrong words."""
+    from i2v3d.commands.new_scene import Wanted, new_scene
+    from i2v3d.studio.page import Studio
+    from i2v3d.studio.place import Place
+    from i2v3d.studio.run_tab import check_words
+
+    chosen = [word.partition("=")[2] for word in words if word.startswith("scene=")]
+    others = [word for word in words if not word.startswith("scene=")]
+    if len(chosen) > 1:
+        raise ConfigError(f"scene= stands {len(chosen)} times; choose one scene")
+    check_words(others)
+
+    def new(name: str, photo: Path, class_name: str | None) -> None:
+        wanted = Wanted(name, photo, None, None, class_name, None)
+        log.info("%s", new_scene(wanted, Path(), lambda: Place.of(Path.cwd()).conf))
+
+    return Studio(Place.of(Path.cwd()), others, new), chosen[0] if chosen else FIRST_SCENE

@@ -47,7 +47,7 @@ class Coarse:
 
 
 def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
-    """Writes coarse.mp4 and sheet.png of a planned variant whose scene and render stages are done.
+    """Writes coarse.mp4, depth.mp4, mask.mp4 and sheet.png of a planned variant whose scene and render stages are done.
 
     Raises ArtifactError if one of their folders lacks a file.
     """
@@ -58,10 +58,20 @@ def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     frames = (coarse.render.rgb(frame) for frame in range(1, coarse.frames + 1))
     write_video(out / "coarse.mp4", frames, coarse.fps, options["crf"])
+    write_pass_films(coarse.render, coarse.frames, coarse.fps, options["crf"], out)
     write_rgb(out / "sheet.png", preview_sheet(coarse, options["sheet_columns"]))
     log.info("%s", first_frame_words(coarse.metrics))
     if doubt := coarse.scene_metrics.get("mask_doubt"):
         log.warning("the foreground %s; give scene.segment.box or points, or a mask", doubt)
+
+
+def write_pass_films(render: RenderFolder, frames: int, fps: int, crf: int, out: Path) -> None:
+    """Writes depth.mp4 and mask.mp4 of a render's frames 1 to `frames`: depth as `depth_picture` between the nearest
+    and farthest surface of the shot, and white where the foreground is seen. Raises ArtifactError as `RenderFolder`."""
+    near, far = render.depth_range_m()
+    numbers = range(1, frames + 1)
+    write_video(out / "depth.mp4", (depth_picture(render.depth_m(n), near, far) for n in numbers), fps, crf)
+    write_video(out / "mask.mp4", (_grey(render.foreground(n)) for n in numbers), fps, crf)
 
 
 def first_frame_words(metrics: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import viser
 
 from i2v3d.errors import ConfigError, I2V3DError
+from i2v3d.studio.errand import Errand
 from i2v3d.studio.place import Place
 from i2v3d.studio.session import Session
 from i2v3d.studio.shown import Shown
@@ -20,19 +21,32 @@ SETTLED_S = 0.5  # after the last movement of a gizmo or slider, until it is wri
 
 
 class Desk:
-    """server: viser's. open: opens a scene by name, in place of the present one."""
+    """server: viser's. open: opens a scene by name, in place of the present one.
+
+    listeners: called when scene, results or draft are others; followers: those of them that also show the frame, and
+    are called when that alone is another. Both are called one after the other in one thread, of the latest state:
+    whoever clicks or plays does not wait for them.
+    """
 
     def __init__(self, server: viser.ViserServer, place: Place, work: Work) -> None:
         self.server, self.place, self.work = server, place, work
         self.session: Session | None = None
         self.index = 0  # of the frame, from 0
-        self.listeners: list[Callable[[], None]] = []  # called when scene or frame are others
+        self.playing = False
+        self.made: tuple[int, ...] = ()  # frames, from 1, whose keyframes the shown variant has generated
+        self.draft: Shown | None = (
+            None  # while something is dragged: the scene as it would be, not yet written
+        )
+        self.listeners: list[Callable[[], None]] = []
+        self.followers: list[Callable[[], None]] = []
         self.open: Callable[[str], None] = lambda name: None
+        self._everything = False
+        self._drawing = Errand("draw", self._draw)
         self._settling: threading.Timer | None = None
 
     @property
     def shown(self) -> Shown | None:
-        return self.session.shown if self.session else None
+        return self.draft or (self.session.shown if self.session else None)
 
     @property
     def frame(self) -> int:
@@ -41,9 +55,26 @@ class Desk:
         return self.index + (shown.shot.start_frame if shown else 1)
 
     def changed(self) -> None:
-        """Has every part show the present state."""
-        for listener in self.listeners:
-            listener()
+        """Has every part show the present state, which is written."""
+        self.draft = None
+        self._everything = True
+        self._drawing.wish()
+
+    def moved(self, index: int) -> None:
+        """Goes to a frame, counted from 0, as far as the shot has one."""
+        shown = self.shown
+        self.index = max(0, min(index, len(shown.views) - 1)) if shown else 0
+        self._drawing.wish()
+
+    def drafted(self, draft: Shown) -> None:
+        """Shows what would be, until something is written."""
+        self.draft = draft
+        self._drawing.wish()
+
+    def _draw(self) -> None:
+        everything, self._everything = self._everything, False
+        for listener in self.listeners if everything else self.followers:
+            self.guarded(listener)()
 
     def guarded(self, act: Callable[..., None]) -> Callable[..., None]:
         """`act`, whose errors are told on the page in their one line."""
@@ -73,9 +104,20 @@ class Desk:
         """Does `act` once nothing was moved for a while; a later call takes its place."""
         if self._settling is not None:
             self._settling.cancel()
-        self._settling = threading.Timer(SETTLED_S, self.guarded(act))
+        self._settling = threading.Timer(SETTLED_S, self.guarded(lambda: self._write(act)))
         self._settling.daemon = True
         self._settling.start()
+
+    def _write(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except I2V3DError:
+            self.changed()  # back to what is written
+            raise
+
+    def close(self) -> None:
+        """Draws nothing more."""
+        self._drawing.end()
 
 
 def required(desk: Desk) -> Session:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import json
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import ClientSession, WSMsgType, web
 
-from i2v3d.errors import ConfigError, InputError, MachineError
+from i2v3d.errors import ArtifactError, ConfigError, InputError, MachineError
 
 COOKIE = "i2v3d_token"
 LARGEST_MESSAGE = 50 * 2**20  # viser's own; uploads come in pieces
@@ -29,6 +30,9 @@ FRAME = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 PASSED = ("content-type", "content-encoding")
+TICK_S = 0.04  # between two looks at the timeline
+PATIENCE_S = 1.0  # that open pages get once the door closes
+OWN_PAGES = "default-src 'self' 'unsafe-inline'"
 STRICT_PAGES = "sandbox allow-scripts; default-src 'self' 'unsafe-inline' data: blob:"
 
 
@@ -77,12 +81,26 @@ def hidden_address() -> str:
     return f"127.{a}.{b}.{c}"
 
 
-class Front:
-    """Serves a door until `stop`. viser: host and port of its server. result: a file below results/ by its path, as
-    `Place.result`."""
+@dataclass(frozen=True)
+class Served:
+    """What is found here beside viser's page; all but `moment` raise InputError or ConfigError for what is not there.
 
-    def __init__(self, door: Door, viser: tuple[str, int], result: Callable[[str], Path]) -> None:
-        self._door, self._viser, self._result = door, viser, result
+    result: a file below results/ by its path. film: of a render, by its key and what it shows. player: the page of a
+    variant's films, by run and variant. moment: where the timeline is. act: what a click in a piece of HTML asks for.
+    """
+
+    result: Callable[[str], Path]
+    film: Callable[[str, str], Path]
+    player: Callable[[str, str], str]
+    moment: Callable[[], Mapping[str, object]]
+    act: Callable[[str, str], None]
+
+
+class Front:
+    """Serves a door until `stop`. viser: host and port of its server."""
+
+    def __init__(self, door: Door, viser: tuple[str, int], served: Served) -> None:
+        self._door, self._viser, self._served = door, viser, served
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._failure: OSError | None = None
@@ -108,7 +126,7 @@ class Front:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        runner = web.AppRunner(self._app(), access_log=None)
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=PATIENCE_S)
         try:
             self._loop.run_until_complete(self._open(runner))
         except OSError as error:
@@ -131,6 +149,10 @@ class Front:
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/results/{path:.+}", self._file)
+        app.router.add_get("/films/{key}/{name}.mp4", self._film)
+        app.router.add_get("/player/{run}/{variant}", self._player)
+        app.router.add_get("/timeline", self._timeline)
+        app.router.add_post("/act/{what}/{value:.+}", self._act)
         app.router.add_get("/{path:.*}", self._pass_on)
         app.on_startup.append(self._connect)
         app.on_cleanup.append(self._disconnect)
@@ -172,7 +194,7 @@ class Front:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         try:
-            file = self._result(request.match_info["path"])
+            file = self._served.result(request.match_info["path"])
         except InputError as error:
             return web.Response(status=404, text=str(error))
         response = web.FileResponse(file)
@@ -180,6 +202,41 @@ class Front:
         if file.suffix == ".html":
             response.headers["Content-Security-Policy"] = STRICT_PAGES
         return response
+
+    async def _film(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return web.FileResponse(self._served.film(request.match_info["key"], request.match_info["name"]))
+        except InputError as error:
+            return web.Response(status=404, text=str(error))
+
+    async def _player(self, request: web.Request) -> web.StreamResponse:
+        run, variant = request.match_info["run"], request.match_info["variant"]
+        try:
+            page = await asyncio.to_thread(self._served.player, run, variant)
+        except (InputError, ConfigError, ArtifactError) as error:
+            return web.Response(status=404, text=str(error))
+        headers = {"Content-Security-Policy": OWN_PAGES, "Cache-Control": "no-cache"}
+        return web.Response(text=page, content_type="text/html", headers=headers)
+
+    async def _timeline(self, request: web.Request) -> web.StreamResponse:
+        """Tells the films where the timeline is, whenever it is elsewhere."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **FRAME})
+        await response.prepare(request)
+        told: object = None
+        while request.transport is not None and not request.transport.is_closing():
+            now = self._served.moment()
+            if now != told:
+                told = now
+                await response.write(f"data: {json.dumps(now)}\n\n".encode())
+            await asyncio.sleep(TICK_S)
+        return response
+
+    async def _act(self, request: web.Request) -> web.StreamResponse:
+        try:
+            await asyncio.to_thread(self._served.act, request.match_info["what"], request.match_info["value"])
+        except (InputError, ConfigError) as error:
+            return web.Response(status=404, text=str(error))
+        return web.Response(status=204)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         host, port = self._viser

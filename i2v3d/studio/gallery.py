@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from i2v3d.artifacts.folders import frame_name
 from i2v3d.config.names import check_name
 from i2v3d.config.yaml_files import read_yaml
 from i2v3d.errors import ConfigError, I2V3DError
@@ -21,33 +20,48 @@ FILMS = ("video.mp4", "coarse.mp4", "preview/coarse.mp4")
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant of a run. picture, films: paths below results/, as the page asks for them. changed: seconds."""
+    """A variant of a run. picture, film, frame: a sheet, the film that shows most and a frame of it, as paths below
+    results/, as the page asks for them. changed: seconds."""
 
     run: str
     variant: str
     picture: str | None
-    films: tuple[str, ...]
+    film: str | None
+    frame: str | None
     changed: float
 
     @property
+    def name(self) -> str:
+        return f"{self.run}/{self.variant}"
+
+    @property
     def finished(self) -> bool:
-        return any(film.endswith("/video.mp4") for film in self.films)
+        return self.film is not None and self.film.endswith("/video.mp4")
 
 
 def entries(here: Path) -> list[Entry]:
     """All variants, the latest first."""
-    found = []
-    for folder in (here / RESULTS).glob("*/*"):
-        name = f"{folder.parent.name}/{folder.name}"
-        if folder.parent.name.startswith(".") or not folder.is_dir():
-            continue
-        films = tuple(f"{name}/{film}" for film in FILMS if (folder / film).is_file())
-        picture = next((f"{name}/{sheet}" for sheet in SHEETS if (folder / sheet).is_file()), None)
-        if films or picture:
-            files = [here / RESULTS / path for path in (*films, *([picture] if picture else []))]
-            changed = max(file.stat().st_mtime for file in files)
-            found.append(Entry(folder.parent.name, folder.name, picture, films, changed))
-    return sorted(found, key=lambda entry: -entry.changed)
+    found = [_entry(here, folder) for folder in (here / RESULTS).glob("*/*")]
+    return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.changed)
+
+
+def _entry(here: Path, folder: Path) -> Entry | None:
+    """What a folder shows; None if it is no variant, or has nothing yet."""
+    try:
+        name = f"{check_name(folder.parent.name, 'run')}/{check_name(folder.name, 'variant')}"
+    except ConfigError:
+        return None
+    film, picture = (
+        next((f"{name}/{file}" for file in files if (folder / file).is_file()), None)
+        for files in (FILMS, SHEETS)
+    )
+    shown = [here / RESULTS / path for path in (film, picture) if path is not None]
+    if not shown:
+        return None
+    frames = sorted((folder / "frames").glob("*.png"))
+    frame = f"{name}/frames/{frames[len(frames) // 2].name}" if frames else None
+    changed = max(file.stat().st_mtime for file in shown)
+    return Entry(folder.parent.name, folder.name, picture, film, frame, changed)
 
 
 def variant_folder(here: Path, run: str, variant: str) -> Path:
@@ -66,16 +80,6 @@ def keyframes(here: Path, entry: Entry) -> list[tuple[int, str]]:
         for file in sorted(folder.glob("*.png"))
         if file.stem.isdecimal()
     ]
-
-
-def passes(here: Path, entry: Entry, frame: int) -> dict[str, str]:
-    """What a render has of a frame, as pictures: name -> path below results/."""
-    base = f"{entry.run}/{entry.variant}/stages/render"
-    found = {
-        "foreground": f"{base}/fg_mask/{frame_name(frame)}",
-        "visible": f"{base}/mask/{frame_name(frame)}",
-    }
-    return {name: path for name, path in found.items() if (here / RESULTS / path).is_file()}
 
 
 def scores(here: Path, entry: Entry) -> dict[str, float]:

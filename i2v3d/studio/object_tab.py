@@ -10,6 +10,7 @@ import numpy as np
 import viser
 from scipy.spatial.transform import Rotation
 
+from i2v3d.artifacts.scene_spec import ObjectSpec
 from i2v3d.blender.api import inspect_mesh
 from i2v3d.config.control import Interpolation
 from i2v3d.errors import ConfigError
@@ -17,6 +18,7 @@ from i2v3d.geometry.cameras import Array
 from i2v3d.studio.camera_edits import key_edit, key_gone
 from i2v3d.studio.desk import Desk, required
 from i2v3d.studio.key_curves import channels, pivot_pose
+from i2v3d.studio.shown import with_pose
 from i2v3d.studio.view3d import View3D
 from i2v3d.studio.yaml_edit import Edit, KeyPath
 
@@ -54,6 +56,7 @@ class ObjectTab:
         play.on_click(desk.guarded(lambda _: self._play()))
         still.on_click(desk.guarded(lambda _: self._still()))
         desk.listeners.append(self.update)
+        desk.followers.append(self.update)
 
     def _list(self) -> tuple[KeyPath, list[Any]]:
         """Where the chosen object's keys stand, and they. Raises ConfigError for one that has none in the YAML."""
@@ -79,7 +82,7 @@ class ObjectTab:
         required(self._desk).edit(*key_edit(option, keys, value))
 
     def _delete(self) -> None:
-        self._view.release()
+        self._view.gizmo.release()
         option, keys = self._list()
         required(self._desk).edit(*key_gone(option, keys, self._desk.frame))
 
@@ -90,28 +93,37 @@ class ObjectTab:
         )
 
     def _drag(self) -> None:
-        if self._view.target == self._name.value:
-            self._view.release()
+        if self._view.gizmo.target == self._name.value:
+            self._view.gizmo.release()
             return
         self._list()
         shown, item = self._desk.shown, self._item()
         assert shown is not None and item is not None
+        self._view.gizmo.hold(
+            item.name, self._upright(item), 0.3 * self._view.reach_m(shown), self._dragged, scales=True
+        )
+
+    def _upright(self, item: ObjectSpec) -> Array:
+        """Where the gizmo is: the pivot's pose without its scale."""
         pose = pivot_pose(item, self._desk.frame)
         pose[:3, :3] /= np.linalg.norm(pose[:3, :3], axis=0)
-        self._view.hold(item.name, pose, 0.3 * self._view.reach_m(shown), self._dragged)
+        return pose
 
-    def _dragged(self, pose: Array) -> None:
-        item = self._item()
-        if item is None:
+    def _dragged(self, pose: Array, factor: float) -> None:
+        session, item = required(self._desk), self._item()
+        if item is None or session.shown is None:
             return
         now = channels(item.keys, self._desk.frame)
         move = pose[:3, 3] - np.asarray(item.pivot_m)
         turn = nearest_euler_deg(pose[:3, :3], now[3:6])
-        self._desk.settled(lambda: self._key(move, turn, now[6:9]))
+        scaled = pose.copy()
+        scaled[:3, :3] *= now[6:9] * factor
+        self._desk.drafted(with_pose(session.shown, item, self._desk.index, scaled))
+        self._desk.settled(lambda: self._key(move, turn, now[6:9] * factor))
 
     # ------------------------------------------------------------ skeletons
     def _chosen(self) -> None:
-        self._view.release()
+        self._view.gizmo.release()
         self.update()
         item, session = self._item(), self._desk.session
         if item is None or session is None or not item.mesh.lower().endswith((".glb", ".gltf", ".fbx")):
@@ -167,6 +179,8 @@ class ObjectTab:
             self._name.options = names
         item = self._item()
         if item is not None:
+            if self._view.gizmo.target == item.name and self._desk.draft is None:
+                self._view.gizmo.place(self._upright(item))
             now = channels(item.keys, self._desk.frame)
             for handle, part in ((self._move, now[:3]), (self._turn, now[3:6]), (self._size, now[6:9])):
                 handle.value = tuple(round(float(value), 4) for value in part)
@@ -186,6 +200,7 @@ class ObjectTab:
                     box = self._desk.server.gui.add_checkbox(name, foreground)
                 box.on_update(self._desk.guarded(lambda event: self._picked(event.client)))
                 self._roles[name] = box
+            self._roles[name].value = foreground
 
     def _picked(self, client: object) -> None:
         """Writes the ticked objects as the foreground; what the program ticks itself has no client."""

@@ -13,16 +13,20 @@ from pathlib import Path
 
 import viser
 
+from i2v3d.errors import InputError
+from i2v3d.studio import films
+from i2v3d.studio.camera_tab import CameraTab
 from i2v3d.studio.desk import Desk, required, small
-from i2v3d.studio.front import Door, Front, hidden_address
+from i2v3d.studio.errand import Errand
+from i2v3d.studio.front import Door, Front, Served, hidden_address
 from i2v3d.studio.object_tab import ObjectTab
 from i2v3d.studio.place import Place
 from i2v3d.studio.results_tab import ResultsTab
 from i2v3d.studio.run_tab import RunTab
 from i2v3d.studio.scene_tab import SceneTab
 from i2v3d.studio.session import Session
-from i2v3d.studio.shot_tab import CameraTab, Timeline
 from i2v3d.studio.sight import warnings_at
+from i2v3d.studio.timeline import Timeline
 from i2v3d.studio.view3d import View3D
 from i2v3d.studio.work import Work
 
@@ -55,13 +59,13 @@ class Studio:
         self.desk = Desk(self.server, place, Work(place.here, place.own))
         self.desk.open = self.open
         self.view = View3D(self.desk)
+        self._asking = Errand("blender", self.desk.guarded(self._ask))
+        self._warning = Errand("warnings", self.desk.guarded(self._warn))
         self._build(new)
         self.server.on_client_connect(self.view.welcome)
         self._ends = threading.Event()
-        self._exact_wanted = threading.Event()
         self._front: Front | None = None
-        for act in (self._keep_exact, self._watch_disk):
-            threading.Thread(target=act, daemon=True, name=act.__name__).start()
+        threading.Thread(target=self._watch_disk, daemon=True, name="studio-disk").start()
 
     def _build(self, new: NewScene) -> None:
         gui, desk = self.server.gui, self.desk
@@ -70,6 +74,7 @@ class Studio:
         self._steps.on_click(desk.guarded(lambda _: self._step(self._steps.value)))
         self._warnings = gui.add_html("")
         desk.listeners.append(self.view.update)
+        desk.followers.append(self.view.update)
         Timeline(desk, self.view)
         tabs = gui.add_tab_group()
         with tabs.add_tab("Scene", viser.Icon.PHOTO):
@@ -81,8 +86,9 @@ class Studio:
         with tabs.add_tab("Run", viser.Icon.PLAYER_PLAY):
             runs = RunTab(desk)
         with tabs.add_tab("Results", viser.Icon.MOVIE):
-            ResultsTab(desk, runs)
+            self._results = ResultsTab(desk, runs)
         desk.listeners.append(self._update)
+        desk.followers.append(self._warning.wish)
 
     # ------------------------------------------------------------ scenes
     def open(self, name: str) -> None:
@@ -91,7 +97,7 @@ class Studio:
         try:
             before, self.desk.session = self.desk.session, session
             self.desk.place = session.place
-            self.view.release()
+            self.view.gizmo.release()
             session.show()
         except BaseException:
             self.desk.session = before
@@ -104,11 +110,11 @@ class Studio:
 
     def _changed(self) -> None:
         self.desk.changed()
-        self._exact_wanted.set()
+        self._asking.wish()
 
     def _step(self, which: str) -> None:
         session = required(self.desk)
-        self.view.release()
+        self.view.gizmo.release()
         {"↶ undo": session.undo, "↷ redo": session.redo, "⟳ reload": session.reload}[which]()
 
     def _update(self) -> None:
@@ -118,23 +124,26 @@ class Studio:
         near = "" if shown.exact else " · Blender is asked for the curves"
         name = html.escape(str(session.document.file.relative_to(self.desk.place.here)))
         self._head.content = small(f"<code>{name}</code> · every edit is saved{near}")
+        self._warning.wish()
+
+    # ------------------------------------------------------------ in the background
+    def _warn(self) -> None:
+        """Says what is wrong with the frame, or with where something is being dragged."""
+        shown, session = self.desk.shown, self.desk.session
+        if shown is None or session is None:
+            return
+        index = min(self.desk.index, len(shown.views) - 1)
         inflated = session.scene["source"] == "photo" and session.scene["foreground"]["method"] == "inflate"
-        found = warnings_at(shown, self.view.bodies, self.desk.index, inflated)
         self._warnings.content = "".join(
             f'<div class="studio-warning" style="margin:.2em 1em;padding:.35em .7em;border-left:3px solid #ffb020;'
             f'background:#ffb02022;font-size:.85em">{html.escape(line)}</div>'
-            for line in found
+            for line in warnings_at(shown, dict(self.view.bodies.of), index, inflated)
         )
 
-    # ------------------------------------------------------------ in the background
-    def _keep_exact(self) -> None:
+    def _ask(self) -> None:
         """Has Blender say where objects are between keys, once edits rest."""
-        while not self._ends.is_set():
-            self._exact_wanted.wait()
-            self._exact_wanted.clear()
-            session = self.desk.session
-            if session is not None:
-                self.desk.guarded(session.asked)()
+        if self.desk.session is not None:
+            self.desk.session.asked()
 
     def _watch_disk(self) -> None:
         """Says so when somebody else has changed the scene's file."""
@@ -153,8 +162,33 @@ class Studio:
     # ------------------------------------------------------------ the door
     def serve(self, door: Door) -> str:
         """Opens the door; returns the page's address. Raises MachineError as `Front.start`."""
-        self._front = Front(door, self._inside, lambda path: self.desk.place.result(path))
+        served = Served(
+            result=lambda path: self.desk.place.result(path),
+            film=lambda key, name: films.pass_film(self.desk.place, key, name),
+            player=lambda run, variant: films.player(self.desk.place, run, variant),
+            moment=self._moment,
+            act=self._act,
+        )
+        self._front = Front(door, self._inside, served)
         return self._front.start()
+
+    def _moment(self) -> dict[str, object]:
+        """Where the timeline is, as the films follow it."""
+        shown = self.desk.shown
+        return {
+            "index": self.desk.index,
+            "playing": self.desk.playing,
+            "fps": shown.shot.fps if shown else 1,
+        }
+
+    def _act(self, what: str, value: str) -> None:
+        """Does what a click in a piece of HTML asks for. Raises InputError for anything else."""
+        if what == "frame" and value.isdecimal() and len(value) < 7:
+            self.desk.moved(int(value) - 1)
+        elif what == "variant":
+            self._results.choose(value)
+        else:
+            raise InputError(f"{what[:20]} {value[:80]!r} cannot be asked for here")
 
     def wait(self) -> None:
         """Until Ctrl-C."""
@@ -164,6 +198,8 @@ class Studio:
     def close(self) -> None:
         """Ends the page; a run that it started goes on, and the next studio of this folder finds it."""
         self._ends.set()
+        for end in (self._asking.end, self._warning.end, self.desk.close):
+            end()
         if self._front is not None:
             self._front.stop()
         self.server.stop()

@@ -15,7 +15,7 @@ from i2v3d.blender.motion import Motion, Surface, blend_look, scene_motion
 from i2v3d.config.bounds import Vector
 from i2v3d.config.scene import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
 from i2v3d.errors import ConfigError
-from i2v3d.geometry.cameras import Array, invert_pose
+from i2v3d.geometry.cameras import Array, invert_pose, transform
 from i2v3d.images import Rgb
 from i2v3d.scene.from_photo import animation, own_objects, photo_parts
 from i2v3d.scene.motion.animation import Shot
@@ -108,6 +108,27 @@ def exactly(shown: Shown, motion: Motion) -> Shown:
         for item in shown.objects
     }
     return replace(shown, poses=poses, surfaces=motion.surfaces, exact=True)
+
+
+def with_pose(shown: Shown, item: ObjectSpec, index: int, pivot: Array) -> Shown:
+    """The same scene with an object's pivot elsewhere (4, 4) at a frame, counted from 0, as a gizmo drags it."""
+    before, placed = shown.poses[item.name][index], _placed(item, pivot)
+    poses = shown.poses[item.name].copy()
+    poses[index] = placed
+    found = replace(shown, poses={**shown.poses, item.name: poses})
+    surface = shown.surfaces.get(item.name)
+    if surface is None:
+        return found
+    points = surface.points_m[min(index, len(surface.points_m) - 1)]
+    there = replace(surface, points_m=transform(placed @ np.linalg.inv(before), points)[None])
+    return replace(found, surfaces={**shown.surfaces, item.name: there})
+
+
+def with_view(shown: Shown, index: int, c2w: Array) -> Shown:
+    """The same scene with the camera elsewhere (4, 4) at a frame, counted from 0."""
+    views = list(shown.views)
+    views[index] = replace(views[index], c2w=c2w)
+    return replace(shown, views=tuple(views))
 
 
 def plain_spec(cfg: SceneConfig, shown: Shown) -> SceneSpec:

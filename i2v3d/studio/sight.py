@@ -41,9 +41,9 @@ def warnings_at(shown: Shown, bodies: Mapping[str, Body], index: int, inflated: 
     view = shown.views[index]
     found = []
     placed = {
-        name: (body, shown.poses[name][index] if name in shown.poses else np.eye(4))
+        name: (body, np.eye(4) if name in shown.surfaces else shown.poses[name][index])
         for name, body in bodies.items()
-        if shown.visible[name][index]
+        if name in shown.visible and shown.visible[name][index]
     }
     for name, (body, pose) in placed.items():
         if not body.foreground:
@@ -54,7 +54,7 @@ def warnings_at(shown: Shown, bodies: Mapping[str, Body], index: int, inflated: 
         elif not in_frame(transform(pose, body.points_m), view, shown):
             found.append(f"{name} is out of sight")
     if inflated and "foreground" in placed and shown.photo_view is not None:
-        turned = turned_deg(shown.photo_view, view, placed["foreground"][1], shown)
+        turned = turned_deg(shown.photo_view, view, shown.poses["foreground"][index], shown)
         if turned > HOLDS_DEG:
             found.append(
                 f"foreground is seen {turned:.0f}° from the photo's side; one photo holds about {HOLDS_DEG:.0f}°"

@@ -20,30 +20,35 @@ LARGEST_TEXTURE_PX = 2048
 
 
 @lru_cache(maxsize=32)
-def page_mesh(path: Path, most_faces: int) -> trimesh.Trimesh:
-    """A mesh file that passed `check_mesh`, z up, in metres, as it is shown: without light, at most `most_faces`."""
+def page_mesh(path: Path) -> trimesh.Trimesh:
+    """A mesh file that passed `check_mesh`, z up, in metres, as it is shown: without light, at most `MOST_FACES`."""
     loaded = trimesh.load_scene(path)
     mesh = loaded.to_mesh()
     if path.suffix.lower() not in Z_UP_SUFFIXES:
         mesh.apply_transform([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-    return glowing(thinned(mesh, most_faces))
+    return glowing(thinned(mesh, MOST_FACES))
 
 
-def surface_mesh(surface: Surface, frame: int, most_faces: int) -> trimesh.Trimesh:
+def surface_mesh(surface: Surface, frame: int) -> trimesh.Trimesh:
     """A surface at a frame, counted from 0, in its vertices' colours."""
-    points = surface.points_m[min(frame, len(surface.points_m) - 1)]
-    mesh = trimesh.Trimesh(points, surface.faces, vertex_colors=surface.colours, process=False)
-    return thinned(mesh, most_faces)
+    points = surface.points_m[frame]
+    return trimesh.Trimesh(points, surface.faces, vertex_colors=surface.colours, process=False)
+
+
+def thin_surface(surface: Surface, most_faces: int) -> Surface:
+    """The surface itself, or a copy of about `most_faces` that bends as it does: thinned at its first frame, each
+    vertex goes where the nearest one of the original goes."""
+    if len(surface.faces) <= most_faces:
+        return surface
+    _, faces, nearest = _simplified(surface.points_m[0], surface.faces, most_faces)
+    return Surface(surface.points_m[:, nearest], faces, surface.colours[nearest])
 
 
 def thinned(mesh: trimesh.Trimesh, most_faces: int) -> trimesh.Trimesh:
     """The mesh itself, or a copy of about `most_faces`, whose vertices look like the nearest ones of the original."""
     if len(mesh.faces) <= most_faces:
         return mesh
-    points, faces = fast_simplification.simplify(
-        np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32), target_count=most_faces
-    )
-    _, nearest = cKDTree(mesh.vertices).query(points)
+    points, faces, nearest = _simplified(mesh.vertices, mesh.faces, most_faces)
     visual = mesh.visual
     if isinstance(visual, trimesh.visual.TextureVisuals) and visual.uv is not None:
         shown = trimesh.visual.TextureVisuals(uv=visual.uv[nearest], material=visual.material)
@@ -51,6 +56,15 @@ def thinned(mesh: trimesh.Trimesh, most_faces: int) -> trimesh.Trimesh:
         plain = visual.to_color() if isinstance(visual, trimesh.visual.TextureVisuals) else visual
         shown = trimesh.visual.ColorVisuals(vertex_colors=plain.vertex_colors[nearest])
     return trimesh.Trimesh(points, faces, visual=shown, process=False)
+
+
+def _simplified(points_m: Array, faces: Array, most_faces: int) -> tuple[Array, Array, Array]:
+    """Fewer points (n, 3) and faces (m, 3), and of each point the nearest of the original ones (n,)."""
+    fewer, corners = fast_simplification.simplify(
+        np.asarray(points_m, np.float32), np.asarray(faces, np.int32), target_count=most_faces
+    )
+    _, nearest = cKDTree(points_m).query(fewer)
+    return fewer, corners, nearest
 
 
 def glowing(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -78,9 +92,3 @@ def _picture(visual: object) -> Image.Image | None:
     material = visual.material
     picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     return picture.copy() if isinstance(picture, Image.Image) else None
-
-
-def some_points(mesh: trimesh.Trimesh, most: int) -> Array:
-    """Some of a mesh's vertices (n, 3), spread evenly over their list."""
-    points = np.asarray(mesh.vertices, np.float64)
-    return points[:: max(1, len(points) // most)]

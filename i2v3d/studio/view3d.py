@@ -1,4 +1,4 @@
-"""The scene in 3D: meshes, ground, the photo's camera, the camera's path with a frustum a key, and the gizmo."""
+"""The scene in 3D: meshes, ground, the photo's camera, and the camera's path with a frustum a key."""
 
 from __future__ import annotations
 
@@ -8,38 +8,30 @@ from typing import Any
 import numpy as np
 import viser
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
-from i2v3d.geometry.cameras import Array
 from i2v3d.scene.motion.camera_path import View
+from i2v3d.studio.bodies import Bodies
 from i2v3d.studio.desk import Desk
+from i2v3d.studio.gizmo import Gizmo, wxyz
 from i2v3d.studio.shown import Shown
-from i2v3d.studio.sight import Body
-from i2v3d.studio.surfaces import MOST_FACES, page_mesh, surface_mesh, thinned
 
 ACCENT, KEY, PATH, PHOTO = (255, 122, 26), (86, 156, 255), (150, 170, 200), (170, 170, 170)
-BODY_FACES = 4000  # of the copies that warnings are worked out with
 THUMBNAIL_PX = 320
 
 
-def wxyz(turn: Array) -> Array:
-    """A rotation (3, 3) as viser takes it."""
-    x, y, z, w = Rotation.from_matrix(turn).as_quat()
-    return np.array([w, x, y, z])
-
-
 class View3D:
-    """Keeps viser's scene like the desk's. bodies: what warnings are worked out with."""
+    """Keeps viser's scene like the desk's. on_key: called with the frame, counted from 0, of a key's frustum that was
+    clicked."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._scene = desk, desk.server.scene
         self._scene.set_up_direction("+z")
-        self._meshes: dict[str, tuple[object, Any]] = {}
-        self._static: object = None
-        self.bodies: dict[str, Body] = {}
+        self.bodies, self.gizmo = Bodies(desk), Gizmo(desk)
+        self.on_key: Callable[[int], None] = lambda index: None
         self.through = False  # whether pages look through the shot's camera
-        self.target: str | None = None  # what the gizmo moves
-        self._gizmo: viser.TransformControlsHandle | None = None
+        self._static: object = None
+        self._now: Any = None
+        self._photo: Any = None
         self._grid()
 
     def _grid(self) -> None:
@@ -51,73 +43,26 @@ class View3D:
     # ------------------------------------------------------------ everything
     def update(self) -> None:
         """Shows the desk's scene at its frame."""
-        shown = self._desk.shown
-        if shown is None:
+        shown, session = self._desk.shown, self._desk.session
+        if shown is None or session is None or session.shown is None:
             return
+        index = min(self._desk.index, len(shown.views) - 1)
         with self._desk.server.atomic():
-            if shown is not self._static:
-                self._path(shown)
-                self._static = shown
-            self._objects(shown)
-            self._camera(shown)
+            if session.shown is not self._static:
+                self._static = session.shown
+                self._path(session.shown)
+            self.bodies.show(shown, index)
+            self._camera(shown.views[index], shown)
         if self.through:
             for client in self._desk.server.get_clients().values():
-                self.look(client, shown.views[self._desk.index], shown)
-
-    def _objects(self, shown: Shown) -> None:
-        index = self._desk.index
-        for name in set(self._meshes) - set(shown.names()):
-            self._meshes.pop(name)[1].remove()
-            self.bodies.pop(name, None)
-        for item in shown.objects:
-            wanted = self._source(shown, item.name, item.mesh, index)
-            have = self._meshes.get(item.name)
-            if have is None or have[0] != wanted:
-                if have is not None:
-                    have[1].remove()
-                handle = self._add(shown, item.name, item.mesh, index, item.role == "foreground")
-                self._meshes[item.name] = (wanted, handle)
-            handle = self._meshes[item.name][1]
-            handle.visible = shown.visible[item.name][index]
-            if item.name in shown.poses and item.name not in shown.surfaces:
-                self._place(handle, shown.poses[item.name][index])
-
-    def _source(self, shown: Shown, name: str, mesh: str, index: int) -> object:
-        """What a mesh on the page was made of: equal ones need not be sent again."""
-        if name in shown.surfaces:
-            surface = shown.surfaces[name]
-            return (id(surface), min(index, len(surface.points_m) - 1))
-        session = self._desk.session
-        assert session is not None and (session.stage is not None or name in shown.poses)
-        return (str(session.mesh_folder()), mesh)
-
-    def _add(self, shown: Shown, name: str, mesh: str, index: int, foreground: bool) -> Any:
-        if name in shown.surfaces:
-            made = surface_mesh(shown.surfaces[name], index, MOST_FACES)
-            self.bodies[name] = Body.of(thinned(made, BODY_FACES), foreground)
-        else:
-            session = self._desk.session
-            assert session is not None
-            path = session.mesh_folder() / mesh
-            if path.suffix.lower() == ".fbx":  # Blender's answer brings its surface
-                return self._scene.add_frame(f"/objects/{name}", show_axes=False)
-            made = page_mesh(path, MOST_FACES)
-            self.bodies[name] = Body.of(thinned(made, BODY_FACES), foreground)
-        return self._scene.add_mesh_trimesh(f"/objects/{name}", made, cast_shadow=False, receive_shadow=False)
-
-    def _place(self, handle: Any, pose: Array) -> None:
-        """Puts a node at a pose (4, 4): rotation and scale along its axes, without shear, which viser has not."""
-        scale = np.linalg.norm(pose[:3, :3], axis=0)
-        handle.position, handle.wxyz = pose[:3, 3], wxyz(pose[:3, :3] / scale)
-        if hasattr(handle, "scale"):
-            handle.scale = tuple(float(value) for value in scale)
+                self.look(client, shown.views[index], shown)
 
     # ------------------------------------------------------------ cameras
     def _frustum(self, name: str, view: View, shown: Shown, size_m: float, **look: Any) -> Any:
         width, height = shown.size
         return self._scene.add_camera_frustum(
             name,
-            fov=2 * float(np.arctan(height / 2 / view.focal_px)),
+            fov=fov(view, shown),
             aspect=width / height,
             scale=size_m,
             wxyz=wxyz(view.c2w[:3, :3]),
@@ -134,8 +79,10 @@ class View3D:
         return float(np.linalg.norm(shown.views[0].c2w[:3, 3] - np.asarray(shown.pivot_m)))
 
     def _path(self, shown: Shown) -> None:
+        """Everything of the camera that only an edit changes."""
         self._scene.remove_by_name("/camera")
         size_m = 0.06 * self.reach_m(shown)
+        self._now = self._frustum("/camera/now", shown.views[0], shown, size_m / 0.6, color=ACCENT)
         places = np.stack([view.c2w[:3, 3] for view in shown.views])
         if len(places) > 1 and np.ptp(places, axis=0).max() > 1e-6:
             self._scene.add_line_segments(
@@ -150,21 +97,24 @@ class View3D:
         for key in keys:
             index = key["frame"] - shown.shot.start_frame
             if 0 <= index < len(shown.views):
-                self._frustum(f"/camera/key{key['frame']}", shown.views[index], shown, size_m, color=KEY)
+                frustum = self._frustum(
+                    f"/camera/key{key['frame']}", shown.views[index], shown, size_m, color=KEY
+                )
+                frustum.on_click(self._desk.guarded(lambda _, index=index: self.on_key(index)))
+        self._photo = None
         if shown.photo_view is not None and session is not None and session.stage is not None:
             picture = Image.fromarray(session.stage.photo)
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            self._frustum(
+            self._photo = self._frustum(
                 "/camera/photo", shown.photo_view, shown, 1.6 * size_m, color=PHOTO, image=np.asarray(picture)
             )
 
-    def _camera(self, shown: Shown) -> None:
-        size_m = 0.1 * self.reach_m(shown)
-        handle = self._frustum("/camera/now", shown.views[self._desk.index], shown, size_m, color=ACCENT)
-        handle.visible = not self.through
-        photo = self._scene.get_handle_by_name("/camera/photo")
-        if photo is not None:
-            photo.visible = not self.through
+    def _camera(self, view: View, shown: Shown) -> None:
+        self._now.position, self._now.wxyz = view.c2w[:3, 3], wxyz(view.c2w[:3, :3])
+        self._now.fov = fov(view, shown)
+        for handle in (self._now, self._photo):
+            if handle is not None:
+                handle.visible = not self.through
 
     def look(self, client: viser.ClientHandle, view: View, shown: Shown) -> None:
         """Has a page look through a camera, all of whose frame is inside the page."""
@@ -202,28 +152,7 @@ class View3D:
             )
             self._frustum("/camera/end", shown.views[-1], shown, 0.08 * self.reach_m(shown), color=ACCENT)
 
-    # ------------------------------------------------------------ gizmo
-    def hold(
-        self, target: str, pose: Array, size_m: float, moved: Callable[[Array], None], turns: bool = True
-    ) -> None:
-        """Puts the gizmo at a pose (4, 4, a rotation). moved: called with a new one as it is dragged."""
-        self.release()
-        gizmo = self._scene.add_transform_controls(
-            "/gizmo", scale=size_m, disable_rotations=not turns, position=pose[:3, 3], wxyz=wxyz(pose[:3, :3]),
-            depth_test=False,
-        )  # fmt: skip
-        self.target, self._gizmo = target, gizmo
 
-        @gizmo.on_update
-        def _(_: object) -> None:
-            w, x, y, z = gizmo.wxyz
-            now = np.eye(4)
-            now[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
-            now[:3, 3] = gizmo.position
-            self._desk.guarded(moved)(now)
-
-    def release(self) -> None:
-        """Takes the gizmo away."""
-        if self._gizmo is not None:
-            self._gizmo.remove()
-        self.target, self._gizmo = None, None
+def fov(view: View, shown: Shown) -> float:
+    """How high a camera sees, in radians."""
+    return 2 * float(np.arctan(shown.size[1] / 2 / view.focal_px))

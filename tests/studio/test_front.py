@@ -14,7 +14,8 @@ import asyncio  # noqa: E402
 from aiohttp import web  # noqa: E402
 
 from i2v3d.errors import ConfigError, InputError, MachineError  # noqa: E402
-from i2v3d.studio.front import Door, Front, hidden_address, is_loopback  # noqa: E402
+from i2v3d.studio.films import pass_film, player  # noqa: E402
+from i2v3d.studio.front import Door, Front, Served, hidden_address, is_loopback  # noqa: E402
 from i2v3d.studio.place import Place  # noqa: E402
 
 TOKEN = "a-token-of-this-test-only"
@@ -33,6 +34,26 @@ class _Inside:
         return socket
 
 
+MOMENTS = [{"index": 3, "playing": False, "fps": 8}]
+ASKED: list[tuple[str, str]] = []
+
+
+def _act(what: str, value: str) -> None:
+    if what != "frame":
+        raise InputError(f"{what} cannot be asked for here")
+    ASKED.append((what, value))
+
+
+def _served(place: Place) -> Served:
+    return Served(
+        result=place.result,
+        film=lambda key, name: pass_film(place, key, name),
+        player=lambda run, variant: player(place, run, variant),
+        moment=lambda: MOMENTS[-1],
+        act=_act,
+    )
+
+
 async def _with_front(place: Place, door: Door, act) -> None:  # type: ignore[no-untyped-def]
     inside = _Inside()
     app = web.Application()
@@ -40,7 +61,7 @@ async def _with_front(place: Place, door: Door, act) -> None:  # type: ignore[no
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    front = Front(door, ("127.0.0.1", runner.addresses[0][1]), place.result)
+    front = Front(door, ("127.0.0.1", runner.addresses[0][1]), _served(place))
     try:
         await asyncio.to_thread(front.start)
         async with aiohttp.ClientSession() as client:
@@ -106,11 +127,37 @@ def test_other_sites_and_rebound_names_are_refused(place: Place) -> None:
     asyncio.run(_with_front(place, Door.checked("127.0.0.1", 0, None), act))
 
 
+def test_films_follow_the_timeline_and_clicks_of_the_page_are_done(place: Place) -> None:
+    async def act(client: aiohttp.ClientSession, url: str) -> None:
+        async with client.get(f"{url}/timeline") as told:
+            assert told.headers["Content-Type"] == "text/event-stream"
+            assert await told.content.readline() == b'data: {"index": 3, "playing": false, "fps": 8}\n'
+            MOMENTS.append({"index": 4, "playing": True, "fps": 8})
+            await told.content.readline()
+            assert b'"index": 4' in await told.content.readline()
+        async with client.post(f"{url}/act/frame/5") as done:
+            assert done.status == 204 and ASKED == [("frame", "5")]
+        for path in ("/act/frame", "/act/quit/1", "/player/run/other", "/player/%2e%2e/base", "/films/../depth.mp4",
+                     "/films/0123456789ab/depth.mp4", "/films/%2e%2e%2frun/notes.mp4"):  # fmt: skip
+            async with client.request("POST" if "act" in path else "GET", url + path) as found:
+                assert found.status in (404, 405) or "inside" in await found.text(), path
+        async with client.post(f"{url}/act/frame/6", headers={"Origin": "http://evil.example"}) as found:
+            assert found.status == 403
+        async with client.post(f"{url}/act/frame/6", headers={"Origin": "null"}) as found:
+            assert found.status == 403  # a page of results, which is not trusted
+        assert ASKED == [("frame", "5")]
+
+    asyncio.run(_with_front(place, Door.checked("127.0.0.1", 0, None), act))
+
+
 def test_a_token_is_asked_for(place: Place) -> None:
     async def act(client: aiohttp.ClientSession, url: str) -> None:
-        for path in ("/", "/results/run/base/video.mp4", "/?token=wrong", "/?token=%ff"):
+        for path in ("/", "/results/run/base/video.mp4", "/?token=wrong", "/?token=%ff", "/timeline",
+                     "/player/run/base"):  # fmt: skip
             async with client.get(url + path) as found:
                 assert found.status == 401
+        async with client.post(f"{url}/act/frame/7") as found:
+            assert found.status == 401
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await client.ws_connect(url)
         client.cookie_jar._unsafe = True  # addresses as hosts
@@ -135,7 +182,7 @@ def test_beyond_loopback_only_with_a_token() -> None:
 
 def test_a_taken_port_is_told(place: Place) -> None:
     async def act(client: aiohttp.ClientSession, url: str) -> None:
-        taken = Front(Door("127.0.0.1", int(url.rsplit(":", 1)[1]), None), ("127.0.0.1", 1), place.result)
+        taken = Front(Door("127.0.0.1", int(url.rsplit(":", 1)[1]), None), ("127.0.0.1", 1), _served(place))
         with pytest.raises(MachineError, match="--port"):
             await asyncio.to_thread(taken.start)
 

@@ -1,4 +1,4 @@
-"""What the studio finds in results/, and how many faces the page gets."""
+"""What the studio finds in results/, and the films that it makes of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trimesh
-from PIL import Image
 
-pytest.importorskip("fast_simplification", reason="the studio needs it: pip install 'i2v3d[studio]'")
-
+from i2v3d.artifacts.render_folder import CoarseFrame, RenderFolder
+from i2v3d.artifacts.rendered_cameras import RenderedCameras
 from i2v3d.errors import ConfigError
-from i2v3d.studio import gallery
-from i2v3d.studio.surfaces import MOST_FACES, glowing, thinned
+from i2v3d.images import read_video, write_video
+from i2v3d.studio import films, gallery
+from i2v3d.studio.place import Place
 
 
 def _variant(here: Path, name: str, age_s: float, *files: str) -> Path:
@@ -29,9 +28,11 @@ def _variant(here: Path, name: str, age_s: float, *files: str) -> Path:
 
 
 def test_runs_are_found_the_latest_first(tmp_path: Path) -> None:
-    _variant(tmp_path, "old/base", 100, "video.mp4", "coarse.mp4", "contact_sheet.png", "keyframes/0001.png")
+    _variant(tmp_path, "old/base", 100, "video.mp4", "coarse.mp4", "contact_sheet.png", "keyframes/0001.png",
+             *(f"frames/000{n}.png" for n in range(1, 6)))  # fmt: skip
     _variant(tmp_path, "new/warm", 1, "preview/coarse.mp4", "preview/sheet.png")
-    _variant(tmp_path, ".jobs/studio", 1, "video.mp4")
+    for no_variant in (".jobs/studio", "new/a'b"):
+        _variant(tmp_path, no_variant, 1, "video.mp4")
     new, old = gallery.entries(tmp_path)
     assert (new.run, new.variant, new.finished, new.picture) == (
         "new",
@@ -39,8 +40,39 @@ def test_runs_are_found_the_latest_first(tmp_path: Path) -> None:
         False,
         "new/warm/preview/sheet.png",
     )
-    assert old.finished and old.films == ("old/base/video.mp4", "old/base/coarse.mp4")
+    assert new.film == "new/warm/preview/coarse.mp4"
+    assert old.finished and (old.film, old.frame) == ("old/base/video.mp4", "old/base/frames/0003.png")
     assert gallery.keyframes(tmp_path, old) == [(1, "old/base/keyframes/0001.png")]
+
+
+def test_the_films_of_a_variant_are_found_and_those_of_its_passes_made_once(tmp_path: Path) -> None:
+    folder, place = tmp_path / "results/run/base", Place(tmp_path, tmp_path / "conf")
+    render = tmp_path / "results/.cache/render/0123456789ab"
+    for made in (folder / "stages", render):
+        made.mkdir(parents=True)
+    (folder / "stages/render").symlink_to(render)
+    depth_m = np.full((16, 24), 2.0, np.float32)
+    mask = np.zeros((16, 24), bool)
+    for frame in (1, 2):
+        depth_m[:, :12], mask[4 * frame :] = frame, True
+        RenderFolder(render).write(
+            frame, CoarseFrame(np.zeros((16, 24, 3), np.uint8), depth_m, mask, np.ones_like(mask))
+        )
+    view = np.repeat(np.eye(3)[None], 2, axis=0)
+    cameras = RenderedCameras(24, 16, (1, 2), view, np.repeat(np.eye(4)[None], 2, axis=0), (1.0, 2.0))
+    RenderFolder(render).write_cameras(cameras)
+    write_video(folder / "coarse.mp4", np.zeros((2, 16, 24, 3), np.uint8), 8, 20)
+    found = films.of_variant(place, "run", "base")
+    assert [(film.label, film.width, film.frames, film.fps) for film in found] == [
+        (name, 24, 2, 8.0) for name in ("coarse", "depth", "mask")
+    ]
+    shown = read_video(films.pass_film(place, "0123456789ab", "mask"))
+    assert np.abs(shown[0, ..., 0].astype(int) - 255 * (np.arange(16) >= 4)[:, None]).max() < 40
+    near = read_video(films.pass_film(place, "0123456789ab", "depth")).mean(axis=(2, 3))
+    assert near[0].mean() > near[1].mean()
+    before = films.pass_film(place, "0123456789ab", "depth").stat().st_mtime_ns
+    assert films.of_variant(place, "run", "base")[1].address.endswith(str(before))  # not made anew
+    assert films.player(place, "run", "base").count("<video") == 3
 
 
 def test_settings_of_a_variant_are_read_back(tmp_path: Path) -> None:
@@ -61,23 +93,3 @@ def test_settings_of_a_variant_are_read_back(tmp_path: Path) -> None:
 def test_variants_lie_in_results(tmp_path: Path, names: tuple[str, str]) -> None:
     with pytest.raises(ConfigError):
         gallery.variant_folder(tmp_path, *names)
-
-
-def test_the_page_gets_a_thinned_copy_that_looks_the_same() -> None:
-    ball = trimesh.creation.icosphere(7, 1.0)
-    assert len(ball.faces) > MOST_FACES
-    ball.visual = trimesh.visual.ColorVisuals(vertex_colors=np.uint8(127 * ball.vertices + 128))
-    copy = thinned(ball, MOST_FACES)
-    assert 0.9 * MOST_FACES < len(copy.faces) <= MOST_FACES
-    np.testing.assert_allclose(np.linalg.norm(copy.vertices, axis=1), 1, atol=1e-3)
-    expected = np.uint8(127 * np.asarray(copy.vertices) + 128)
-    assert np.abs(copy.visual.vertex_colors[:, :3].astype(int) - expected).max() <= 3
-    assert thinned(copy, MOST_FACES) is copy
-
-
-def test_textures_shine_by_themselves_as_flat_renders_show_them() -> None:
-    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.new("RGB", (4, 4), (10, 20, 30)))
-    visual = trimesh.visual.TextureVisuals(uv=np.zeros((3, 2)), material=material)
-    mesh = trimesh.Trimesh(np.eye(3), [[0, 1, 2]], visual=visual, process=False)
-    shown = glowing(mesh).visual.material
-    assert shown.emissiveTexture.getpixel((0, 0)) == (10, 20, 30) and not any(shown.baseColorFactor[:3])

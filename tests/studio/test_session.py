@@ -24,7 +24,7 @@ from i2v3d.studio.place import Place
 from i2v3d.studio.session import Session
 from i2v3d.studio.shown import asked_blender
 from i2v3d.studio.sight import Body, hole_share, turned_deg, warnings_at, winding
-from i2v3d.studio.surfaces import page_mesh
+from i2v3d.studio.surfaces import page_mesh, thinned
 from i2v3d.studio.yaml_edit import Edit
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_a_view_is_told(session: Session) -> None:
     shown = session.shown
     assert shown is not None and session.stage is not None
     bodies = {
-        name: Body.of(page_mesh(session.mesh_folder() / item.mesh, 4000), name == "foreground")
+        name: Body.of(thinned(page_mesh(session.mesh_folder() / item.mesh), 4000), name == "foreground")
         for name, item in ((item.name, item) for item in shown.objects)
     }
     assert warnings_at(shown, bodies, 0, inflated=True) == []

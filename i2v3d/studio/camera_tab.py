@@ -1,9 +1,7 @@
-"""The page's timeline and camera: playing, keys from views, the camera's gizmo, recipes with sliders, undo."""
+"""The page's camera: keys from views and by gizmo, and recipes with sliders."""
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any, get_args
 
 import numpy as np
@@ -13,102 +11,14 @@ from scipy.spatial.transform import Rotation
 from i2v3d.config.control import Easing
 from i2v3d.errors import ConfigError
 from i2v3d.geometry.cameras import Array
-from i2v3d.studio.camera_edits import RECIPES, euler_deg, key_edits, key_gone, recipe_edits
+from i2v3d.studio.camera_edits import RECIPES, key_edits, key_gone, recipe_edits
 from i2v3d.studio.desk import Desk, required, small
+from i2v3d.studio.shown import with_view
 from i2v3d.studio.view3d import View3D
 from i2v3d.studio.yaml_edit import Edit
 
 EASINGS = ("BEZIER", "LINEAR", *(name for name in get_args(Easing) if name not in ("BEZIER", "LINEAR")))
-LENGTHS = ("dolly", "dolly zoom", "truck", "crane")
-
-
-class Timeline:
-    """The slider that moves everything, and play."""
-
-    def __init__(self, desk: Desk, view: View3D) -> None:
-        self._desk, self._view = desk, view
-        self._slider: Any = None
-        self._range = (0, 0)
-        self._marks: tuple[Any, ...] = ()
-        self._playing = threading.Event()
-        self._panel = desk.server.gui.add_panel()
-        self._tab = self._panel.add_tab("Timeline", viser.Icon.TIMELINE)
-        self._panel.float(x=16, y=-16, width=460)
-        with self._tab:
-            self._where = desk.server.gui.add_html("", order=0)
-            self._buttons = desk.server.gui.add_button_group(
-                "", ("◀ first", "▶ play", "■ stop", "last ▶"), order=2
-            )
-            self._through = desk.server.gui.add_checkbox("look through the camera", False, order=3)
-        self._buttons.on_click(lambda _: self._pressed(self._buttons.value))
-        self._through.on_update(lambda _: self._look())
-        threading.Thread(target=self._play, daemon=True, name="studio-play").start()
-        desk.listeners.append(self.update)
-
-    def update(self) -> None:
-        """Shows the frame, and the keys as marks."""
-        shown, session = self._desk.shown, self._desk.session
-        if shown is None or session is None:
-            return
-        first, last = shown.shot.start_frame, shown.shot.last_frame
-        keys = [key["frame"] for key in (session.scene.get("camera") or {}).get("keys", [])]
-        marks = tuple((frame, "◆") for frame in keys if first <= frame <= last)
-        self._desk.index = min(self._desk.index, len(shown.views) - 1)
-        if self._slider is None or (first, last) != self._range or marks != self._marks:
-            if self._slider is not None:
-                self._slider.remove()
-            with self._tab:
-                self._slider = self._desk.server.gui.add_slider(
-                    "frame", first, max(last, first + 1), 1, self._desk.frame, marks=marks, order=1
-                )
-            self._slider.on_update(lambda _: self._moved())
-            self._range, self._marks = (first, last), marks
-        if self._slider.value != self._desk.frame:
-            self._slider.value = self._desk.frame
-        view = shown.views[self._desk.index]
-        x, y, z = view.c2w[:3, 3]
-        tilt, _, turn = euler_deg(view.c2w)
-        fov = 2 * np.degrees(np.arctan(shown.size[0] / 2 / view.focal_px))
-        seconds = (self._desk.index) / shown.shot.fps
-        self._where.content = small(
-            f"{seconds:.2f} s · camera at {x:.2f}, {y:.2f}, {z:.2f} m · pitch {tilt - 90:.1f}°, heading {-turn:.1f}° "
-            f"· view {fov:.1f}°"
-        )
-
-    def _moved(self) -> None:
-        shown = self._desk.shown
-        if shown is not None:
-            index = int(self._slider.value) - shown.shot.start_frame
-            if index != self._desk.index:
-                self._desk.index = max(0, min(index, len(shown.views) - 1))
-                self._desk.changed()
-
-    def _pressed(self, which: str) -> None:
-        shown = self._desk.shown
-        self._playing.clear()
-        if which == "▶ play":
-            self._playing.set()
-        elif shown is not None and which != "■ stop":
-            self._desk.index = 0 if which == "◀ first" else len(shown.views) - 1
-            self._desk.changed()
-
-    def _look(self) -> None:
-        self._view.through = self._through.value
-        if not self._through.value:
-            for client in self._desk.server.get_clients().values():
-                self._view.welcome(client)
-        self._desk.changed()
-
-    def _play(self) -> None:
-        while True:
-            self._playing.wait()
-            shown = self._desk.shown
-            if shown is None:
-                self._playing.clear()
-                continue
-            self._desk.index = (self._desk.index + 1) % len(shown.views)
-            self._desk.guarded(self._desk.changed)()
-            time.sleep(1 / shown.shot.fps)
+CAMERA = "/camera"  # as what the gizmo moves: no object's name
 
 
 class CameraTab:
@@ -143,7 +53,9 @@ class CameraTab:
         add.on_click(desk.guarded(lambda _: self._add()))
         remove.on_click(desk.guarded(lambda _: self._remove()))
         self._length = 0
+        view.on_key = self._grab
         desk.listeners.append(self.update)
+        desk.followers.append(self._follow)
 
     # ------------------------------------------------------------ keys
     def _camera(self) -> dict[str, Any]:
@@ -179,23 +91,31 @@ class CameraTab:
         session.edit(*edits)
 
     def _delete(self) -> None:
-        self._view.release()
+        self._view.gizmo.release()
         required(self._desk).edit(*key_gone(("camera", "keys"), self._camera()["keys"], self._desk.frame))
 
     def _drag(self) -> None:
         shown = self._desk.shown
         if shown is None:
             return
-        if self._view.target == "camera":
-            self._view.release()
+        if self._view.gizmo.target == CAMERA:
+            self._view.gizmo.release()
             return
         self._camera()
-        self._view.hold(
-            "camera", shown.views[self._desk.index].c2w, 0.25 * self._view.reach_m(shown), self._dragged
-        )
+        pose, size_m = shown.views[self._desk.index].c2w, 0.25 * self._view.reach_m(shown)
+        self._view.gizmo.hold(CAMERA, pose, size_m, self._dragged, scales=False)
 
-    def _dragged(self, pose: Array) -> None:
-        self._desk.settled(lambda: self._key(pose))
+    def _grab(self, index: int) -> None:
+        """Has the gizmo at a key whose frustum was clicked."""
+        self._desk.moved(index)
+        if self._view.gizmo.target != CAMERA:
+            self._drag()
+
+    def _dragged(self, pose: Array, factor: float) -> None:
+        session = required(self._desk)
+        if session.shown is not None:
+            self._desk.drafted(with_view(session.shown, self._desk.index, pose))
+            self._desk.settled(lambda: self._key(pose))
 
     # ------------------------------------------------------------ recipes
     def _chosen(self) -> None:
@@ -235,8 +155,15 @@ class CameraTab:
                 Edit(("camera", "moves", int(chosen.split(".")[0]) - 1), None, "delete")
             )
 
+    def _follow(self) -> None:
+        """Has the gizmo where the camera is at the frame."""
+        shown = self._desk.shown
+        if shown is not None and self._view.gizmo.target == CAMERA and self._desk.draft is None:
+            self._view.gizmo.place(shown.views[self._desk.index].c2w)
+
     def update(self) -> None:
         """Shows what moves there are."""
+        self._follow()
         shown, session = self._desk.shown, self._desk.session
         if shown is None or session is None:
             return
