@@ -1,9 +1,8 @@
-"""The gizmo that moves, turns and scales one thing: arrows and rings of viser, and a knob above them for the scale."""
+"""The gizmo that moves, turns and scales one thing: viser's arrows and rings, and an arrow above them for the scale."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import viser
@@ -12,8 +11,7 @@ from scipy.spatial.transform import Rotation
 from i2v3d.geometry.cameras import Array
 from i2v3d.studio.desk import Desk
 
-KNOB, KNOB_COLOUR = 0.11, (255, 122, 26)  # radius as a share of the gizmo's size
-KNOB_UP = 1.35  # sizes above the middle
+UP, LONG = 1.2, 0.5  # of the arrow for the scale: where it begins above the middle, and its length, in sizes
 SMALLEST, LARGEST = 0.05, 20.0  # factor of one drag
 Moved = Callable[[Array, float], None]
 
@@ -31,14 +29,16 @@ class Gizmo:
         self._desk, self._scene = desk, desk.server.scene
         self.target: str | None = None
         self._arrows: viser.TransformControlsHandle | None = None
-        self._knob: Any = None
+        self._stretch: viser.TransformControlsHandle | None = None
         self._size_m, self._moved = 1.0, _nothing
         self._factor = 1.0  # since the last `place`
-        self._far_m: float | None = None  # of the pointer when the factor was 1, while the knob is dragged
+        self._far_m: float | None = (
+            None  # of the arrow for the scale when the factor was 1, while it is dragged
+        )
 
     def hold(self, target: str, pose: Array, size_m: float, moved: Moved, scales: bool) -> None:
         """Puts the gizmo at a pose (4, 4, a rotation). moved: called with a new one and a factor of the scale as it is
-        dragged. scales: whether it has the knob."""
+        dragged. scales: whether it has an arrow for that."""
         self.release()
         self._arrows = self._scene.add_transform_controls(
             "/gizmo", scale=size_m, position=pose[:3, 3], wxyz=wxyz(pose[:3, :3]), depth_test=False
@@ -46,10 +46,16 @@ class Gizmo:
         self.target, self._size_m, self._moved = target, size_m, moved
         self._arrows.on_update(lambda _: self._tell())
         if scales:
-            self._knob = self._scene.add_icosphere(
-                "/gizmo_scale", KNOB * size_m, KNOB_COLOUR, cast_shadow=False, receive_shadow=False
+            self._stretch = self._scene.add_transform_controls(
+                "/gizmo_scale",
+                scale=LONG * size_m,
+                active_axes=(False, False, True),
+                disable_rotations=True,
+                disable_sliders=True,
+                depth_test=False,
             )
-            self._knob.on_drag("left")(self._pulled)
+            self._scene.add_label("/gizmo_scale/what", "scale", position=(0.0, 0.0, 1.15 * LONG * size_m))
+            self._stretch.on_update(self._stretched)
         self.place(pose)
 
     def place(self, pose: Array) -> None:
@@ -60,34 +66,33 @@ class Gizmo:
         if self._far_m is not None:
             self._far_m *= self._factor
         self._factor = 1.0
-        self._settle_knob()
+        self._settle()
 
     def release(self) -> None:
         """Takes the gizmo away."""
-        for handle in (self._arrows, self._knob):
+        for handle in (self._arrows, self._stretch):
             if handle is not None:
                 handle.remove()
-        self.target, self._arrows, self._knob = None, None, None
+        self.target, self._arrows, self._stretch = None, None, None
         self._factor, self._far_m = 1.0, None
 
-    def _pulled(self, event: Any) -> None:
-        """The knob's distance from the middle is the scale."""
-        if self._arrows is None:
+    def _stretched(self, event: viser.TransformControlsEvent) -> None:
+        """How far the arrow for the scale is from the middle, against before, is the factor."""
+        if self._arrows is None or self._stretch is None:
             return
-        far_m = float(np.linalg.norm(np.asarray(event.end_position) - self._arrows.position))
         if event.phase == "end":
             self._far_m = None
-            self._settle_knob()
+            self._settle()
             return
+        far_m = float(self._stretch.position[2] - self._arrows.position[2])
         if self._far_m is None:
-            self._far_m = max(far_m, 1e-3 * self._size_m)
+            self._far_m = UP * self._size_m
         self._factor = float(np.clip(far_m / self._far_m, SMALLEST, LARGEST))
-        self._knob.position = event.end_position
         self._tell()
 
-    def _settle_knob(self) -> None:
-        if self._knob is not None and self._arrows is not None and self._far_m is None:
-            self._knob.position = self._arrows.position + np.array([0.0, 0.0, KNOB_UP * self._size_m])
+    def _settle(self) -> None:
+        if self._stretch is not None and self._arrows is not None and self._far_m is None:
+            self._stretch.position = self._arrows.position + np.array([0.0, 0.0, UP * self._size_m])
 
     def _tell(self) -> None:
         if self._arrows is None:
@@ -96,7 +101,7 @@ class Gizmo:
         now = np.eye(4)
         now[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
         now[:3, 3] = self._arrows.position
-        self._settle_knob()
+        self._settle()
         self._desk.guarded(self._moved)(now, self._factor)
 
 

@@ -20,7 +20,11 @@ from i2v3d.studio.view3d import View3D
 from i2v3d.studio.yaml_edit import Edit
 
 FAR = np.array([0.0, 0.0, 1000.0])  # where the photo hangs while its mask is chosen: away from the scene
-STEP_BACK = 1.35  # photo heights from which a page looks at it
+FOV = np.radians(45)  # of a page that looks at it
+SHARE, DOWN = (
+    0.7,
+    0.12,
+)  # of the page's height that the photo takes, and by how much it hangs above the timeline
 LARGEST_PX = 1280  # of the photo on the page; its mask is found on the whole photo
 ON, BESIDE, BOX = "on the object", "beside it", "a box around it"
 CHOOSE, BACK = "Choose on the photo", "Back to the scene"
@@ -72,11 +76,19 @@ class MaskTool:
         self._show_buttons(True)
         self._tell_tool()
         for client in self._desk.server.get_clients().values():
-            client.camera.up_direction = (0.0, 1.0, 0.0)
-            client.camera.position = FAR + np.array([0.0, 0.0, STEP_BACK])
-            client.camera.look_at = FAR
+            self._face(client)
         self._hang()
         self._finding.wish()
+
+    def _face(self, client: viser.ClientHandle) -> None:
+        """Has a page look at the whole photo, above its timeline."""
+        height = max(1 / SHARE, 1.05 * self._aspect() / max(client.camera.aspect, 0.1))
+        below = FAR - np.array([0.0, DOWN * height, 0.0])
+        with client.atomic():
+            client.camera.up_direction = (0.0, 1.0, 0.0)
+            client.camera.position = below + np.array([0.0, 0.0, height / 2 / np.tan(FOV / 2)])
+            client.camera.look_at = below
+            client.camera.fov = FOV
 
     def end(self) -> None:
         """Takes the photo down."""
@@ -115,12 +127,13 @@ class MaskTool:
         if tool == BOX and self._corner is None:
             self._corner = point
             self._hang()
-            self._told.content = small("now the opposite corner")
+            self._tool_now.content = small(f"<b>{BOX}</b>: now the opposite corner")
             return
         if tool == BOX:
             assert self._corner is not None
             (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(self._corner, point, strict=True))
-            self._marks["box"], self._corner = [x0, y0, x1, y1], None
+            self._marks["box"] = [x0, y0, x1, y1]
+            self._tell_tool()
         else:
             key = "points" if tool == ON else "background_points"
             self._marks[key] = [*self._marks[key], point]

@@ -78,7 +78,7 @@ class Studio:
         Timeline(desk, self.view)
         tabs = gui.add_tab_group()
         with tabs.add_tab("Scene", viser.Icon.PHOTO):
-            SceneTab(desk, self.view, new)
+            self._mask = SceneTab(desk, self.view, new).mask
         with tabs.add_tab("Camera", viser.Icon.CAMERA):
             CameraTab(desk, self.view)
         with tabs.add_tab("Objects", viser.Icon.CUBE):
@@ -98,6 +98,7 @@ class Studio:
             before, self.desk.session = self.desk.session, session
             self.desk.place = session.place
             self.view.gizmo.release()
+            self._mask.end()
             session.show()
         except BaseException:
             self.desk.session = before

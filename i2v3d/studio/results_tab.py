@@ -70,7 +70,7 @@ class ResultsTab:
         stamp = tuple((entry.name, entry.changed) for entry in found)
         if stamp == self._stamp:
             return
-        newest = bool(self._stamp) and bool(found) and found[0].name
+        newest = found[0].name if self._stamp and found else ""
         self._stamp, self._entries = stamp, {entry.name: entry for entry in found}
         options = tuple(self._entries) or (NONE,)
         if tuple(self._which.options) != options:

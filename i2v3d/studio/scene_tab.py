@@ -14,6 +14,7 @@ from i2v3d.errors import ConfigError, InputError
 from i2v3d.scene.photo.framing import PHOTO_SUFFIXES
 from i2v3d.studio.desk import Desk, required, small
 from i2v3d.studio.mask_tool import MaskTool
+from i2v3d.studio.session import COMPOSING
 from i2v3d.studio.view3d import View3D
 from i2v3d.studio.yaml_edit import Edit, KeyPath
 
@@ -22,7 +23,8 @@ MOST_PX = 100_000_000
 
 
 class SceneTab:
-    """Choosing and making scenes. new: makes a scene as `i2v3d new` does, of a name, a file and a class name."""
+    """Choosing and making scenes. new: makes a scene as `i2v3d new` does, of a name, a file and a class name. mask: the
+    photo that is clicked on."""
 
     def __init__(self, desk: Desk, view: View3D, new: Any) -> None:
         self._desk, self._view, self._new = desk, view, new
@@ -34,7 +36,7 @@ class SceneTab:
             self._class = gui.add_text("what it is", "", hint="in a word, such as mug")
             photo = gui.add_upload_button("Choose a photo", icon=viser.Icon.UPLOAD, mime_type="image/*")
         with gui.add_folder("The object in the photo"):
-            self._mask = MaskTool(desk, view)
+            self.mask = MaskTool(desk, view)
             self._noun = gui.add_text("class", "")
             self._distance = gui.add_number("distance (m)", 2.0, min=0.01, max=1000.0, step=0.05)
             self._stance = gui.add_dropdown("stance", ("upright", "lying", "facing"))
@@ -56,21 +58,21 @@ class SceneTab:
             and self._desk.session is not None
             and self._which.value != self._desk.session.name
         ):
-            self._mask.end()
             self._desk.open(str(self._which.value))
 
     def _uploaded(self, file: Any) -> None:
         """Makes a scene of an uploaded photo. Raises ConfigError and InputError as `i2v3d new`."""
         with tempfile.TemporaryDirectory(prefix="i2v3d-") as folder:
             path = checked_upload(str(file.name), file.content, Path(folder))
-            self._new(self._name.value.strip(), path, self._class.value.strip() or None)
+            with COMPOSING:
+                self._new(self._name.value.strip(), path, self._class.value.strip() or None)
         self._desk.place = self._desk.place.again()
         self._which.options = tuple(self._desk.place.scenes())
         self._desk.open(self._name.value.strip())
         self._desk.tell(
             "New scene", f"{self._name.value.strip()}: look at its mask, then at the scene", "green"
         )
-        self._mask.begin()
+        self.mask.begin()
 
     def _apply(self) -> None:
         """Writes what was changed. Raises ConfigError for what a word of the options has the last say in."""

@@ -32,6 +32,7 @@ from i2v3d.studio.yaml_edit import Edit, applied
 from i2v3d.workflow.composition import compose_variants
 
 log = logging.getLogger(__name__)
+COMPOSING = threading.Lock()  # Hydra's state is the process's, and clicks come in threads of their own
 
 
 class Session:
@@ -101,7 +102,8 @@ class Session:
         self.show()
 
     def _compose(self) -> None:
-        (variant,) = compose_variants(self.place.conf, self.all_words())
+        with COMPOSING:
+            (variant,) = compose_variants(self.place.conf, self.all_words())
         self._built(variant.config["scene"])
         self.config = variant.config
 

@@ -13,6 +13,7 @@ import asyncio  # noqa: E402
 
 from aiohttp import web  # noqa: E402
 
+from i2v3d.commands.tree import parse  # noqa: E402
 from i2v3d.errors import ConfigError, InputError, MachineError  # noqa: E402
 from i2v3d.studio.films import pass_film, player  # noqa: E402
 from i2v3d.studio.front import Door, Front, Served, hidden_address, is_loopback  # noqa: E402
@@ -171,6 +172,8 @@ def test_a_token_is_asked_for(place: Place) -> None:
 
 
 def test_beyond_loopback_only_with_a_token() -> None:
+    options = parse(["studio"])
+    assert is_loopback(Door.checked(options.host, options.port, options.token).host)
     for host in ("127.0.0.1", "localhost", "::1", hidden_address()):
         assert is_loopback(host) and Door.checked(host, 0, None).token is None
     for host in ("0.0.0.0", "192.168.1.5", "example.org", "::"):

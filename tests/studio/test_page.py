@@ -1,162 +1,101 @@
-"""The studio's page in a real browser: a scene, a key from a view, runs that outlive the page, a photo of one's own.
+"""What is written when somebody keys, drags and clicks on the studio's page in a real browser.
 
 Needs viser (pip install 'i2v3d[studio]') and Chromium (apt-get install chromium); without them this is skipped.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
-import yaml
 
-from i2v3d.studio.work import Work
+if TYPE_CHECKING:
+    from tests.studio.opened import Opened
 
-pytest.importorskip("viser", reason="the studio needs it: pip install 'i2v3d[studio]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.studio,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium"),
-]
-ROOT = Path(__file__).parents[2]
-WORDS = ("experiment=quick", "scene.width=96", "scene.height=64", "scene.frames=8", "render.samples=1")
-SOFTWARE = [
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-]
-PATIENCE_S = 600  # of a run, on a machine that does other things too
+pytestmark = [pytest.mark.studio, pytest.mark.slow]
+UPWARDS = np.array([0.0, 0.0, 1.0])
+ALONG_X = np.array([1.0, 0.0, 0.0])
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("studio")
+def test_a_key_from_a_view_is_written_and_undone(studio: Opened) -> None:
+    studio.tab("Camera")
+    studio.press("Key from this view")
+    studio.until(lambda: studio.scene["camera"].get("keys"))
+    (key,) = studio.scene["camera"]["keys"]
+    assert key["frame"] == 1 and key["look_at_m"] is None and studio.scene["camera"]["moves"] == []
+    studio.press("↶ undo")
+    studio.until(lambda: studio.text == studio.shipped)
+    studio.press("↷ redo")
+    studio.until(lambda: studio.scene["camera"].get("keys") == [key])
 
 
-@pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    """A studio of its own folder, as a user starts it."""
-    command = [sys.executable, "-m", "i2v3d", "studio", "scene=coffee", *WORDS, "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
-    log = folder / "studio.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
-    try:
-        _until(lambda: "the studio is at" in log.read_text() or process.poll() is not None, 180)
-        found = re.search(r"the studio is at (\S+)", log.read_text())
-        assert found, log.read_text()[-2000:]
-        yield found[1]
-    finally:
-        Work(folder, folder / "results" / ".jobs" / "studio").cancel()  # of a test that failed in mid-run
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+def test_a_change_elsewhere_is_told_and_kept(studio: Opened) -> None:
+    studio.file.write_text(studio.shipped.replace("class_name: cup", "class_name: mug"))
+    studio.page.get_by_text("was edited by somebody else").first.wait_for()
+    studio.tab("Camera")
+    studio.press("Add to the shot")
+    studio.page.get_by_text("nothing was overwritten").first.wait_for()
+    assert studio.scene["class_name"] == "mug"
+    studio.press("⟳ reload")
+    studio.until(lambda: studio.desk.session.scene["class_name"] == "mug")
 
 
-@pytest.fixture
-def page(address: str) -> Iterator[Any]:
-    """A fresh browser on the studio, which must not complain on its console."""
-    said: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
-        opened = browser.new_page(viewport={"width": 1280, "height": 720})
-        opened.set_default_timeout(120_000)
-        opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.goto(address)
-        opened.get_by_text("every edit is saved").wait_for()
-        yield opened
-        browser.close()
-    assert said == []
+def test_clicks_on_the_photo_choose_its_mask(studio: Opened) -> None:
+    studio.tab("Scene")
+    studio.press("Choose on the photo")
+    covers = studio.page.get_by_text(re.compile(r"the object covers [\d.]+%"))
+    covers.wait_for()
+    studio.rests()
+    before = covers.inner_text()
+
+    def click(x: float, y: float) -> None:
+        studio.page.mouse.click(*studio.at(_on_photo(x, y)))
+
+    click(0.5, 0.45)
+    studio.press("beside it")
+    studio.page.get_by_text("click what does not belong").wait_for()
+    click(0.66, 0.72)  # the spoon
+    studio.until(lambda: covers.count() and covers.inner_text() != before)
+    studio.press("a box around it")
+    studio.page.get_by_text("click two opposite corners").wait_for()
+    click(0.15, 0.05)
+    studio.page.get_by_text("now the opposite corner").wait_for()
+    click(0.8, 0.95)
+    covers.wait_for()
+    studio.press("Make the scene of this mask")
+    studio.until(lambda: studio.text != studio.shipped)
+    segment = studio.scene["segment"]
+    np.testing.assert_allclose(segment["points"][-1], [0.5, 0.45], atol=0.01)
+    np.testing.assert_allclose(segment["background_points"][-1], [0.66, 0.72], atol=0.01)
+    np.testing.assert_allclose(segment["box"], [0.15, 0.05, 0.8, 0.95], atol=0.01)
 
 
-def _until(true: Callable[[], bool], patience_s: float) -> None:
-    end = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
+def _on_photo(x: float, y: float) -> np.ndarray:
+    """Where the photo that hangs for clicks has a point, given in fractions of it; coffee's is 3 to 2."""
+    from i2v3d.studio.mask_tool import FAR
+
+    return FAR + np.array([(x - 0.5) * 3 / 2, 0.5 - y, 0.0])
 
 
-def _tab(page: Any, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
+def test_what_is_wrong_is_told_while_it_is_dragged(studio: Opened) -> None:
+    from i2v3d.studio.shown import with_view
 
-
-def _press(page: Any, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def _field(page: Any, label: str) -> Any:
-    """The text field behind a label: viser joins them for the eye only."""
-    return page.locator(f"xpath=//*[normalize-space(text())='{label}']/following::input[1]")
-
-
-def _scene(folder: Path, name: str = "coffee") -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((folder / "conf" / "scene" / f"{name}.yaml").read_text())
-    return found
-
-
-def test_a_key_from_a_view_is_written_and_undone(page: Any, folder: Path) -> None:
-    before = (folder / "conf/scene/coffee.yaml").read_text()
-    _tab(page, "Camera")
-    _press(page, "Key from this view")
-    _until(lambda: bool(_scene(folder)["camera"].get("keys")), 60)
-    (key,) = _scene(folder)["camera"]["keys"]
-    assert key["frame"] == 1 and key["look_at_m"] is None and _scene(folder)["camera"]["moves"] == []
-    _press(page, "↶ undo")
-    _until(lambda: (folder / "conf/scene/coffee.yaml").read_text() == before, 60)
-
-
-def test_a_change_elsewhere_is_told_and_kept(page: Any, folder: Path) -> None:
-    file = folder / "conf/scene/coffee.yaml"
-    file.write_text(file.read_text().replace("class_name: cup", "class_name: mug"))
-    page.get_by_text("was edited by somebody else").first.wait_for()
-    _tab(page, "Camera")
-    _press(page, "Add to the shot")
-    page.get_by_text("nothing was overwritten").first.wait_for()
-    assert "class_name: mug" in file.read_text()
-    _press(page, "⟳ reload")
-    page.get_by_text("every edit is saved").wait_for()
-
-
-def test_a_preview_outlives_a_reload_and_its_films_are_shown(page: Any, folder: Path) -> None:
-    _tab(page, "Run")
-    _press(page, "Preview")
-    page.locator("[data-state=running]").wait_for()
-    page.reload()
-    page.get_by_text("every edit is saved").wait_for()
-    _tab(page, "Run")
-    page.locator("[data-state=finished]").wait_for(timeout=PATIENCE_S * 1000)
-    assert (folder / "results/coffee/base/preview/coarse.mp4").stat().st_size
-    _tab(page, "Results")
-    page.locator("video").first.wait_for()
-
-
-def test_a_run_is_cancelled(page: Any, folder: Path) -> None:
-    _tab(page, "Run")
-    _press(page, "Generate")
-    page.locator("[data-state=running]").wait_for()
-    _press(page, "Cancel")
-    page.locator("[data-state=cancelled]").wait_for()
-    assert Work(folder, folder / "results" / ".jobs" / "studio").progress().state == "cancelled"
-
-
-def test_a_photo_becomes_a_scene(page: Any, folder: Path) -> None:
-    _field(page, "scene name").fill("mine")
-    _field(page, "what it is").fill("mug")
-    page.wait_for_timeout(3000)  # texts are sent a moment after they were typed
-    page.locator("input[type=file]").first.set_input_files(ROOT / "scenes/coffee/photo.jpg")
-    _until(lambda: (folder / "conf/scene/mine.yaml").is_file(), 120)
-    assert _scene(folder, "mine")["class_name"] == "mug"
-    assert (folder / "scenes" / "mine" / "photo.jpg").is_file()
+    shown, warnings = studio.desk.shown, studio.page.locator(".studio-warning")
+    inside, away, aside = (shown.views[0].c2w.copy() for _ in range(3))
+    middle = studio.studio.view.bodies.of["foreground"].points_m.mean(axis=0)
+    inside[:3, 3] = (shown.poses["foreground"][0] @ [*middle, 1])[:3]
+    away[:3, [0, 2]] *= -1  # it turns round
+    aside[:3, 3] += 0.4 * shown.views[0].c2w[:3, 0]
+    for pose, says in (
+        (inside, "the camera is inside foreground"),
+        (away, "foreground is out of sight"),
+        (away, "a hole is in view"),
+        (aside, "one photo holds about 15°"),
+    ):
+        studio.desk.drafted(with_view(shown, 0, pose))
+        warnings.get_by_text(says).first.wait_for()
+    assert studio.text == studio.shipped
+    studio.desk.changed()
+    studio.until(lambda: warnings.count() == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +105,16 @@ def test_what_is_edited_means_what_is_written_by_hand(session: Session, tmp_path
     for _ in range(3):
         session.undo()
     assert file.read_text() == before
+
+
+def test_scenes_are_composed_by_several_clicks_at_once(session: Session) -> None:
+    with ThreadPoolExecutor(4) as clicks:
+        for done in [clicks.submit(session.tell_words, (*SMALL, f"seed={n}")) for n in range(4)] + [
+            clicks.submit(Session, session.place, "coffee", SMALL, lambda: None) for _ in range(4)
+        ]:
+            if isinstance(other := done.result(), Session):
+                other.close()
+    assert session.config["seed"] in range(4)
 
 
 def test_what_cannot_be_is_told_and_not_written(session: Session) -> None:
