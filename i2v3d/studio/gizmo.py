@@ -44,7 +44,8 @@ class Gizmo:
             "/gizmo", scale=size_m, position=pose[:3, 3], wxyz=wxyz(pose[:3, :3]), depth_test=False
         )
         self.target, self._size_m, self._moved = target, size_m, moved
-        self._arrows.on_update(lambda _: self._tell())
+        self._arrows.on_update(self._phase)
+        self._arrows.on_update(lambda _: self._pulled())
         if scales:
             self._stretch = self._scene.add_transform_controls(
                 "/gizmo_scale",
@@ -55,16 +56,15 @@ class Gizmo:
                 depth_test=False,
             )
             self._scene.add_label("/gizmo_scale/what", "scale", position=(0.0, 0.0, 1.15 * LONG * size_m))
-            self._stretch.on_update(self._stretched)
+            self._stretch.on_update(self._phase)
+            self._stretch.on_update(lambda _: self._stretched())
         self.place(pose)
 
     def place(self, pose: Array) -> None:
-        """Has the gizmo where its thing is now; the factor counts from here."""
-        if self._arrows is None:
+        """Has the gizmo where its thing is now, unless it is just dragged; the factor counts from here."""
+        if self._arrows is None or self.dragged:
             return
         self._arrows.position, self._arrows.wxyz = pose[:3, 3], wxyz(pose[:3, :3])
-        if self._far_m is not None:
-            self._far_m *= self._factor
         self._factor = 1.0
         self._settle()
 
@@ -74,25 +74,29 @@ class Gizmo:
             if handle is not None:
                 handle.remove()
         self.target, self._arrows, self._stretch = None, None, None
-        self._factor, self._far_m = 1.0, None
+        self._factor, self.dragged = 1.0, False
 
-    def _stretched(self, event: viser.TransformControlsEvent) -> None:
-        """How far the arrow for the scale is from the middle, against before, is the factor."""
+    async def _phase(self, event: viser.TransformControlsEvent) -> None:
+        """Notes whether it is dragged: viser calls what is no coroutine in any order."""
+        self.dragged = event.phase != "end"
+
+    def _pulled(self) -> None:
+        self._settle()
+        self._tell()
+
+    def _stretched(self) -> None:
+        """How far the arrow for the scale is from the middle, against where it was put, is the factor."""
         if self._arrows is None or self._stretch is None:
             return
-        if event.phase == "end":
-            self._far_m = None
-            self._settle()
-            return
         far_m = float(self._stretch.position[2] - self._arrows.position[2])
-        if self._far_m is None:
-            self._far_m = UP * self._size_m
-        self._factor = float(np.clip(far_m / self._far_m, SMALLEST, LARGEST))
+        self._factor = float(np.clip(far_m / (UP * self._size_m), SMALLEST, LARGEST))
         self._tell()
 
     def _settle(self) -> None:
-        if self._stretch is not None and self._arrows is not None and self._far_m is None:
-            self._stretch.position = self._arrows.position + np.array([0.0, 0.0, UP * self._size_m])
+        """Has the arrow for the scale go with the others."""
+        if self._stretch is not None and self._arrows is not None:
+            up = np.array([0.0, 0.0, UP * self._size_m * self._factor])
+            self._stretch.position = self._arrows.position + up
 
     def _tell(self) -> None:
         if self._arrows is None:
@@ -101,7 +105,6 @@ class Gizmo:
         now = np.eye(4)
         now[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
         now[:3, 3] = self._arrows.position
-        self._settle()
         self._desk.guarded(self._moved)(now, self._factor)
 
 

@@ -49,6 +49,7 @@ class ObjectTab:
             still = gui.add_button("Remove its actions", icon=viser.Icon.TRASH, color="gray")
         self._folder = gui.add_folder("Foreground of the .blend", visible=False)
         self._roles: dict[str, Any] = {}
+        self._held = np.ones(3)  # the scale that the gizmo's factor is of
         self._name.on_update(desk.guarded(lambda _: self._chosen()))
         key.on_click(desk.guarded(lambda _: self._key(self._move.value, self._turn.value, self._size.value)))
         drag.on_click(desk.guarded(lambda _: self._drag()))
@@ -99,6 +100,7 @@ class ObjectTab:
         self._list()
         shown, item = self._desk.shown, self._item()
         assert shown is not None and item is not None
+        self._held = channels(item.keys, self._desk.frame)[6:9]
         self._view.gizmo.hold(
             item.name, self._upright(item), 0.3 * self._view.reach_m(shown), self._dragged, scales=True
         )
@@ -116,10 +118,11 @@ class ObjectTab:
         now = channels(item.keys, self._desk.frame)
         move = pose[:3, 3] - np.asarray(item.pivot_m)
         turn = nearest_euler_deg(pose[:3, :3], now[3:6])
+        size = self._held * factor
         scaled = pose.copy()
-        scaled[:3, :3] *= now[6:9] * factor
+        scaled[:3, :3] *= size
         self._desk.drafted(with_pose(session.shown, item, self._desk.index, scaled))
-        self._desk.settled(lambda: self._key(move, turn, now[6:9] * factor))
+        self._desk.settled(lambda: self._key(move, turn, size))
 
     # ------------------------------------------------------------ skeletons
     def _chosen(self) -> None:
@@ -179,9 +182,11 @@ class ObjectTab:
             self._name.options = names
         item = self._item()
         if item is not None:
-            if self._view.gizmo.target == item.name and self._desk.draft is None:
-                self._view.gizmo.place(self._upright(item))
             now = channels(item.keys, self._desk.frame)
+            if self._desk.draft is None and not self._view.gizmo.dragged:
+                self._held = now[6:9]
+                if self._view.gizmo.target == item.name:
+                    self._view.gizmo.place(self._upright(item))
             for handle, part in ((self._move, now[:3]), (self._turn, now[3:6]), (self._size, now[6:9])):
                 handle.value = tuple(round(float(value), 4) for value in part)
         self._update_roles(session.scene["source"] == "blend")
