@@ -30,7 +30,8 @@ class Gizmo:
         self.target: str | None = None
         self._arrows: viser.TransformControlsHandle | None = None
         self._stretch: viser.TransformControlsHandle | None = None
-        self._size_m, self._moved = 1.0, _nothing
+        self._size_m = 1.0
+        self._moved: Moved = _nothing
         self._factor = 1.0  # since the last `place`
         self._far_m: float | None = (
             None  # of the arrow for the scale when the factor was 1, while it is dragged

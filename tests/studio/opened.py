@@ -24,7 +24,7 @@ SOFTWARE = [
     "--ignore-gpu-blocklist",
 ]
 LAPTOP = {"width": 1280, "height": 720}
-PATIENCE_S = 45  # for what takes a moment, on a machine that does other things too
+PATIENCE_S = 120  # for what takes a moment, on a machine that does other things too
 Point = tuple[float, float]
 
 
