@@ -6,7 +6,7 @@ Needs viser (pip install 'i2v3d[studio]') and Chromium (apt-get install chromium
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tests.studio.opened import Opened
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
-UPWARDS = np.array([0.0, 0.0, 1.0])
-ALONG_X = np.array([1.0, 0.0, 0.0])
 
 
 def test_a_key_from_a_view_is_written_and_undone(studio: Opened) -> None:
@@ -77,50 +75,6 @@ def _on_photo(x: float, y: float) -> np.ndarray:
     from i2v3d.studio.mask_tool import FAR
 
     return FAR + np.array([(x - 0.5) * 3 / 2, 0.5 - y, 0.0])
-
-
-def test_gizmos_write_keys_of_objects_and_of_the_camera(studio: Opened) -> None:
-    studio.tab("Objects")
-    studio.press("Drag it at this frame")
-    studio.rests()
-    middle, size_m = _gizmo(studio)
-    studio.drag(middle + 0.8 * size_m * ALONG_X, middle + 1.3 * size_m * ALONG_X)
-    studio.until(lambda: studio.scene["keys"][0]["translation_m"][0] > 0.1 * size_m)
-    (key,) = [key for key in studio.scene["keys"] if key["frame"] == 1]
-    np.testing.assert_allclose(key["translation_m"][1:], 0, atol=1e-5)
-    np.testing.assert_allclose(key["rotation_deg"], 0, atol=1e-3)
-    studio.until(lambda: studio.desk.draft is None)
-    middle, size_m = _gizmo(studio)
-    above = np.array(studio.studio.view.gizmo._stretch.position) + 0.3 * size_m * UPWARDS
-    studio.drag(above, above + 0.5 * 1.2 * size_m * UPWARDS)
-    studio.until(lambda: studio.scene["keys"][0]["scale"][0] > 1.2)
-    scale = studio.scene["keys"][0]["scale"]
-    assert scale[0] == scale[1] == scale[2] == pytest.approx(1.5, abs=0.15)
-    studio.press("Drag it at this frame")
-    studio.press("↶ undo")
-    studio.press("↶ undo")
-    studio.until(lambda: studio.text == studio.shipped)
-
-    studio.desk.moved(7)
-    studio.tab("Camera")
-    studio.press("Drag the camera at this frame")
-    studio.until(lambda: studio.studio.view.gizmo.target == "/camera")
-    studio.page.wait_for_timeout(500)
-    middle, size_m = _gizmo(studio)
-    axis = studio.desk.shown.views[7].c2w[:3, 1]
-    studio.drag(middle + 0.8 * size_m * axis, middle + 0.5 * size_m * axis)
-    studio.until(lambda: studio.scene["camera"].get("keys"))
-    (camera,) = studio.scene["camera"]["keys"]
-    moved = np.array(camera["position_m"]) - middle
-    assert camera["frame"] == 8 and moved @ axis < -0.1 * size_m
-    assert np.linalg.norm(np.cross(moved, axis)) < 0.02 * size_m
-    studio.press("Drag the camera at this frame")
-
-
-def _gizmo(studio: Opened) -> tuple[np.ndarray, float]:
-    """Its middle, and its size in metres."""
-    gizmo: Any = studio.studio.view.gizmo
-    return np.array(gizmo._arrows.position), float(gizmo._size_m)
 
 
 def test_what_is_wrong_is_told_while_it_is_dragged(studio: Opened) -> None:
