@@ -186,7 +186,7 @@ def test_a_bad_number_is_refused_when_the_caption_is_given_by_hand() -> None:
 
 def test_scenes_of_either_source_are_composed_with_their_prompt() -> None:
     assert toy_config(2).prompt == f"a photo of a {toy_config(2).caption}"
-    (variant,) = compose_variants(CONF, [])
+    (variant,) = compose_variants(CONF, ["scene=coffee"])
     assert isinstance(build(SceneConfig, variant.config["scene"], "scene"), PhotoSceneConfig)
     assert variant.config["lora"]["prompt"] == variant.config["keyframes"]["prompt"] == "a sks cup"
     (variant,) = compose_variants(CONF, ["scene=toy", "scene.index=2"])

@@ -65,7 +65,6 @@ KINDS: dict[str, tuple[str, ...]] = {
         "safetensors.torch",
         "torchmetrics.functional.image",
         "OpenEXR",
-        "pandas",
         "trimesh",
         *_WORKFLOW,
     ),
