@@ -23,7 +23,7 @@ def wxyz(turn: Array) -> Array:
 
 
 class Gizmo:
-    """target: what it moves at present."""
+    """target: what it moves at present. dragged: whether somebody does so now."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._scene = desk, desk.server.scene
@@ -33,9 +33,7 @@ class Gizmo:
         self._size_m = 1.0
         self._moved: Moved = _nothing
         self._factor = 1.0  # since the last `place`
-        self._far_m: float | None = (
-            None  # of the arrow for the scale when the factor was 1, while it is dragged
-        )
+        self.dragged = False
 
     def hold(self, target: str, pose: Array, size_m: float, moved: Moved, scales: bool) -> None:
         """Puts the gizmo at a pose (4, 4, a rotation). moved: called with a new one and a factor of the scale as it is

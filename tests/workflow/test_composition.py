@@ -77,8 +77,11 @@ def test_wrong_words_are_refused_with_the_nearest_name(word: str, message: str) 
 KINDS = (
     ["keyframes.guidance=5", "seed=3"],
     ["interpolate.fusion.method=sequential", "interpolate.anchor=none", "run=other"],
-    ["scene.camera.moves=[{kind: zoom, amount: 0.5, start_frame: 1, end_frame: 15, interpolation: LINEAR}]"],
-    ["scene.camera.moves.0.amount=3", "models.image.layers.conv=[a, b]", "scene.mask=null"],
+    [
+        "scene=coffee",
+        "scene.camera.moves=[{kind: zoom, amount: 0.5, start_frame: 1, end_frame: 15, interpolation: LINEAR}]",
+    ],
+    ["scene=coffee", "scene.camera.moves.0.amount=3", "models.image.layers.conv=[a, b]", "scene.mask=null"],
     [
         "scene=coffee_figure",
         "scene.objects.0.place={position_m: [0, 0, 0], rotation_deg: [0, 0, 0], scale: 1}",
