@@ -19,9 +19,10 @@ from i2v3d.progress import ignore_step
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
-    """points_m: (T, n, 3) in the world, T being 1 where nothing moves. faces: (m, 3). colours: (n, 3), sRGB uint8."""
+    """points_m: (T, n, 3) in the world, T being 1 where nothing moves. faces: (m, 3). colours: (n, 3), sRGB uint8.
+    It equals itself only: its points are too many to compare."""
 
     points_m: Array
     faces: Array

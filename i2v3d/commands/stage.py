@@ -64,12 +64,15 @@ def run(stage: Stage, options: Options) -> int:
             settings=Settings.load(options.settings),
             threads=options.threads,
         )
-        if (share := getattr(options, "share", None)) is not None:
-            run_share(job, share, stage)
-        else:
+        share: Share | None = getattr(options, "share", None)
+        if share is None:
             run_job(job, stage)
-        if options.finished is not None:
-            link_finished(options.out, options.finished) if share is None else mark_share(options.finished)
+        else:
+            run_share(job, share, stage)
+        if options.finished is not None and share is None:
+            link_finished(options.out, options.finished)
+        elif options.finished is not None:
+            mark_share(options.finished)
     except (OSError, SafetensorError) as error:  # what libraries write themselves, on a disk that refuses
         name, words = getattr(error, "filename", None), getattr(error, "strerror", None)
         raise MachineError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ class Bodies:
 
     def _bent(self, item: ObjectSpec, surface: Surface, index: int, seen: bool) -> None:
         """A surface has its own points at every frame: those that were sent are only shown again."""
-        frame, source = min(index, len(surface.points_m) - 1), (Same(surface), item.role)
+        frame, source = min(index, len(surface.points_m) - 1), (surface, item.role)
         if self._source(item.name) != source:
             self._forget(item.name)
             self._made[item.name] = (source, {})
@@ -97,16 +96,3 @@ class Bodies:
             handle.remove()
         self.of.pop(name, None)
         self._thin.pop(name, None)
-
-
-@dataclass(frozen=True, eq=False)
-class Same:
-    """A surface, which equals itself only: its points are too many to compare."""
-
-    surface: Surface
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.surface is self.surface
-
-    def __hash__(self) -> int:
-        return id(self.surface)

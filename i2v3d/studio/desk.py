@@ -34,9 +34,8 @@ class Desk:
         self.index = 0  # of the frame, from 0
         self.playing = False
         self.made: tuple[int, ...] = ()  # frames, from 1, whose keyframes the shown variant has generated
-        self.draft: Shown | None = (
-            None  # while something is dragged: the scene as it would be, not yet written
-        )
+        # While something is dragged: the scene as it would be, not yet written.
+        self.draft: Shown | None = None
         self.listeners: list[Callable[[], None]] = []
         self.followers: list[Callable[[], None]] = []
         self.open: Callable[[str], None] = lambda name: None

@@ -21,10 +21,8 @@ from i2v3d.studio.yaml_edit import Edit
 
 FAR = np.array([0.0, 0.0, 1000.0])  # where the photo hangs while its mask is chosen: away from the scene
 FOV = np.radians(45)  # of a page that looks at it
-SHARE, DOWN = (
-    0.7,
-    0.12,
-)  # of the page's height that the photo takes, and by how much it hangs above the timeline
+# Of the page's height: what the photo takes, and by how much it hangs above the timeline.
+SHARE, DOWN = 0.7, 0.12
 LARGEST_PX = 1280  # of the photo on the page; its mask is found on the whole photo
 ON, BESIDE, BOX = "on the object", "beside it", "a box around it"
 CHOOSE, BACK = "Choose on the photo", "Back to the scene"
