@@ -21,7 +21,6 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
 from tests.support.checkout import make_checkout
 from tests.support.jobs import RENDER_CONFIG, render_job
-from tests.support.warm.plugin import python
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -243,32 +242,32 @@ def test_the_launcher_hands_on_words(words: list[str], expected: list[str], star
 
 def test_ctrl_c_waits_for_snakemake_and_is_one_line(tmp_path: Path) -> None:
     """As in a terminal: both processes get the signal; the child tidies up before the parent ends."""
-    with python():  # what a signal does is asked of processes as users start them
-        child = (
-            "import pathlib, time\n"
-            "pathlib.Path('ready').touch()\n"
-            "try:\n    time.sleep(60)\n"
-            "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('tidy').touch()\n"
-        )
-        parent = (
-            "import sys; from i2v3d import cli; from i2v3d.commands import run\n"
-            f"launch = run.wait_for; run.wait_for = lambda _: launch([sys.executable, '-c', {child!r}])\n"
-            "sys.exit(cli.main([]))"
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", parent],
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as started:
-            while not (tmp_path / "ready").exists():
-                assert started.poll() is None
-                time.sleep(0.05)
-            os.killpg(started.pid, signal.SIGINT)
-            said = started.communicate(timeout=30)[1]
-        assert said.splitlines() == ["i2v3d: interrupted; run the same command again to go on"]
-        assert started.returncode == 130 and (tmp_path / "tidy").exists()
+    child = (
+        "import pathlib, time\n"
+        "pathlib.Path('ready').touch()\n"
+        "try:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('tidy').touch()\n"
+    )
+    parent = (  # in the background of a shell tests are told to ignore the signal, and would pass that on
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from i2v3d import cli; from i2v3d.commands import run\n"
+        f"launch = run.wait_for; run.wait_for = lambda _: launch([sys.executable, '-c', {child!r}])\n"
+        "sys.exit(cli.main([]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as started:
+        while not (tmp_path / "ready").exists():
+            assert started.poll() is None
+            time.sleep(0.05)
+        os.killpg(started.pid, signal.SIGINT)
+        said = started.communicate(timeout=30)[1]
+    assert said.splitlines() == ["i2v3d: interrupted; run the same command again to go on"]
+    assert started.returncode == 130 and (tmp_path / "tidy").exists()
 
 
 def test_a_defect_is_one_line_too_and_its_traceback_is_in_the_log(
