@@ -72,9 +72,10 @@ class InvertedKeyframes:
             )
 
 
-def depth_guide(control_scale: float, depth_range: str) -> dict[str, str]:
-    """What depth does in a network call, as `InvertedClip.guide` has it."""
-    return {"control_scale": str(control_scale), "depth_range": depth_range}
+def clip_guide(control_scale: float, depth_range: str, solver: str) -> dict[str, str]:
+    """What depth does in a network call, and the solver unless it is Euler's, as `InvertedClip.guide` has them."""
+    guide = {"control_scale": str(control_scale), "depth_range": depth_range}
+    return guide if solver == "euler" else {**guide, "solver": solver}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class InvertedClip:
 
     sigmas: (S + 1,) ascending. forward, reversed: (S + 1, F, C, h, w) float32, clean latents first, each at
     its own noise level; the reversed clip begins with the segment's last frame. Of a deferred inversion they are the
-    clean latents alone, (1, F, C, h, w). guide: what depth does, by name, as the sampling must be asked for it, too.
+    clean latents alone, (1, F, C, h, w). guide: `clip_guide`, as the sampling must be asked for it, too.
     forward_*, reversed_*: the condition of each, the coarse first and last frame. time_ids: (3,).
     """
 

@@ -22,6 +22,7 @@ from i2v3d.config.bounds import (
 from i2v3d.config.sections import section
 from i2v3d.errors import ConfigError
 
+Solver = Literal["euler", "dpmpp_2m"]
 FramesOf = Literal["interpolate", "infill", "render", "cross_fade", "sdedit_image", "sdedit_video"]
 
 
@@ -31,9 +32,11 @@ class InterpolationInversionConfig:
 
     deferred: only what it starts from is written, and `interpolate` inverts before it samples, so that the features
     that it injects are computed once. Raises ConfigError with compat_unflipped_depth, under which they differ.
+    solver: of first or second order.
     """
 
     steps: Steps
+    solver: Solver
     deferred: bool
     control_scale: Scale
     depth_range: DepthRange
@@ -72,6 +75,11 @@ class FusionConfig:
     distill_until: Fraction
     replace_ends: bool
 
+    @property
+    def steps_once(self) -> bool:
+        """Whether each step is taken once, along the guided prediction."""
+        return self.method == "blend" and not self.renoise and not self.cfg_plus_plus
+
     def __post_init__(self) -> None:
         if self.method == "blend" and self.data_consistency:
             raise ConfigError(
@@ -92,13 +100,17 @@ class InterpolateConfig:
     conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
     before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
     stage instead of two, section 5 of the method). anchor: what the frames take over from the pictures that
-    guide the last step (i2v3d.guidance.anchoring). segment_seeds: instead of `seed`, by segment from 0.
-    Raises ConfigError if photo is asked to guide from both ends, since nothing is known of the last frame.
+    guide the last step (i2v3d.guidance.anchoring). segment_seeds: instead of `seed`, by segment from 0. solver: of
+    first or second order. unconditional_every: the unconditional branch is computed at one step of so many.
+    Raises ConfigError if photo is asked to guide from both ends, since nothing is known of the last frame, and for a
+    solver whose steps the fusion does not take.
     """
 
     segment_frames: Frames
     steps: Steps
+    solver: Solver
     guidance: Guidance
+    unconditional_every: Steps
     control_scale: Scale
     depth_range: DepthRange
     fps: FramesASecond
@@ -132,6 +144,17 @@ class InterpolateConfig:
             raise ConfigError(
                 "interpolate.fusion asks for a sequential method, renoise or distill_until, but "
                 "interpolate.direction is forward, which fuses nothing; set interpolate.direction=both"
+            )
+        if self.solver == "dpmpp_2m" and not self.fusion.steps_once:
+            raise ConfigError(
+                "interpolate.solver is dpmpp_2m, which goes on from one guided prediction a step, but "
+                "interpolate.fusion asks for a sequential method, renoise or cfg_plus_plus; set "
+                "interpolate.solver=euler"
+            )
+        if self.unconditional_every > 1 and self.guidance == 1 and not self.fusion.cfg_plus_plus:
+            raise ConfigError(
+                f"interpolate.unconditional_every is {self.unconditional_every}, but interpolate.guidance is 1, which "
+                "has no unconditional branch; leave it at 1"
             )
 
 

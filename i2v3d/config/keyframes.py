@@ -25,10 +25,15 @@ class KeyframeInversionConfig:
 class KeyframesConfig:
     """3D-guided keyframe generation. source: whether they are generated or, as an oracle of what better ones could
     bring, the true pictures. first: whether the first keyframe is generated or the photo itself, which the others then
-    attend to. tau_*: fractions of the steps; compat_*: reproduce the released code."""
+    attend to. tau_*: fractions of the steps; compat_*: reproduce the released code. solver: of the sampling; its
+    inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
+    cache_interval: the same of the image network's deep features."""
 
     steps: Steps
+    solver: Literal["ddim", "dpmpp_2m"]
     guidance: Guidance
+    unconditional_every: Steps
+    cache_interval: Steps
     prompt: str
     negative_prompt: str
     control_scale: Scale

@@ -48,10 +48,25 @@ class DDIM:
         """The number of steps S."""
         return len(self.timesteps)
 
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Noise of the levels S to 0 where the signal is 1; the last one counts as clean, 0."""
+        return (*(((1 - a) / a) ** 0.5 for a in reversed(self.alpha_bar[1:])), 0.0)
+
+    def clean(self, x: torch.Tensor, noise: torch.Tensor, level: int) -> torch.Tensor:
+        """The clean latents behind x at noise level `level`, given its `noise`."""
+        alpha_bar = self.alpha_bar[level]
+        return (x - (1 - alpha_bar) ** 0.5 * noise) / alpha_bar**0.5
+
+    def noise(self, x: torch.Tensor, clean: torch.Tensor, level: int) -> torch.Tensor:
+        """The noise in x at noise level `level`, given the `clean` latents."""
+        alpha_bar = self.alpha_bar[level]
+        return (x - alpha_bar**0.5 * clean) / (1 - alpha_bar) ** 0.5
+
     def move(self, x: torch.Tensor, noise: torch.Tensor, source: int, target: int) -> torch.Tensor:
         """x at noise level `source` -> the same at level `target` (0 is clean), along predicted `noise`."""
-        alpha_bar, alpha_bar_target = self.alpha_bar[source], self.alpha_bar[target]
-        x0 = (x - (1 - alpha_bar) ** 0.5 * noise) / alpha_bar**0.5
+        alpha_bar_target = self.alpha_bar[target]
+        x0 = self.clean(x, noise, source)
         return alpha_bar_target**0.5 * x0 + (1 - alpha_bar_target) ** 0.5 * noise
 
     def invert(self, x: torch.Tensor, predict: Predict, on_step: OnStep = ignore_step) -> list[torch.Tensor]:

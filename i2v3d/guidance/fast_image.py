@@ -19,7 +19,7 @@ from i2v3d.guidance.injection import InjectionPlan
 from i2v3d.guidance.masks import LayerMask
 from i2v3d.models.fast import ops, usable
 from i2v3d.models.fast.graph import Graphed, shared_pool
-from i2v3d.models.fast.image import Branching, FastImageNetwork, Prepared
+from i2v3d.models.fast.image import Branching, DeepFeatures, FastImageNetwork, Prepared
 from i2v3d.models.fast.signals import Size
 from i2v3d.models.sdxl import ImageCondition, ImageDenoiser, ImageModels, on_device
 
@@ -55,6 +55,12 @@ class FastImageDenoiser(ImageDenoiser):
     _recorded: dict[tuple[object, ...], tuple[object, Call]] = field(default_factory=dict)
     _parts: dict[tuple[int, int], tuple[object, list[ImageCondition]]] = field(default_factory=dict)
     _pool: list[object] = field(default_factory=list)
+    _deep: dict[tuple[object, ...], DeepFeatures] = field(default_factory=dict)
+
+    @property
+    def deep_levels(self) -> int:
+        """All up blocks but the last."""
+        return self.network.up_blocks - 1
 
     def __call__(self, x: Tensor, level: float | Tensor, condition: ImageCondition) -> Tensor:
         key = (id(condition),)
@@ -78,14 +84,18 @@ class FastImageDenoiser(ImageDenoiser):
         """The noise in all rows but the source's."""
         plan = steering.attention.plan if steering.attention else None
         copies = ((copy.kind, id(copy.mask)) for copy in steering.injection.copies)
-        key = (id(condition), id(plan), *copies)
+        same = (id(condition), id(plan), *copies)
+        key = (*same, steering.deep)
         if key not in self._recorded:
             rows = Rows.of_call(steering, len(x), x.device)
-            call = self._call(self._steered_call(condition, steering, rows), x)
+            deep = None if steering.deep == "unkept" else self._deep.setdefault(same, DeepFeatures())
+            call = self._call(self._steered_call(condition, steering, rows, deep), x)
             self._keep(key, (condition, steering), lambda x, time: call(x[rows.encoder], time))
         return self._recorded[key][1](x, on_device(level, x))
 
-    def _steered_call(self, condition: ImageCondition, steering: Steering, rows: Rows) -> Call:
+    def _steered_call(
+        self, condition: ImageCondition, steering: Steering, rows: Rows, deep: DeepFeatures | None
+    ) -> Call:
         """(rows of the encoder, timestep) -> predictions."""
         prepared = self._prepared(condition.rows(rows.encoder))
         levels = [int(name.split(".")[1]) for copy in steering.injection.copies for name in copy.names]
@@ -93,7 +103,8 @@ class FastImageDenoiser(ImageDenoiser):
         branching = Branching(rows.decoder, context, rows.source, max(levels, default=0))
         guide = SteeredLayers(steering.injection, steering.attention, rows)
         network = self.network  # and not self, which keeps the call: weights shall go with their last user
-        return lambda x, time: network(x, time, prepared, guide, branching)
+        again = steering.deep == "again"
+        return lambda x, time: network(x, time, prepared, guide, branching, deep, again)
 
     def _prepared(self, condition: ImageCondition) -> Prepared:
         return self.network.prepare(condition.text, condition.pooled, condition.time_ids, condition.control)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.diffusion import edm
-from i2v3d.diffusion.denoiser import Condition, Network
+from i2v3d.diffusion.denoiser import Condition, Network, Predict
 from i2v3d.diffusion.fusion import (
     Blend,
     EarlyStop,
@@ -29,6 +29,7 @@ from i2v3d.diffusion.fusion import (
     reversed_weights,
     sample,
 )
+from i2v3d.diffusion.multistep import SecondOrderPasses, second_order
 from i2v3d.errors import ShapeError
 from i2v3d.guidance.branches import Branches
 from i2v3d.guidance.injection import resolve_layers
@@ -49,6 +50,7 @@ class ClipCondition(Condition, Protocol):
 
 
 C = TypeVar("C", bound=ClipCondition)
+Solver = Literal["euler", "dpmpp_2m"]
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ class InterpolationGuidance:
 
     scale: of the classifier-free guidance. interp_strength: fraction of the steps guided from both ends. injection:
     with patterns of layer names; None for the ablation without it. compat_unflipped_masks: the reversed pass reads
-    visibility in the order of the shot; compat_scaled_source: the first step's source is scaled down twice. The last
-    two reproduce the released code.
+    visibility in the order of the shot; compat_scaled_source: the first step's source is scaled down twice. These two
+    reproduce the released code. solver: of first or second order, the latter for blends alone, whose steps go along
+    guided predictions and are taken once. unconditional_every: see `SparseUnconditional`.
     """
 
     scale: float
@@ -130,6 +133,8 @@ class InterpolationGuidance:
     injection: ClipInjection | None
     compat_unflipped_masks: bool
     compat_scaled_source: bool
+    solver: Solver
+    unconditional_every: int
 
 
 def invert_clip(
@@ -139,23 +144,25 @@ def invert_clip(
     first: C,
     last: C,
     *,
+    solver: Solver,
     compat_unflipped_depth: bool,
     max_batch: int,
     on_step: OnStep = ignore_step,
 ) -> ClipInversion[C]:
     """The coarse clip back to noise, forward and reversed, without guidance.
 
-    clean: its latents (F, C, h, w). first, last: as in `ClipInversion`. compat_unflipped_depth: the reversed clip sees
-    depth in the order of the shot, as in the released code. max_batch: pictures a network call (0: no limit).
-    Source: 4a of the method.
+    clean: its latents (F, C, h, w). first, last: as in `ClipInversion`. solver: of first or second order.
+    compat_unflipped_depth: the reversed clip sees depth in the order of the shot, as in the released code. max_batch:
+    pictures a network call (0: no limit). Source: 4a of the method.
     """
     condition = first.join([first, last if compat_unflipped_depth else last.reversed()])
 
     def denoise(x: Tensor, level: float, step: int) -> Tensor:
         return network.in_chunks(x, level, condition, max_batch)
 
+    along: Predict = second_order(denoise, schedule.ascending()) if solver == "dpmpp_2m" else denoise
     with torch.no_grad():
-        trajectory = edm.invert(torch.stack([clean, clean.flip(0)]), denoise, schedule, on_step)
+        trajectory = edm.invert(torch.stack([clean, clean.flip(0)]), along, schedule, on_step)
     return ClipInversion(trajectory[:, 0], trajectory[:, 1], first, last)
 
 
@@ -195,11 +202,18 @@ def interpolate(
         passes[1] if len(passes) > 1 else None,
         guidance.scale,
         resolved(network, guidance.injection),
+        guidance.unconditional_every,
         max_batch,
     )
     latents = [end.latents for end in ends]
     if guidance.fusion.replace_ends:
         predict = ReplacedEnds(predict, latents[0], latents[1] if len(latents) > 1 else None)
+    if guidance.solver == "dpmpp_2m":
+        options = guidance.fusion
+        assert options.method == "blend" and not options.renoise and not options.cfg_plus_plus, (
+            "a plain blend"
+        )
+        predict = SecondOrderPasses(predict, schedule.sigmas)
     start = edm.start_latents(highest, nearest_resize(visible, *highest.shape[-2:]), noise.start, schedule)
     with torch.no_grad():
         return sample(start, _fusion(guidance, latents, noise, len(highest)), predict, schedule, on_step)

@@ -14,7 +14,7 @@ import torch
 from i2v3d.diffusion.denoiser import Network, Prediction
 from i2v3d.diffusion.time_limits import within
 from i2v3d.diffusion.windows import Windows
-from i2v3d.guidance.branches import BranchedNetwork, Branches, SharedBackground
+from i2v3d.guidance.branches import BranchedNetwork, Branches, SharedBackground, SparseUnconditional
 from i2v3d.guidance.cross_frame import CrossFramePlan
 from i2v3d.guidance.injection import FeatureCopy, resolve_layers
 from i2v3d.guidance.masks import FrameMasks, LayerMask
@@ -64,17 +64,18 @@ class _Chunk:
     start: int
     stop: int
     masks: FrameMasks
-    network: BranchedNetwork
+    network: SparseUnconditional
 
 
 class KeyframeDenoiser:
     """Predicts the noise of the unconditional and the conditional branch of all rows: a `Denoiser`.
 
     Rows are the frames of all windows, window after window. source: (S, N, C, h, w), the inverted latents of the N
-    frames, ascending in noise. injection: None leaves it out. A chunk of at most max_batch pictures (0: all) holds
-    whole windows when their frames attend to each other, so that the result does not depend on max_batch; one window
-    with its branches is the least that goes in one call. Once nothing is injected any more the source branch is left
-    out. Raises LayerError if a layer pattern matches nothing.
+    frames, ascending in noise. injection: None leaves it out. unconditional_every: see `SparseUnconditional`.
+    cache_interval: see `BranchedNetwork`. A chunk of at most max_batch pictures (0: all) holds whole windows when their
+    frames attend to each other, so that the result does not depend on max_batch; one window with its branches is the
+    least that goes in one call. Once nothing is injected any more the source branch is left out. Raises LayerError if a
+    layer pattern matches nothing, ConfigError for a cache_interval that the network cannot keep.
     """
 
     def __init__(
@@ -88,9 +89,12 @@ class KeyframeDenoiser:
         injection: KeyframeInjection | None,
         *,
         extended_attention: bool,
+        unconditional_every: int,
+        cache_interval: int,
         max_batch: int,
     ) -> None:
         self._network, self._branches, self._masks = network, branches, masks
+        self._every, self._interval = unconditional_every, cache_interval
         self._attention = resolve_layers(network.layers, layers.attention)
         self._conv = resolve_layers(network.layers, layers.conv)
         self._injection, self._extended = injection, extended_attention
@@ -105,16 +109,22 @@ class KeyframeDenoiser:
         stop = start + sum(sizes)
         frames = rows[start:stop]
         index = torch.tensor(frames, device=self._masks.visible.full.device)
-        chosen = self._masks.items(frames)
-        background = None
-        if self._extended:
-            background = SharedBackground(
-                self._attention,
-                CrossFramePlan(chosen.foreground, sizes, branches=BRANCHES, plain=1),
-                CrossFramePlan(chosen.foreground, sizes, branches=BRANCHES - 1, plain=0),
-            )
-        network = BranchedNetwork(self._network, self._branches.rows(index), background, 0, frames)
-        return _Chunk(start, stop, chosen, network)
+        chosen, branches = self._masks.items(frames), self._branches.rows(index)
+
+        def network(branches: Branches[Any]) -> BranchedNetwork:
+            background = self._background(chosen, sizes, len(branches.guided)) if self._extended else None
+            return BranchedNetwork(self._network, branches, background, 0, frames, self._interval)
+
+        without = network(branches.without_unconditional) if self._every > 1 else None
+        return _Chunk(start, stop, chosen, SparseUnconditional(network(branches), without, self._every))
+
+    def _background(self, masks: FrameMasks, sizes: Sequence[int], sampled: int) -> SharedBackground:
+        """Extended attention of `sampled` branches behind the source's."""
+        return SharedBackground(
+            self._attention,
+            CrossFramePlan(masks.foreground, sizes, branches=1 + sampled, plain=1),
+            CrossFramePlan(masks.foreground, sizes, branches=sampled, plain=0),
+        )
 
     def __call__(self, x: torch.Tensor, level: float, step: int) -> Prediction:
         """The predictions for x (rows, C, h, w) at the timestep `level` of the 0-based `step`."""
@@ -125,6 +135,7 @@ class KeyframeDenoiser:
                 source[chunk.start : chunk.stop],
                 level,
                 self._copies(chunk.masks, step),
+                step,
             )
             for chunk in self._chunks
         ]

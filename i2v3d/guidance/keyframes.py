@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.denoiser import Network
 from i2v3d.diffusion.guidance import Guided
+from i2v3d.diffusion.multistep import Multistep
 from i2v3d.diffusion.sdedit import add_noise
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ShapeError
@@ -25,7 +26,9 @@ class KeyframeGuidance:
 
     scale: of the classifier-free guidance. injection: None for the ablation without it. extended_attention: whether
     the frames of a window share their background. window, overlap: keyframes denoised together, and those that two
-    neighbouring windows share.
+    neighbouring windows share. solver: of first or second order. unconditional_every: the unconditional branch is
+    computed at one step of so many, see `SparseUnconditional`. cache_interval:
+    deep features of the network are computed at one step of so many, see `BranchedNetwork`.
     """
 
     scale: float
@@ -33,6 +36,9 @@ class KeyframeGuidance:
     extended_attention: bool
     window: int
     overlap: int
+    solver: Literal["ddim", "dpmpp_2m"]
+    unconditional_every: int
+    cache_interval: int
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,16 @@ def guide_keyframes(
         windows,
         guidance.injection,
         extended_attention=guidance.extended_attention,
+        unconditional_every=guidance.unconditional_every,
+        cache_interval=guidance.cache_interval,
         max_batch=max_batch,
     )
     start = start_latents(source[-1], masks.visible.at(*source.shape[-2:]), noise)
+    multistep = Multistep(ddim.sigmas) if guidance.solver == "dpmpp_2m" else None
     with torch.no_grad():
-        return sample_keyframes(ddim, start, Guided(denoiser, guidance.scale), windows, on_step, known)
+        return sample_keyframes(
+            ddim, start, Guided(denoiser, guidance.scale), windows, on_step, known, multistep
+        )
 
 
 def sample_keyframes(
@@ -108,12 +119,13 @@ def sample_keyframes(
     windows: Windows,
     on_step: OnStep = ignore_step,
     known: KnownFrame | None = None,
+    multistep: Multistep | None = None,
 ) -> list[torch.Tensor]:
     """Denoises N keyframes together; returns the latents (N, C, h, w) after each step, the last one clean.
 
     start: (N, C, h, w) at the highest level. guided: is asked for the rows of all windows, window after window.
-    known: a frame that keeps its picture. A frame in several windows gets the mean of its denoised latents (3f of the
-    method).
+    known: a frame that keeps its picture. multistep: of `ddim.sigmas`, for steps of second order. A frame in several
+    windows gets the mean of its denoised latents (3f of the method).
     """
     rows = torch.tensor(windows.rows, device=start.device)
     mean = windows.mean_weights().to(start)
@@ -121,6 +133,9 @@ def sample_keyframes(
     for step, level in enumerate(range(ddim.steps, 0, -1)):
         windowed = x[rows]
         noise = guided.predict(windowed, ddim.timesteps[level - 1], step)
+        if multistep is not None:
+            clean = multistep(ddim.clean(windowed, noise, level), step)
+            noise = ddim.noise(windowed, clean, level)
         denoised = ddim.move(windowed, noise, level, level - 1)
         x = _with_known(torch.einsum("nr,rchw->nchw", mean, denoised), known, ddim, level - 1)
         trajectory.append(x)

@@ -16,7 +16,7 @@ from i2v3d.diffusion.denoiser import Network, Prediction
 from i2v3d.diffusion.fusion import Pass
 from i2v3d.diffusion.guidance import Estimate, Guided
 from i2v3d.diffusion.time_limits import within
-from i2v3d.guidance.branches import BranchedNetwork, Branches, C
+from i2v3d.guidance.branches import BranchedNetwork, Branches, C, SparseUnconditional
 from i2v3d.guidance.injection import FeatureCopy
 from i2v3d.guidance.masks import LayerMask
 
@@ -63,7 +63,8 @@ class PassGroup:
     """Passes that share a network call, a `Denoiser`: x (F, C, h, w) -> predictions (passes, F, C, h, w).
 
     All of them in the order of the shot. injection: None leaves it out. max_batch: pictures a call where nothing is
-    injected; where something is, all branches of all passes go in one call.
+    injected; where something is, all branches of all passes go in one call. unconditional_every: see
+    `SparseUnconditional`.
     """
 
     def __init__(
@@ -71,17 +72,22 @@ class PassGroup:
         network: Network[Any],
         passes: Sequence[DirectionalPass[Any]],
         injection: ClipInjection | None,
+        unconditional_every: int,
         max_batch: int,
     ) -> None:
         self._reversed = [p.reversed for p in passes]
         self._source = torch.stack([p.source for p in passes], dim=1)
         self._visible = LayerMask(torch.cat([p.visible for p in passes]))
-        self._network = BranchedNetwork(network, _joined([p.branches for p in passes]), None, max_batch)
+        branches = _joined([p.branches for p in passes])
+        whole, without = BranchedNetwork(network, branches, None, max_batch), None
+        if unconditional_every > 1:
+            without = BranchedNetwork(network, branches.without_unconditional, None, max_batch)
+        self._network = SparseUnconditional(whole, without, unconditional_every)
         self._injection = injection
 
     def __call__(self, x: Tensor, level: float, step: int) -> Prediction:
         copies = self._injection.copies(step, len(self._source), self._visible) if self._injection else ()
-        found = self._network(self._in_pass_order(x), self._source[step], level, copies)
+        found = self._network(self._in_pass_order(x), self._source[step], level, copies, step)
         return Prediction(self._in_shot_order(found.unconditional), self._in_shot_order(found.conditional))
 
     def _in_pass_order(self, x: Tensor) -> Tensor:
@@ -111,7 +117,8 @@ class GuidedPasses:
 
     The forward and the reversed pass share a call if all their pictures fit into max_batch (0: always). backward:
     None if it is never asked for. scale: of the classifier-free guidance; branches without an unconditional one need
-    1. Source: I2V3D, training-free interpolation (4c to 4e of the method).
+    1. unconditional_every: see `SparseUnconditional`. Source: I2V3D, training-free interpolation (4c to 4e of the
+    method).
     """
 
     def __init__(
@@ -121,13 +128,14 @@ class GuidedPasses:
         backward: DirectionalPass[Any] | None,
         scale: float,
         injection: ClipInjection | None,
+        unconditional_every: int,
         max_batch: int,
     ) -> None:
         sampled = len(forward.branches.guided)
         assert sampled == 2 or scale == 1, "guidance needs the unconditional branch"
 
         def group(*passes: DirectionalPass[Any]) -> Guided:
-            return Guided(PassGroup(network, passes, injection, max_batch), scale)
+            return Guided(PassGroup(network, passes, injection, unconditional_every, max_batch), scale)
 
         groups: dict[tuple[Pass, ...], list[Guided]] = {("forward",): [group(forward)]}
         if backward is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip, read_coarse_shot, read_end_picture
 from i2v3d.artifacts.folders import frame_name
-from i2v3d.artifacts.latents import InvertedClip, depth_guide
+from i2v3d.artifacts.latents import InvertedClip, clip_guide
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.config.models import VideoLayers
@@ -77,7 +77,7 @@ def interpolate_segment(
     parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
     models = load_video_models(cfg.models, ctx.device, parts, ctx.memory)
     schedule = EDMSchedule.from_config(models.scheduler, settings.steps)
-    guide = depth_guide(settings.control_scale, settings.depth_range)
+    guide = clip_guide(settings.control_scale, settings.depth_range, settings.solver)
     inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending(), guide)
     latents = _sample(cfg, models, schedule, clip, inverted, pictures, ctx)
     models = models.without_denoiser()
@@ -186,6 +186,7 @@ def _invert(
             start.forward[0],
             start.first,
             start.last,
+            solver=guidance.solver,
             compat_unflipped_depth=False,
             max_batch=ctx.max_batch,
             on_step=bar,
@@ -207,6 +208,8 @@ def _guidance(settings: InterpolateConfig, layers: VideoLayers) -> Interpolation
         injection=injection,
         compat_unflipped_masks=settings.compat_unflipped_masks,
         compat_scaled_source=settings.compat_scaled_source,
+        solver=settings.solver,
+        unconditional_every=settings.unconditional_every,
     )
 
 

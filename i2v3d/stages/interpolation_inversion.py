@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip
-from i2v3d.artifacts.latents import InvertedClip, depth_guide
+from i2v3d.artifacts.latents import InvertedClip, clip_guide
 from i2v3d.config.stages import InterpolationInversionStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.guidance.fast_video import clip_denoiser
@@ -65,7 +65,7 @@ def invert_segment(
         reversed_embedding=last.embedding,
         reversed_latents=last.latents,
         time_ids=time_ids,
-        guide=depth_guide(inversion.control_scale, inversion.depth_range),
+        guide=clip_guide(inversion.control_scale, inversion.depth_range, inversion.solver),
     ).save(out)
     log.info("wrote %d noise levels of %d frames, forward and reversed", len(forward), len(clip.numbers))
 
@@ -92,6 +92,7 @@ def _invert(
             clean,
             network.condition(pictures[0], time_ids, control),
             network.condition(pictures[1], time_ids, control),
+            solver=cfg.inversion.solver,
             compat_unflipped_depth=cfg.inversion.compat_unflipped_depth,
             max_batch=ctx.max_batch,
             on_step=bar,

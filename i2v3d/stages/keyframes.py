@@ -116,7 +116,7 @@ def _sample(
         known = KnownFrame(0, encode_images(models, photo[None], ctx.max_batch)[0], noise[0])
     with ctx.bar("keyframes") as bar:
         return guide_keyframes(
-            image_denoiser(models, keyframes.control_scale, fast=ctx.fast),
+            image_denoiser(models, keyframes.control_scale, fast=ctx.fast or _wants_fast(keyframes, ctx)),
             KeyframeLayers(layers.attention, layers.conv),
             DDIM.from_config(models.scheduler, keyframes.steps),
             source,
@@ -130,6 +130,14 @@ def _sample(
         )[-1]
 
 
+def _wants_fast(keyframes: KeyframesConfig, ctx: StageContext) -> bool:
+    """Whether an option runs on fast networks alone, where nobody chose how networks run."""
+    wanted = keyframes.cache_interval > 1 and ctx.weighing
+    if wanted and not ctx.fast:
+        log.info("keyframes.cache_interval is %d: networks run fast", keyframes.cache_interval)
+    return wanted
+
+
 def _guidance(keyframes: KeyframesConfig) -> KeyframeGuidance:
     """The options of the section as guidance takes them."""
     injection = None
@@ -141,7 +149,14 @@ def _guidance(keyframes: KeyframesConfig) -> KeyframeGuidance:
             keyframes.compat_inclusive_tau,
         )
     return KeyframeGuidance(
-        keyframes.guidance, injection, keyframes.extended_attention, keyframes.window, keyframes.overlap
+        scale=keyframes.guidance,
+        injection=injection,
+        extended_attention=keyframes.extended_attention,
+        window=keyframes.window,
+        overlap=keyframes.overlap,
+        solver=keyframes.solver,
+        unconditional_every=keyframes.unconditional_every,
+        cache_interval=keyframes.cache_interval,
     )
 
 

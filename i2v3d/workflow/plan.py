@@ -29,8 +29,9 @@ from i2v3d.stages.stage import Stage
 from i2v3d.workflow.composition import SILENT_S, Variant
 from i2v3d.workflow.confinement import check_confined
 from i2v3d.workflow.fingerprint import Fingerprints
-from i2v3d.workflow.segment_seeds import with_lenders, without_seeds
+from i2v3d.workflow.segment_seeds import with_lenders
 from i2v3d.workflow.selection import needed_stages, segment_frames, stage_config, validate_sections
+from i2v3d.workflow.silent_options import without_silent
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +264,7 @@ def _node(
         "upstream": upstream,
         "segments": segments,
     }
-    return Node(**{**identity, "key": _digest({**identity, "config": without_seeds(cut)})})
+    return Node(**{**identity, "key": _digest({**identity, "config": without_silent(cut)})})
 
 
 def _segments(config: Mapping[str, Any], needed: bool) -> int:

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 SECTION, OPTION = "interpolate", "segment_seeds"
 
 
-def without_seeds(cut: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A stage's configuration as its key has it: without the option where it says nothing, as before it existed."""
-    section = cut.get(SECTION)
-    if not isinstance(section, Mapping) or section.get(OPTION, True):
-        return cut
-    return {**cut, SECTION: {key: value for key, value in section.items() if key != OPTION}}
-
-
 def with_lenders(
     node: Node, again: Callable[[Mapping[str, Any]], Node], config: Mapping[str, Any]
 ) -> Iterator[Node]:

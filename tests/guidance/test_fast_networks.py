@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +76,7 @@ def test_clips(
     both = clip_pass(10, unconditional, False), clip_pass(30, unconditional, True)
     x = random(1, FRAMES, video_family.CHANNELS, 8, 12)
     plain, fast = (
-        GuidedPasses(network, *both, 1.5 if unconditional else 1.0, injection, max_batch)(
+        GuidedPasses(network, *both, 1.5 if unconditional else 1.0, injection, 1, max_batch)(
             x, 0.9, step, ("forward", "reversed")
         )
         for network in clip_networks
@@ -82,6 +84,26 @@ def test_clips(
     for found, expected in zip(fast, plain, strict=True):
         assert_same(found.guided, expected.guided)
         assert_same(found.unconditional, expected.unconditional)
+
+
+@torch.no_grad()
+def test_clips_whose_unconditional_branch_is_sparse(
+    clip_networks: tuple[ClipDenoiser, FastClipDenoiser],
+) -> None:
+    names = [
+        resolve_layers(clip_networks[0].unet, patterns)
+        for patterns in (video_family.LAYERS.attention, video_family.LAYERS.block)
+    ]
+    both = clip_pass(10, True, False), clip_pass(30, True, True)
+    plain, fast = (
+        GuidedPasses(network, *both, 1.5, ClipInjection(names[0], names[1], 1.0, 1.0), 2, 0)
+        for network in clip_networks
+    )
+    for step in (0, 1):
+        x = random(step, FRAMES, video_family.CHANNELS, 8, 12)
+        expected, found = (each(x, 0.9, step, ("forward", "reversed")) for each in (plain, fast))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_same(ours.guided, theirs.guided)
 
 
 @pytest.mark.parametrize("remembered", [False, True])
@@ -98,7 +120,7 @@ def test_clips_in_calls_of_their_own(
         (clip_pass(10, True, False), clip_pass(30, True, True)),
         random(1, FRAMES, video_family.CHANNELS, 8, 12),
     )
-    expected = GuidedPasses(plain, *both, 1.5, injection, 0)(x, 0.9, 0, ("forward", "reversed"))
+    expected = GuidedPasses(plain, *both, 1.5, injection, 1, 0)(x, 0.9, 0, ("forward", "reversed"))
     if remembered:  # as an inversion leaves it
         memory = SourceMemory(copied_of_clips(injection), 1e9)
         fast.remember(memory)
@@ -108,7 +130,7 @@ def test_clips_in_calls_of_their_own(
         assert (
             memory.take(0.9, random(2, 2, FRAMES, video_family.CHANNELS, 8, 12)) is None
         )  # of other latents nothing is known
-    found = GuidedPasses(fast, *both, 1.5, injection, 0)(x, 0.9, 0, ("forward", "reversed"))
+    found = GuidedPasses(fast, *both, 1.5, injection, 1, 0)(x, 0.9, 0, ("forward", "reversed"))
     for ours, theirs in zip(found, expected, strict=True):
         assert_same(ours.guided, theirs.guided)
     if remembered:
@@ -132,7 +154,7 @@ def image_networks() -> tuple[ImageDenoiser, FastImageDenoiser]:
 
 
 def keyframe_denoiser(
-    extended: bool, injected: bool, max_batch: int
+    extended: bool, injected: bool, max_batch: int, every: int = 1, interval: int = 1
 ) -> Callable[[ImageDenoiser], KeyframeDenoiser]:
     """A denoiser of seven frames in windows of four that share one, for a network."""
 
@@ -149,6 +171,8 @@ def keyframe_denoiser(
             Windows.over(7, 4, 1),
             KeyframeInjection(0.9, 0.7, 0.5, False) if injected else None,
             extended_attention=extended,
+            unconditional_every=every,
+            cache_interval=interval,
             max_batch=max_batch,
         )
 
@@ -177,6 +201,65 @@ def test_keyframes(
     expected, found = (predictions(made(network), x, step) for network in image_networks)
     assert_same(found.conditional, expected.conditional)
     assert_same(found.unconditional, expected.unconditional)
+
+
+def test_keyframes_whose_unconditional_branch_is_sparse(
+    image_networks: tuple[ImageDenoiser, FastImageDenoiser],
+) -> None:
+    rows = list(Windows.over(7, 4, 1).rows)
+    made = keyframe_denoiser(True, True, 12, every=2)
+    plain, fast = (made(network) for network in image_networks)
+    for step in (0, 1):
+        x = random(step, 7, image_networks[0].unet.config.in_channels, 8, 12)[rows]
+        expected, found = (predictions(denoiser, x, step) for denoiser in (plain, fast))
+        assert_same(found.conditional, expected.conditional)
+        assert_same(found.unconditional, expected.unconditional)
+
+
+class DeepOf:
+    """Gives the last up block of a plain network what it was given in another call, or remembers what it is given."""
+
+    def __init__(self, unet: torch.nn.Module) -> None:
+        self._block, self._kept = unet.up_blocks[-1], torch.empty(0)
+
+    @contextmanager
+    def given(self, again: bool) -> Iterator[None]:
+        def hook(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            if again:
+                return args, {**kwargs, "hidden_states": self._kept}
+            self._kept = kwargs["hidden_states"].clone()
+            return None
+
+        handle = self._block.register_forward_pre_hook(hook, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("extended", "injected"), [(True, True), (False, True), (True, False), (False, False)]
+)
+def test_deep_features_are_those_of_the_step_before(
+    image_networks: tuple[ImageDenoiser, FastImageDenoiser], extended: bool, injected: bool
+) -> None:
+    """As a plain network has them whose last up block is given what it was given the step before."""
+    rows = list(Windows.over(7, 4, 1).rows)
+    plain = keyframe_denoiser(extended, injected, 0)(image_networks[0])
+    fast = keyframe_denoiser(extended, injected, 0, interval=2)(image_networks[1])
+    deep = DeepOf(image_networks[0].unet)
+    # what is injected changes behind step 4 and behind step 6, and with it what the rows are
+    for step, again in ((4, False), (5, not injected), (6, injected), (8, not injected)):
+        x = random(step, 7, image_networks[0].unet.config.in_channels, 8, 12)[rows]
+        with deep.given(again):
+            expected = predictions(plain, x, step)
+        found = predictions(fast, x, step)
+        assert_same(found.conditional, expected.conditional)
+        assert_same(found.unconditional, expected.unconditional)
+        if again:
+            assert not torch.allclose(
+                predictions(plain, x, step).conditional, expected.conditional, atol=1e-3
+            )
 
 
 @torch.no_grad()

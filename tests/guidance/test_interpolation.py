@@ -16,6 +16,7 @@ from i2v3d.guidance.interpolation import (
     EndPicture,
     FusionOptions,
     InterpolationGuidance,
+    Solver,
     interpolate,
     invert_clip,
     source_latents,
@@ -43,6 +44,8 @@ GUIDANCE = InterpolationGuidance(
     injection=ClipInjection(LAYERS.attention, LAYERS.block, 1.0, 1.0),
     compat_unflipped_masks=False,
     compat_scaled_source=False,
+    solver="euler",
+    unconditional_every=1,
 )
 
 
@@ -69,13 +72,16 @@ class Segment:
         picture = PictureCondition(random(seed, 1, EMBED_WIDTH), random(seed + 1, CHANNELS, HEIGHT, WIDTH))
         return self.network.condition(picture, torch.tensor([29.0, 127.0, 0.02]), self.control)
 
-    def inverted(self, *, unflipped_depth: bool, max_batch: int = 0) -> ClipInversion[ClipCondition]:
+    def inverted(
+        self, *, unflipped_depth: bool, max_batch: int = 0, solver: Solver = "euler"
+    ) -> ClipInversion[ClipCondition]:
         return invert_clip(
             self.network,
             SCHEDULE,
             self.clean,
             self.condition(10),
             self.condition(20),
+            solver=solver,
             compat_unflipped_depth=unflipped_depth,
             max_batch=max_batch,
         )
@@ -113,6 +119,8 @@ def usual(segment: Segment) -> torch.Tensor:
         {"injection": None},
         {"compat_unflipped_masks": True},
         {"compat_scaled_source": True},
+        {"solver": "dpmpp_2m"},
+        {"unconditional_every": 2},
         {"fusion": replace(GUIDANCE.fusion, renoise=1)},
         {"fusion": replace(GUIDANCE.fusion, method="sequential")},
         {"fusion": replace(GUIDANCE.fusion, replace_ends=True)},
@@ -141,6 +149,17 @@ def test_unflipped_depth_changes_the_reversed_inversion_only(segment: Segment) -
     compat = segment.inverted(unflipped_depth=True)
     torch.testing.assert_close(compat.forward, segment.inversion.forward)
     assert not torch.allclose(compat.reversed, segment.inversion.reversed, atol=1e-3)
+
+
+def test_the_inversion_of_second_order_is_another_one_beyond_its_first_step(segment: Segment) -> None:
+    found = segment.inverted(unflipped_depth=False, solver="dpmpp_2m")
+    torch.testing.assert_close(found.forward[:2], segment.inversion.forward[:2])
+    assert not torch.allclose(found.forward[2], segment.inversion.forward[2], atol=1e-3)
+
+
+def test_second_order_is_for_plain_blends(segment: Segment) -> None:
+    with pytest.raises(AssertionError, match="a plain blend"):
+        segment.frames(solver="dpmpp_2m", fusion=replace(GUIDANCE.fusion, renoise=1))
 
 
 def test_the_inversion_does_not_depend_on_the_batch_size(segment: Segment) -> None:

@@ -11,8 +11,9 @@ from torch import nn
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.denoiser import Prediction
 from i2v3d.diffusion.guidance import Guided
+from i2v3d.diffusion.multistep import Multistep, extrapolation
 from i2v3d.diffusion.windows import Windows
-from i2v3d.errors import LayerError, ShapeError
+from i2v3d.errors import ConfigError, LayerError, ShapeError
 from i2v3d.guidance.branches import Branches
 from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
 from i2v3d.guidance.keyframes import (
@@ -30,7 +31,16 @@ from tests.support.video_family import seeded
 
 FRAMES, STEPS, HEIGHT, WIDTH = 5, 3, 8, 8
 EVERYTHING = KeyframeInjection(1.0, 1.0, 1.0, compat_inclusive_tau=False)
-GUIDANCE = KeyframeGuidance(3.0, EVERYTHING, extended_attention=True, window=3, overlap=1)
+GUIDANCE = KeyframeGuidance(
+    3.0,
+    EVERYTHING,
+    extended_attention=True,
+    window=3,
+    overlap=1,
+    solver="ddim",
+    unconditional_every=1,
+    cache_interval=1,
+)
 
 
 # ---------------------------------------------------------------- the loop
@@ -55,6 +65,27 @@ def test_the_keyframe_loop_goes_down_the_levels_and_averages_windows() -> None:
     shared = torch.tensor([0.0, 1.5, 3.0]).reshape(3, 1, 1, 1)  # frame 1 lies in two windows
     assert torch.allclose(trajectory[0], sampler.move(start, shared, 3, 2), atol=1e-6)
     assert len(trajectory) == 3
+
+
+def test_steps_of_second_order_go_on_from_the_clean_latents_of_the_step_before() -> None:
+    sampler, windows = DDIM.from_config(DDIM_SCHEDULER, 3), Windows.over(2, 2, 0)
+    noises = [torch.full((2, 1, 1, 1), value) for value in (0.5, -0.3, 0.2)]
+
+    def denoiser(x: torch.Tensor, level: float, step: int) -> Prediction:
+        return Prediction(torch.zeros_like(x), noises[step])
+
+    def sampled(multistep: Multistep | None) -> list[torch.Tensor]:
+        start = torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1)
+        return sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows, multistep=multistep)
+
+    first, second = sampled(None), sampled(Multistep(sampler.sigmas))
+    torch.testing.assert_close(second[0], first[0])
+    start = torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1)
+    clean = [sampler.clean(start, noises[0], 3), sampler.clean(first[0], noises[1], 2)]
+    along = clean[1] + extrapolation(*sampler.sigmas[:3]) * (clean[1] - clean[0])
+    expected = sampler.move(first[0], sampler.noise(first[0], along, 2), 2, 1)
+    torch.testing.assert_close(second[1], expected)
+    torch.testing.assert_close(second[2], sampler.move(second[1], noises[2], 1, 0))
 
 
 def test_a_known_keyframe_keeps_its_picture_at_every_level_and_leaves_the_others_alone() -> None:
@@ -190,6 +221,20 @@ def test_the_source_branch_is_left_out_once_nothing_is_injected(unet: nn.Module)
     assert network.calls == [12] * STEPS
 
 
+def test_the_unconditional_branch_is_computed_at_every_second_step(unet: nn.Module) -> None:
+    network = CountingDenoiser(unet, None, torch.float32)
+    generated(network, replace(GUIDANCE, unconditional_every=2))
+    assert network.calls == [18, 12, 18]
+    network.calls.clear()
+    generated(network, replace(GUIDANCE, unconditional_every=2, injection=None), max_batch=9)
+    assert network.calls == [6, 6, 3, 3, 6, 6]
+
+
+def test_networks_of_diffusers_refuse_to_keep_deep_features(unet: nn.Module) -> None:
+    with pytest.raises(ConfigError, match=r"cache_interval is 2, which only fast networks know.*perf=fast"):
+        generated(ImageDenoiser(unet, None, torch.float32), replace(GUIDANCE, cache_interval=2))
+
+
 def test_every_kind_of_guidance_has_an_effect_and_leaves_the_network_as_it_was(unet: nn.Module) -> None:
     network = ImageDenoiser(unet, None, torch.float32)
     plain = replace(GUIDANCE, injection=None, extended_attention=False)
@@ -199,6 +244,8 @@ def test_every_kind_of_guidance_has_an_effect_and_leaves_the_network_as_it_was(u
         replace(plain, extended_attention=True),
         replace(plain, injection=KeyframeInjection(1.0, 0.0, 0.0, False)),
         replace(plain, injection=KeyframeInjection(0.0, 0.0, 1.0, False)),
+        replace(plain, solver="dpmpp_2m"),
+        replace(plain, unconditional_every=2),
     ):
         assert (generated(network, changed)[-1] - before[-1]).abs().max() > 1e-4
     assert torch.equal(generated(network, plain), before)

@@ -94,8 +94,9 @@ def guided(
     both: tuple[DirectionalPass, DirectionalPass | None],
     layers: ClipInjection | None,
     max_batch: int = 0,
+    every: int = 1,
 ) -> GuidedPasses:
-    return GuidedPasses(denoiser, *both, 1.5, layers, max_batch)
+    return GuidedPasses(denoiser, *both, 1.5, layers, every, max_batch)
 
 
 def predict(
@@ -200,7 +201,7 @@ def test_attention_is_injected_only_where_a_surface_is_visible(
 def test_guidance_extrapolates_from_the_unconditional_prediction(denoiser: CountingDenoiser) -> None:
     forward, _ = passes(denoiser)
     x = latents()
-    (found,) = GuidedPasses(denoiser, forward, None, 3.0, None, 0)(x, SIGMA, 0, ("forward",))
+    (found,) = GuidedPasses(denoiser, forward, None, 3.0, None, 1, 0)(x, SIGMA, 0, ("forward",))
     unconditional = denoiser(x[None], SIGMA, forward.branches.conditional.unconditional())[0]
     conditional = denoiser(x[None], SIGMA, forward.branches.conditional)[0]
     expected = unconditional + 3.0 * (conditional - unconditional)
@@ -214,13 +215,37 @@ def test_a_guidance_of_one_needs_no_unconditional_branch(
 ) -> None:
     used = layers if injected else None
     whole, spared = (
-        GuidedPasses(denoiser, *passes(denoiser, unconditional), 1.0, used, 0)
+        GuidedPasses(denoiser, *passes(denoiser, unconditional), 1.0, used, 1, 0)
         for unconditional in (True, False)
     )
     expected = predict(whole, latents())
     calls = list(denoiser.__dict__["calls"])
     torch.testing.assert_close(predict(spared, latents()), expected, rtol=1e-4, atol=1e-5)
     assert (calls, denoiser.__dict__["calls"][len(calls) :]) == (([6], [4]) if injected else ([4], [2]))
+
+
+def test_between_its_steps_the_unconditional_branch_keeps_its_distance(
+    denoiser: CountingDenoiser, layers: ClipInjection
+) -> None:
+    exact, sparse = (guided(denoiser, passes(denoiser), layers, every=every) for every in (1, 2))
+    first = sparse(latents(), SIGMA, 0, BOTH)
+    for found, expected in zip(first, exact(latents(), SIGMA, 0, BOTH), strict=True):
+        assert torch.equal(found.guided, expected.guided)
+    x = 0.5 * latents()
+    denoiser.__dict__["calls"].clear()
+    second = sparse(x, SIGMA, 1, BOTH)
+    assert denoiser.__dict__["calls"] == [4]  # source and conditional branch of two passes
+    for before, found, expected in zip(first, second, exact(x, SIGMA, 1, BOTH), strict=True):
+        kept = (
+            before.guided - before.unconditional
+        ) / 1.5  # guided is 1.5 times as far away as the condition
+        conditional = expected.unconditional + (expected.guided - expected.unconditional) / 1.5
+        torch.testing.assert_close(found.unconditional, conditional - kept, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.guided, conditional + 0.5 * kept, rtol=1e-4, atol=1e-5)
+    denoiser.__dict__["calls"].clear()
+    sparse(x, SIGMA, 2, BOTH)
+    sparse(x, SIGMA, 3, ("forward",))  # a pass alone has kept nothing yet
+    assert denoiser.__dict__["calls"] == [6, 3]
 
 
 def test_control_scale_zero_leaves_the_controlnet_out(denoiser: CountingDenoiser) -> None:

@@ -89,7 +89,14 @@ class KeyframeRun:
             *(self.condition(p) for p in (self.inputs.empty, self.inputs.negative, self.inputs.positive))
         )
         guidance = KeyframeGuidance(
-            7.5, KeyframeInjection(1.0, 0.8, 0.6, inclusive), True, window=4, overlap=1
+            7.5,
+            KeyframeInjection(1.0, 0.8, 0.6, inclusive),
+            True,
+            window=4,
+            overlap=1,
+            solver="ddim",
+            unconditional_every=1,
+            cache_interval=1,
         )
         trajectory = guide_keyframes(
             self.network, layers, self.ddim, self.source, branches, masks, noise, guidance, max_batch=0
@@ -140,6 +147,7 @@ class ClipRun:
             self.clean,
             self.condition("first"),
             self.condition("last"),
+            solver="euler",
             compat_unflipped_depth=unflipped_depth,
             max_batch=0,
         )
@@ -163,7 +171,9 @@ class ClipRun:
             EndPicture(self.condition(f"{end}_keyframe"), self.numbers[f"{end}_keyframe_latents"])
             for end in ("first", "last")
         ]
-        guidance = InterpolationGuidance(1.5, 1.0, options, injection, unflipped_masks, scaled_source)
+        guidance = InterpolationGuidance(
+            1.5, 1.0, options, injection, unflipped_masks, scaled_source, "euler", 1
+        )
         noise = ClipNoise(start, again=lambda step, repetition: start)
         return interpolate(
             self.network,

@@ -42,7 +42,9 @@ FUSION = FusionConfig(
 SAMPLING = InterpolateConfig(
     segment_frames=SEGMENT,
     steps=STEPS,
+    solver="euler",
     guidance=1.5,
+    unconditional_every=1,
     control_scale=1.0,
     depth_range="shot",
     fps=30,
@@ -64,6 +66,7 @@ SAMPLING = InterpolateConfig(
 INVERSION = InterpolationInversionConfig(
     deferred=False,
     steps=STEPS,
+    solver="euler",
     control_scale=1.0,
     depth_range="shot",
     fps=30,
@@ -229,6 +232,41 @@ def test_a_deferred_inversion_belongs_to_its_sampling(world: World, tmp_path: Pa
     inputs = {**world.inputs, "interpolation_inversion": tmp_path / "inverted"}
     with pytest.raises(ConfigError, match=r"deferred inversion with .*0\.5.*set interpolate\.inversion"):
         interpolate_segment(InterpolateStage(world.models, SAMPLING, 1), inputs, tmp_path, context(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_deferred_inversion_is_made_by_the_samplings_solver(world: World, tmp_path: Path) -> None:
+    stored, deferred = (
+        World(world.models, {**world.inputs, "interpolation_inversion": tmp_path / name})
+        for name in ("stored", "deferred")
+    )
+    stored.invert(tmp_path / "stored", solver="dpmpp_2m")
+    deferred.invert(tmp_path / "deferred", solver="dpmpp_2m", deferred=True)
+    expected = stored.interpolate(tmp_path / "expected", solver="dpmpp_2m")
+    found = deferred.interpolate(tmp_path / "found", solver="dpmpp_2m")
+    assert largest_difference(found, expected) <= 1
+    with pytest.raises(ConfigError, match=r"deferred inversion with .*dpmpp_2m"):
+        deferred.interpolate(tmp_path / "refused")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"solver": "dpmpp_2m", "fusion": dataclasses.replace(FUSION, renoise=1)},
+            "set interpolate.solver=euler",
+        ),
+        (
+            {"solver": "dpmpp_2m", "fusion": dataclasses.replace(FUSION, cfg_plus_plus=True)},
+            "one guided prediction",
+        ),
+        ({"unconditional_every": 2, "guidance": 1.0}, "which has no unconditional branch; leave it at 1"),
+    ],
+    ids=str,
+)
+def test_options_that_contradict_each_other_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(SAMPLING, **changes)
 
 
 def keyframe(world: World, number: int) -> np.ndarray:

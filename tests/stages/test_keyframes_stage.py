@@ -26,7 +26,10 @@ FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 13, 4, 3, 32, 48
 KEYFRAMES = [1, 4, 7, 10, 13]
 SAMPLING = KeyframesConfig(
     steps=STEPS,
+    solver="ddim",
     guidance=3.0,
+    unconditional_every=1,
+    cache_interval=1,
     prompt="a red cup",
     negative_prompt="blurry",
     control_scale=1.0,
@@ -123,6 +126,15 @@ def test_the_base_network_inverts_without_the_lora(world: World, tmp_path: Path)
 def test_keyframes_have_the_size_of_the_renders(base: np.ndarray) -> None:
     assert base.shape == (len(KEYFRAMES), HEIGHT, WIDTH, 3)
     assert base.std() > 1
+
+
+def test_deep_features_are_kept_by_fast_networks_alone(world: World, tmp_path: Path) -> None:
+    stage = KeyframesStage(world.models, dataclasses.replace(SAMPLING, cache_interval=2), SEGMENT)
+    (tmp_path / "auto").mkdir()
+    generate_keyframes(stage, world.inputs, tmp_path / "auto", context(tmp_path))
+    asked = dataclasses.replace(context(tmp_path), weighing=False)
+    with pytest.raises(ConfigError, match=r"cache_interval is 2.*set runtime\.perf=fast"):
+        generate_keyframes(stage, world.inputs, tmp_path / "plain", asked)
 
 
 @pytest.mark.parametrize("max_batch", [1, 7, 12])

@@ -14,6 +14,7 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, _digest, make_plan, upstream_dirs
+from i2v3d.workflow.silent_options import without_silent
 
 LONG = "scene.frames=29"  # four segments of the miniature
 
@@ -32,8 +33,8 @@ def test_no_key_knows_the_option_until_it_says_something(tmp_path: Path) -> None
     plain = make_plan(variants, Fingerprints(tmp_path / "memo.json"))
     node = next(node for node in plain.nodes if node.stage == "interpolate")
     assert node.config["interpolate"]["segment_seeds"] is None and not node.lent
-    config = {**node.config, "interpolate": dict(node.config["interpolate"])}
-    del config["interpolate"]["segment_seeds"]
+    config = without_silent(node.config)
+    assert "segment_seeds" not in config["interpolate"]
     before = {"stage": node.stage, "version": node.version, "config": config, "files": node.files,
               "upstream": node.upstream, "segments": node.segments}  # fmt: skip
     assert node.key == _digest(before)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from i2v3d.models.fast import ops
-from i2v3d.models.fast.encoder import Encoder, Level
+from i2v3d.models.fast.encoder import Encoded, Encoder, Level
 from i2v3d.models.fast.signals import Context, Guide, Signals, Size, TimeShifts, Unguided
 from i2v3d.models.fast.streaming import stream
 
@@ -42,6 +42,35 @@ class Branching:
     context: Context
     source: int
     last: int
+
+    def behind(self, signals: Signals) -> tuple[Tensor, Signals]:
+        """The encoder's rows, and what layers are told, behind the block where the source ends."""
+        return self.index[self.source :], signals.clips(slice(self.source, None))
+
+
+@dataclass
+class DeepFeatures:
+    """What all up blocks but the last hand to it, (N, L, C) of the decoder's rows, from one call to the next.
+
+    A call that computes them writes them into the same memory each time, so that recorded calls find them.
+    Source: Ma, Fang and Wang, DeepCache, 2024.
+    """
+
+    kept: Tensor | None = None
+
+    def keep(self, h: Tensor) -> Tensor:
+        """Writes h; returns it."""
+        if self.kept is None:
+            self.kept = h.clone()
+        else:
+            self.kept.copy_(h)
+        return h
+
+    @property
+    def again(self) -> Tensor:
+        """A copy of what was written last; layers may compute in its place."""
+        assert self.kept is not None, "some call computes deep features before one takes them"
+        return self.kept.clone()
 
 
 class _Half:
@@ -81,6 +110,11 @@ class FastImageNetwork:
                 (layer.weight.detach().flatten(1) * scale, layer.bias.detach() * scale) for layer in layers
             ]
 
+    @property
+    def up_blocks(self) -> int:
+        """The number of the decoder's blocks."""
+        return len(self._up)
+
     def stream_weights(self, device: str) -> None:
         """Moves the networks, which are in main memory, to `device`; the weights of their levels come and go."""
         halves = [half for half in (self._unet, self._control) if half is not None]
@@ -107,28 +141,32 @@ class FastImageNetwork:
         condition: Prepared,
         guide: Guide | None = None,
         branching: Branching | None = None,
+        deep: DeepFeatures | None = None,
+        again: bool = False,
     ) -> Tensor:
-        """x: (N, C, h, w); timestep: (1,). Returns float32 predictions, of a branching's rows without the source's."""
+        """x: (N, C, h, w); timestep: (1,). Returns float32 predictions, of a branching's rows without the source's.
+
+        deep: keeps what all up blocks but the last compute; again: takes it from there, so that encoders end behind
+        what the last up block reads.
+        """
         latents = x.to(self._net.dtype)
+        whole = len(self._up[-1].resnets) - 1 if again else None
         residuals: list[Tensor | None]
         if self._control is not None:
             assert condition.added[1] is not None, "prepared with the ControlNet"
             shifts = self._control.shifts(timestep, condition.added[1])
             signals = Signals(1, shifts, condition.contexts[1], Unguided())
-            encoded = self._control.encoder(latents, signals, condition.control, None, 0)
+            encoded = self._control.encoder(latents, signals, condition.control, whole, 0)
             residuals = [
                 functional.linear(output, *layer)
-                for output, layer in zip(encoded.outputs, self._residuals, strict=True)
+                for output, layer in zip(encoded.outputs, self._residuals, strict=not again)
             ]
         shifts = self._unet.shifts(timestep, condition.added[0])
         signals = Signals(1, shifts, condition.contexts[0], guide or Unguided())
-        encoded = self._unet.encoder(latents, signals, None, None, 0)
+        encoded = self._unet.encoder(latents, signals, None, whole, 0)
         if self._control is None:
-            residuals = [None] * (len(encoded.skips) + 1)
-        assert encoded.middle is not None, "pictures go on behind every skip"
-        skips = list(zip(encoded.skips, residuals[:-1], strict=True))
-        h = encoded.middle if residuals[-1] is None else encoded.middle + residuals[-1]
-        h, size = self._decode(h, skips, signals, branching)
+            residuals = [None] * len(encoded.outputs)
+        h, size = self._decode(encoded, residuals, signals, branching, deep, again)
         h = ops.group_norm(h, self._net.conv_norm_out, silu=True)
         h, size = ops.conv(h, size, self._net.conv_out)
         h = h + self._net.conv_out.bias
@@ -136,18 +174,25 @@ class FastImageNetwork:
 
     def _decode(
         self,
-        h: Tensor,
-        skips: list[tuple[tuple[Tensor, Size], Tensor | None]],
+        encoded: Encoded,
+        residuals: list[Tensor | None],
         signals: Signals,
         branching: Branching | None,
+        deep: DeepFeatures | None,
+        again: bool,
     ) -> tuple[Tensor, Size]:
         """(N, h * w, C) and (h, w) behind the last up block, without the source's rows."""
-        index, size = None, skips[-1][0][1]
+        skips = list(zip(encoded.skips, residuals[: len(encoded.skips)], strict=True))
+        index, size, last = None, skips[-1][0][1], len(self._up) - 1
         if branching is not None:
             index = branching.index
             signals = Signals(1, signals.shifts[index], branching.context, signals.guide)
-            h = h[index]
-        for i, level in enumerate(self._up):
+        h = deep.again if deep is not None and again else _at_the_middle(encoded, residuals[-1], index)
+        if again and branching is not None and branching.last < last:
+            index, signals = branching.behind(signals)
+        for i, level in enumerate(self._up[last:] if again else self._up, start=last if again else 0):
+            if i == last and deep is not None and not again:
+                h = deep.keep(h)
             with level:
                 for j, resnet in enumerate(level.resnets):
                     (skip, size), residual = skips.pop()
@@ -155,8 +200,14 @@ class FastImageNetwork:
                     if level.attentions:
                         h = level.attentions[j](h, size, signals)
                 if branching is not None and i == branching.last and branching.source:
-                    h, signals = h[branching.source :], signals.clips(slice(branching.source, None))
-                    index = branching.index[branching.source :]
+                    h, (index, signals) = h[branching.source :], branching.behind(signals)
                 if skips:
                     h, size = level.enlarge(h, size, skips[-1][0][1])
         return h, size
+
+
+def _at_the_middle(encoded: Encoded, residual: Tensor | None, index: Tensor | None) -> Tensor:
+    """What the decoder begins with, of its own rows."""
+    assert encoded.middle is not None, "pictures go on behind every skip"
+    h = encoded.middle if residual is None else encoded.middle + residual
+    return h if index is None else h[index]

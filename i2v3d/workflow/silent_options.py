@@ -1,0 +1,27 @@
+"""Options that are off say nothing: a key then is what it was before they existed, and finished results stay good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+OFF: dict[str, dict[str, tuple[Any, ...]]] = {
+    "keyframes": {"solver": ("ddim",), "unconditional_every": (1,), "cache_interval": (1,)},
+    "inversion": {"solver": ("euler",)},
+    "interpolate": {"solver": ("euler",), "unconditional_every": (1,), "segment_seeds": (None, {})},
+}
+"""Section of a stage's configuration -> option -> the values that are off."""
+
+
+def without_silent(cut: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's configuration as its key has it. cut: the whole of it."""
+    found = dict(cut)
+    for name, options in OFF.items():
+        section = cut.get(name)
+        if isinstance(section, Mapping):
+            found[name] = {
+                option: value
+                for option, value in section.items()
+                if option not in options or value not in options[option]
+            }
+    return found
