@@ -7,6 +7,7 @@ report: "rules/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/common_machine.smk"
 include: "rules/common_reports.smk"
 include: "rules/stages.smk"
 include: "rules/benchmark.smk"

@@ -120,17 +120,3 @@ def record(kind, stage):
     suffix = "-{segment}" if STAGES[stage].per_segment else ""
     name = f"{stage}/{{key}}{suffix}"
     return f"{CACHE}/log/{name}.log" if kind == "log" else f"{OWN}/benchmark/{name}.tsv"
-
-
-def threads_of(stage):
-    return STAGES[stage].machine.threads
-
-
-def machine(stage):
-    """What a job of the stage asks for, as snakemake's resources; a job that is tried again gets more memory."""
-    needs = STAGES[stage].machine
-
-    def memory(wildcards, attempt):
-        return attempt * (needs.memory_mb or planned_runtime(SETTINGS)["memory_mb"])
-
-    return {"gpu": needs.gpus, "mem_mb": memory, "runtime": needs.minutes}

@@ -15,12 +15,14 @@ from i2v3d.config.stages import Source
 @dataclass(frozen=True)
 class Machine:
     """What one job of a stage asks for. threads: of the CPU; gpus: cards; minutes: of time; memory_mb: of memory,
-    None for what the models need (runtime.memory_mb)."""
+    None for what the models need (runtime.memory_mb); beside: whether a variant has other jobs that may run meanwhile.
+    """
 
     threads: int
     minutes: int
     memory_mb: int | None
     gpus: int = 0
+    beside: bool = False
 
 
 NETWORKS = partial(Machine, threads=4, memory_mb=None, gpus=1)

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -16,15 +16,22 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+OTHER_CARDS = ("kfd", "dxg", "nvhost-gpu")  # of AMD, of the host of a WSL, of a Jetson
 POLL_S = 1.0
 
 
-def cards(environment: MutableMapping[str, str], devices: Path) -> list[str]:
+def cards(environment: Mapping[str, str], devices: Path) -> list[str]:
     """The cards that a process may use, as CUDA names them. devices: /dev, which counts where nothing is said."""
     if VISIBLE in environment:
         return [name.strip() for name in environment[VISIBLE].split(",") if name.strip()]
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in devices.glob("nvidia*"))
     return [str(number) for number in sorted(int(match[1]) for match in found if match)]
+
+
+def has_card(environment: Mapping[str, str], devices: Path) -> bool:
+    """Whether torch may find a card, of whatever maker, as far as files of the system say. Arguments as `cards`."""
+    others = any((devices / name).exists() for name in OTHER_CARDS)
+    return others or bool(cards(environment, devices))
 
 
 @contextmanager

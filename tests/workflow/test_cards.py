@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from i2v3d.workflow.cards import VISIBLE, cards, own_card
+from i2v3d.workflow.cards import VISIBLE, cards, has_card, own_card
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,14 @@ def test_cards_are_those_that_are_visible_or_all_of_the_machine(tmp_path: Path) 
     assert cards({}, devices) == ["0", "10"]
     assert cards({VISIBLE: "GPU-a, 3"}, devices) == ["GPU-a", "3"]
     assert cards({VISIBLE: ""}, devices) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("nvidia0", True), ("kfd", True), ("dxg", True), ("nvidiactl", False)]
+)
+def test_a_card_of_any_maker_is_one(tmp_path: Path, name: str, found: bool) -> None:
+    (tmp_path / name).touch()
+    assert has_card({}, tmp_path) == found
 
 
 def test_jobs_at_once_get_different_cards_and_free_them() -> None:

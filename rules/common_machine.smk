@@ -1,0 +1,32 @@
+"""What jobs ask of the machine that they run on: of this one, or of a cluster's."""
+
+from i2v3d.workflow.demands import Computer, asked_cards, asked_threads
+
+
+@functools.cache
+def here():
+    """This machine, if the jobs run on it; None where a cluster's do, or where this is one of those."""
+    away = workflow.non_local_exec or not workflow.is_main_process
+    return None if away else Computer.with_cores(workflow.cores)
+
+
+def threads_of(stage):
+    """Function of a job's threads."""
+
+    def threads(wildcards):
+        return asked_threads(STAGES[stage], planned_runtime(SETTINGS), here())
+
+    return threads
+
+
+def machine(stage):
+    """What a job of the stage asks for, as snakemake's resources; a job that is tried again gets more memory."""
+    needs = STAGES[stage].machine
+
+    def cards(wildcards):
+        return asked_cards(STAGES[stage], planned_runtime(SETTINGS), here())
+
+    def memory(wildcards, attempt):
+        return attempt * (needs.memory_mb or planned_runtime(SETTINGS)["memory_mb"])
+
+    return {"gpu": cards, "mem_mb": memory, "runtime": needs.minutes}
