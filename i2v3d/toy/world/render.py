@@ -9,7 +9,8 @@ they are on a CPU. World: metres, z up. Cameras: OpenCV axes, pixel (i, j) has i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -100,13 +101,18 @@ class Renderer:
         images = scenes.size * scenes.frames
         flat, view = _flatten(scenes), cameras(scenes, self.width, self.height)
         view = Cameras(view.world_to_camera.flatten(0, 1)[:, None], view.intrinsics.flatten(0, 1)[:, None])
-        parts = []
-        for start in range(0, images, self.chunk):
+
+        def part(start: int) -> torch.Tensor:
             # The last chunk is filled up with the last image, so that a compiled function sees one shape.
             index = torch.arange(start, start + self.chunk, device=flat.eye.device).clamp(max=images - 1)
-            part = self._images(flat.rows(index), Cameras(*(tensor[index] for tensor in view)))
-            parts.append(part[: images - start])
-        whole = torch.cat(parts).unflatten(0, (scenes.size, scenes.frames))
+            return self._images(flat.rows(index), Cameras(*(tensor[index] for tensor in view)))[
+                : images - start
+            ]
+
+        starts = range(0, images, self.chunk)
+        whole = torch.cat(
+            list(map(part, starts)) if flat.eye.is_cuda else side_by_side(part, starts)
+        ).unflatten(0, (scenes.size, scenes.frames))
         return Frames(whole[:, :, :3], whole[:, :, 3:6], whole[:, :, 6:7], whole[:, :, 7:])
 
     def _images(self, flat: Scenes, view: Cameras) -> torch.Tensor:
@@ -149,6 +155,20 @@ def _depth(eye: torch.Tensor, rays: torch.Tensor, solids: Solids) -> torch.Tenso
     ground = torch.where(down < -1e-6, -eye[:, None, 2] / down.clamp(max=-1e-6), math.inf)
     ground = torch.where(ground < HORIZON_M, ground, math.inf)
     return torch.minimum(distance, ground)
+
+
+def side_by_side(function: Callable[[int], torch.Tensor], items: Sequence[int]) -> list[torch.Tensor]:
+    """The results of a function, as many at once as torch has threads, each by one of them.
+
+    Much of what tensors of a cache's size take is no arithmetic, and of that one thread does no more than two.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()
