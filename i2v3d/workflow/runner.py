@@ -21,6 +21,7 @@ from i2v3d.artifacts.shares import Share
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ArtifactError, ConfigError
+from i2v3d.models.allocator import keep_memory
 from i2v3d.models.memory import UNBOUNDED, Tier, limited, tier, with_less_if_full
 from i2v3d.stages.context import Sink, StageContext
 from i2v3d.stages.registry import STAGES
@@ -112,6 +113,8 @@ def _make(job: Job, stage: Stage) -> None:
         import_first(job.settings.tracking)
         device = resolve_device(job.settings.runtime.device)
         _limit_threads(job.settings.runtime.threads or job.threads)
+        if device == "cpu":
+            keep_memory()
         entry = load_entry(stage.entry)
     work = work_dir(job.out)
     (job.cache / "tracking").mkdir(parents=True, exist_ok=True)
