@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 SCHEDULERS = {cls.__name__: cls for cls in (UniPCMultistepScheduler, FlowMatchEulerDiscreteScheduler)}
 RESERVE_GIB = 1.5  # of a card, for what runs beside the transformer and what the allocator loses
-# What compiling the 1.3B transformer's blocks takes (35 s) over what it saves a token of a call (246 ms of 34,320).
-BREAK_EVEN_TOKEN_CALLS = 4.8e6
 
 
 def load_transformer(cfg: WanVaceNetworks, device: str) -> Any:
@@ -138,17 +136,6 @@ def working_gib(transformer: Any, tokens: int) -> float:
     config = transformer.config
     width = config.num_attention_heads * config.attention_head_dim
     return float(tokens * (width * (2 * len(config.vace_layers) + 30) + 4 * config.ffn_dim) / 2**30)
-
-
-def compiling_pays(calls: int, tokens: int) -> bool:
-    """Whether `calls` of a transformer with `tokens` each take long enough for compiling its blocks to save time."""
-    return calls * tokens >= BREAK_EVEN_TOKEN_CALLS
-
-
-def compile_blocks(transformer: Any) -> None:
-    """Compiles the repeated blocks, when they are called first."""
-    log.info("the transformer's blocks are compiled when they are called first")
-    transformer.compile_repeated_blocks(fullgraph=True)
 
 
 def load_scheduler(base: WeightsRef, flow_shift: float) -> Any:

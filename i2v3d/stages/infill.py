@@ -25,11 +25,10 @@ from i2v3d.guidance.control_clip import KEEP, Background, ControlClip, control_c
 from i2v3d.guidance.control_pictures import flow_pictures, grey_pictures, line_pictures
 from i2v3d.images import write_pictures
 from i2v3d.metrics.fidelity import psnr
+from i2v3d.models.fast.fill import compile_blocks, compiling_pays, fuse_gelu, keep_token_order
 from i2v3d.models.wan_vace import ClipAutoencoder, FillCondition, FillNetwork, control_latents
 from i2v3d.models.wan_vace_weights import (
     check_pair,
-    compile_blocks,
-    compiling_pays,
     load_scheduler,
     load_transformer,
     place_transformer,
@@ -205,9 +204,12 @@ def _sampled(
     at_once = min(branches, max(1, ctx.max_batch // start.shape[1]) if ctx.max_batch else branches)
     tokens = at_once * start.numel() // start.shape[2] // math.prod(transformer.config.patch_size)
     whole = place_transformer(transformer, ctx.device, tokens, ctx.memory.gb)
-    calls = settings.steps * branches // at_once
-    if ctx.fast and whole and (not ctx.weighing or compiling_pays(calls, tokens)):
-        compile_blocks(transformer)
+    keep_token_order(transformer)
+    if ctx.fast and whole:
+        if cfg.models.storage is None:
+            fuse_gelu(transformer)
+        if not ctx.weighing or compiling_pays(settings.steps * branches // at_once, tokens):
+            compile_blocks(transformer)
     network = FillNetwork(transformer, settings.control_scale)
     with ctx.bar(f"infill segment {cfg.segment}") as bar:
         return integrate(

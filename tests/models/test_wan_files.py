@@ -19,7 +19,7 @@ from i2v3d.config.models import LoraFileConfig, WanVaceNetworks
 from i2v3d.errors import InputError, WeightsError
 from i2v3d.models.wan_files import check_lora_file, check_transformer_file
 from i2v3d.models.wan_vace import FillCondition, FillNetwork
-from i2v3d.models.wan_vace_weights import compiling_pays, load_transformer, offload, place_transformer
+from i2v3d.models.wan_vace_weights import load_transformer, offload, place_transformer
 from tests.support.image_family import reference
 from tests.support.vace_family import CHANNELS, TEXT_WIDTH, write_tiny_pipeline
 
@@ -188,8 +188,3 @@ def test_float8_storage_loses_digits_only(weights: WanVaceNetworks) -> None:
     expected = velocity(load_transformer(weights, "cpu"))
     found = velocity(load_transformer(dataclasses.replace(weights, storage="float8"), "cpu"))
     assert 1e-5 < float((found - expected).norm() / expected.norm()) < 0.2
-
-
-def test_compiling_pays_for_long_samplings_of_long_clips_alone() -> None:
-    assert not compiling_pays(calls=8, tokens=34320) and not compiling_pays(calls=100, tokens=1000)
-    assert compiling_pays(calls=400, tokens=34320)
