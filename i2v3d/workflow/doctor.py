@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
-from i2v3d.errors import I2V3DError, MachineError, WeightsError
+from i2v3d.config.runtime import TrackingConfig
+from i2v3d.config.sections import build
+from i2v3d.errors import ConfigError, I2V3DError, MachineError, WeightsError
 from i2v3d.images import ENCODER
 from i2v3d.models.gpu import Gpu, found_gpus
 from i2v3d.models.manifest import check_headers, load_manifest
@@ -26,6 +29,8 @@ from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, make_plan
 from i2v3d.workflow.preflight import BYTES_A_PIXEL, check_writable, plan_checks, read_needs
 from i2v3d.workflow.provenance import versions
+from i2v3d.workflow.tracking.mode import VARIABLE, tracking_mode
+from i2v3d.workflow.workplace import project_folder
 
 State = Literal["ok", "note", "blocker"]
 
@@ -52,7 +57,7 @@ def examine(conf: Path, words: Sequence[str], cache: Path) -> list[Finding]:
     weights = list(_weights(variant.config, prints))
     found += [*weights, *_shot(variant, plan.variants[0].segments, found_gpus())]
     whole = all(one.state != "blocker" for one in weights)
-    found += _checks(plan, cache, () if whole else ("size",))  # which the weights' own files say
+    found += _checks(plan, cache, () if whole else ("size", "layers"))  # which the weights' files say
     found.append(_tracking(variant.config))
     return found
 
@@ -73,9 +78,8 @@ def _versions() -> Iterator[Finding]:
             wrong.append(f"{wanted.name} is {there}, expected {wanted.specifier}")
     yield Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in versions().items()))
     if wrong:
-        yield Finding(
-            "versions", "blocker", f"{'; '.join(wrong)}; install with: pip install -r requirements.lock"
-        )
+        lock = shlex.quote(str(project_folder() / "requirements.lock"))
+        yield Finding("versions", "blocker", f"{'; '.join(wrong)}; install with: pip install -r {lock}")
 
 
 def _memory() -> Iterator[Finding]:
@@ -187,15 +191,17 @@ def _shot(variant: Variant, segments: int, gpus: Sequence[Gpu]) -> Iterator[Find
 def _checks(plan: Plan, cache: Path, without: Sequence[str]) -> Iterator[Finding]:
     """What a run checks first, all of it instead of up to the first mistake."""
     for topic, check in plan_checks(plan, cache):
-        if topic not in ("weights", *without):  # said above, one by one
+        if topic not in ("weights", "W&B", *without):  # said above and below
             yield _of_check(topic, "ready", check)
 
 
 def _tracking(config: Mapping[str, Any]) -> Finding:
     """Whether Weights & Biases gets anything, and by whose word."""
-    variable = os.environ.get("WANDB_MODE")
-    mode = variable or config["tracking"]["mode"]
-    said = f"{mode}, by {'WANDB_MODE' if variable else 'tracking.mode'}"
+    try:
+        mode = tracking_mode(build(TrackingConfig, config["tracking"], "tracking"))
+    except ConfigError as error:
+        return Finding("W&B", "blocker", str(error))
+    said = f"{mode}, by {VARIABLE if os.environ.get(VARIABLE) else 'tracking.mode'}"
     netrc = Path("~/.netrc").expanduser()
     keyed = "WANDB_API_KEY" in os.environ or (
         netrc.is_file() and "wandb" in netrc.read_text(errors="replace")

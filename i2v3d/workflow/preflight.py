@@ -27,8 +27,10 @@ from i2v3d.models.wan_files import check_lora_file, check_transformer_file
 from i2v3d.models.weights import missing, resolve
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.world.held_out import held_out_caption
+from i2v3d.workflow.agreement import check_layers, check_options
 from i2v3d.workflow.plan import PREVIEWED, Plan, PlannedVariant
 from i2v3d.workflow.selection import needed_stages
+from i2v3d.workflow.tracking.mode import tracking_mode
 
 WITH_BLENDER = ("scene", "render", "views")
 MINIATURE = "mini"  # the family that was trained on the toy world alone
@@ -59,7 +61,8 @@ def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
     for variant in plan.variants:
         scene = build(SceneConfig, variant.config["scene"], "scene")
         if set(variant.keys) - set(PREVIEWED):
-            check_families(variant.config)
+            yield "models", partial(check_families, variant.config)
+            yield "options", partial(check_options, variant.config)
         for stage, check in CHECKS.items():
             key = variant.keys.get(stage)
             if key is not None and key not in checked and not (cache / stage / key).is_dir():
@@ -69,11 +72,18 @@ def plan_checks(plan: Plan, cache: Path) -> Iterator[Check]:
             models = json.dumps(variant.config["models"], sort_keys=True)
             if models not in checked:
                 yield "weights", partial(check_weights, variant.config)
-            checked.add(models)
+            named = models + json.dumps([sorted(variant.keys), variant.config["lora"]["target_modules"]])
+            if named not in checked:
+                yield "layers", partial(check_named_layers, variant)
+            checked |= {models, named}
             family = build(ModelsConfig, variant.config["models"], "models")
             sides = {need.option.split(".")[1] for need in read_needs(variant.config)}
             yield "size", partial(check_sizes, scene, family, sides)
+            if "lora" in variant.keys:
+                yield "size", partial(check_resolution, variant.config["lora"], family)
         pixels += scene.width * scene.height * scene.frames
+    if set().union(*(variant.keys for variant in plan.variants)) - set(PREVIEWED):
+        yield "W&B", partial(tracking_mode, plan.tracking)
     for folder in (cache, Path("results")):
         yield "disk", partial(check_writable, folder, BYTES_A_PIXEL * pixels)
 
@@ -94,6 +104,11 @@ def check_weights(config: Mapping[str, Any]) -> None:
     manifest = load_manifest(config["models"]["name"])
     for need in read_needs(config):
         check_headers(need, manifest)
+
+
+def check_named_layers(variant: PlannedVariant) -> None:
+    """Raises LayerError for layers, named in the configuration, that the networks have not."""
+    check_layers(variant.config, read_needs(variant.config))
 
 
 def read_needs(config: Mapping[str, Any]) -> list[Need]:
@@ -202,6 +217,17 @@ def check_sizes(
                 f"scene.{side} is {pixels}; models {models.name!r} need a multiple of {need}: "
                 f"use {lower} or {lower + need}"
             )
+
+
+def check_resolution(lora: Mapping[str, Any], models: ModelsConfig) -> None:
+    """Raises ConfigError unless the crops that a LoRA is trained on have a size that the networks take."""
+    need, pixels = _granularity(models.image.base, models.image.vae), lora["resolution"]
+    if lora["weights"] is None and pixels % need:
+        lower = max(need, pixels // need * need)
+        raise ConfigError(
+            f"lora.resolution is {pixels}; models {models.name!r} need a multiple of {need}: use {lower} or "
+            f"{lower + need}"
+        )
 
 
 def check_writable(folder: Path, need_bytes: int) -> None:

@@ -17,6 +17,8 @@ CHANGED: dict[str, tuple[str, dict[str, int]]] = {
 }
 SWEEPS = {
     "changed": "\n".join(f"{name}: [{word}]" for name, (word, _) in CHANGED.items()),
-    # One variant that can be made quickly and one that cannot be made at all: the video model needs two steps.
-    "half": "coarse: [assemble.frames=render]\nhopeless: [assemble.frames=sdedit_video, sdedit_video.steps=1]",
+    # One variant that can be made quickly and one that cannot be made at all, which its scene's job finds out.
+    "half": "coarse: [assemble.frames=render]\n"
+    "hopeless: [scene.camera.moves=[], 'scene.camera.keys=[{frame: 1, position_m: [0, 0, 1], look_at_m: [0, -5, 1], "
+    "rotation_deg: null, fov_deg: null, interpolation: LINEAR}]']",
 }

@@ -153,6 +153,9 @@ def test_a_busy_machine_and_a_tracker_without_a_key_are_notes(
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (tracker,) = of(examine(CONF, ["scene=toy", "tracking.mode=online"], tmp_path), "W&B")
     assert tracker == Finding("W&B", "ok", "disabled, by WANDB_MODE")
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    (tracker,) = of(examine(CONF, ["scene=toy"], tmp_path), "W&B")
+    assert tracker.state == "blocker" and "WANDB_MODE is 'ofline'" in tracker.said
 
 
 def test_a_run_is_refused_truncated_weights_before_any_work(tmp_path: Path) -> None:

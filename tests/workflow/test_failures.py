@@ -78,9 +78,9 @@ def test_the_others_finish_and_the_failed_variant_is_shown_as_failed(finished: P
     assert (results / "coarse" / "metrics.json").is_file()
     assert not (results / "hopeless" / "video.mp4").exists()
     (failure,) = read_failures(results)
-    assert (failure.variant, failure.stage) == ("hopeless", "sdedit_video")
-    assert "EDM sampling in 1 steps; expected at least 2" in failure.reason
+    assert (failure.variant, failure.stage) == ("hopeless", "scene")
+    assert "scene.camera never sees the foreground" in failure.reason
     assert "Traceback" in (finished / failure.log).read_text(), "the log has the rest"
     assert "Traceback" not in ran.stdout, "the user sees one line"
-    assert "i2v3d: variant hopeless has no result: sdedit_video" in ran.stdout
+    assert "i2v3d: variant hopeless has no result: scene" in ran.stdout
     assert "1 of 2 variants are finished" in ran.stdout

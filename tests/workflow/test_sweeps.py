@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from i2v3d.workflow import composition, plan
+from i2v3d.workflow.agreement import check_options
 from i2v3d.workflow.composition import Variant, compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import Plan, make_plan
@@ -61,8 +63,12 @@ def test_a_variant_more_adds_its_own_jobs_and_repeats_none(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")))
-def test_no_two_variants_of_a_sweep_are_the_same(name: str, tmp_path: Path) -> None:
+def test_no_two_variants_of_a_sweep_are_the_same_and_none_contradicts_itself(
+    name: str, tmp_path: Path
+) -> None:
     plan = planned(tmp_path, composed(name))
+    for variant in plan.variants:
+        check_options(variant.config)
     results = [variant.keys["assemble"] for variant in plan.variants]
     assert len(set(results)) == len(results)
 
@@ -118,3 +124,13 @@ def test_the_papers_fusions_are_those_of_their_own_sweep() -> None:
 def test_the_papers_sweep_suits_every_scene(scene: str, tmp_path: Path) -> None:
     plan = planned(tmp_path, composed("paper", (f"scene={scene}",)))
     assert plan.jobs() < 0.5 * plan.jobs_unshared()
+
+
+def test_planning_that_takes_long_shows_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (composition, plan):
+        monkeypatch.setattr(module, "SILENT_S", 0.0)
+    planned(tmp_path, compose_variants(ROOT / "conf", ["seed=range(0,6)"], multirun=True))
+    said = capsys.readouterr().err
+    assert all(f"{what}: 100%" in said for what in ("composing", "planning")) and said.count("6/6") == 2

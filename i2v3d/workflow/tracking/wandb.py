@@ -20,26 +20,19 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from i2v3d.artifacts.folders import segment_name
 from i2v3d.config.runtime import TrackingConfig
-from i2v3d.errors import ConfigError, InputError
+from i2v3d.errors import InputError
 from i2v3d.stages.context import Sink
+from i2v3d.workflow.tracking.mode import Mode, tracking_mode
 
 log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 15.0
 FINISH_TIMEOUT_S = 60.0
-_Mode = Literal["offline", "online", "disabled"]
-_MODES: dict[str, _Mode] = {
-    "offline": "offline",
-    "dryrun": "offline",
-    "online": "online",
-    "run": "online",
-    "disabled": "disabled",
-}
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
 _VIDEOS = {".mp4", ".webm"}
 
@@ -54,7 +47,7 @@ def import_first(cfg: TrackingConfig) -> None:
 
     W&B's classes look through the modules that there are as they are made: a second, once those are many.
     """
-    if _mode(cfg) == "disabled":
+    if tracking_mode(cfg) == "disabled":
         return
     with suppress(ImportError):  # then `start` says that nothing is tracked
         import wandb.sdk.launch  # noqa: F401
@@ -122,7 +115,7 @@ def start(cfg: TrackingConfig, directory: Path, wanted: Mapping[str, Any]) -> An
 
     wanted: arguments of `wandb.init` that say what the run is.
     """
-    mode = _mode(cfg)
+    mode = tracking_mode(cfg)
     if mode == "disabled":
         return None
     wanted = {"project": cfg.project, "entity": cfg.entity, "dir": str(directory), **wanted}
@@ -151,7 +144,7 @@ def _init_online(wanted: Mapping[str, Any], directory: Path) -> Any:
         return _init("offline", wanted)
 
 
-def _init(mode: _Mode, wanted: Mapping[str, Any]) -> Any:
+def _init(mode: Mode, wanted: Mapping[str, Any]) -> Any:
     """Starts a run that prints nothing, samples no machine statistics and asks no questions."""
     import wandb
 
@@ -196,14 +189,6 @@ def _environment(**wanted: str) -> Iterator[None]:
     finally:
         for name in mine:
             del os.environ[name]
-
-
-def _mode(cfg: TrackingConfig) -> _Mode:
-    """'offline', 'online' or 'disabled': the environment's WANDB_MODE, else the configuration's."""
-    asked = os.environ.get("WANDB_MODE") or cfg.mode
-    if asked not in _MODES:
-        raise ConfigError(f"WANDB_MODE is {asked!r}; set it to offline, online or disabled, or unset it")
-    return _MODES[asked]
 
 
 def _has_key() -> bool:
