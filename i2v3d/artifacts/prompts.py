@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from i2v3d.artifacts.folders import require
+from i2v3d.artifacts.tensors import require_finite, save_tensors
 from i2v3d.errors import ArtifactError, ShapeError
 
 PROMPTS_FILE = "prompts.safetensors"
@@ -29,10 +30,11 @@ class EmbeddedPrompts:
             )
 
     def save(self, folder: Path) -> None:
-        """Writes prompts.safetensors."""
-        save_file(
-            {f.name: getattr(self, f.name).cpu().contiguous() for f in fields(self)}, folder / PROMPTS_FILE
-        )
+        """Writes prompts.safetensors. Raises ConfigError if a number of them is not finite."""
+        tensors = {f.name: getattr(self, f.name).cpu().contiguous() for f in fields(self)}
+        for name, values in tensors.items():
+            require_finite(values, f"embedded prompt, {name}")
+        save_tensors(folder / PROMPTS_FILE, tensors)
 
     @staticmethod
     def load(folder: Path) -> EmbeddedPrompts:

@@ -14,6 +14,7 @@ from diffusers.utils import convert_unet_state_dict_to_peft
 from peft import LoraConfig as PeftConfig
 from peft import get_peft_model_state_dict
 
+from i2v3d.artifacts.tensors import require_finite
 from i2v3d.errors import InputError, LayerError, nearest
 from i2v3d.models.lora_content import REMEDY, likely_model
 from i2v3d.models.lora_files import read_lora
@@ -52,9 +53,14 @@ def add_lora(unet: Any, rank: int, target_modules: Sequence[str], seed: int) -> 
 
 
 def save_lora(unet: Any, folder: Path) -> Path:
-    """Writes the UNet's adapter as `folder`/pytorch_lora_weights.safetensors, as plain diffusers loads it."""
+    """Writes the UNet's adapter as `folder`/pytorch_lora_weights.safetensors, as plain diffusers loads it.
+
+    Raises ConfigError if a number of it is not finite.
+    """
     # peft's own names (lora_A, lora_B) for every layer: diffusers' converter would rename the attentions' only.
     layers = {name: matrix.contiguous() for name, matrix in get_peft_model_state_dict(unet).items()}
+    for name, matrix in layers.items():
+        require_finite(matrix, f"the LoRA's {name}")
     StableDiffusionXLLoraLoaderMixin.save_lora_weights(folder, unet_lora_layers=layers)
     return folder / LORA_FILE
 

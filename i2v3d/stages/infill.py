@@ -15,6 +15,7 @@ from i2v3d.artifacts.folders import check_clip_frames, frame_name, keyframe_numb
 from i2v3d.artifacts.pictures import signed_pictures
 from i2v3d.artifacts.prompts import EmbeddedPrompts
 from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.tensors import require_finite
 from i2v3d.config.infill import InfillConfig
 from i2v3d.config.stages import InfillStage
 from i2v3d.diffusion.denoiser import BothBranches, Predict
@@ -185,6 +186,7 @@ def _filled(
     autoencoder.vae.to(ctx.device)
     made = latents[0, 0 if clip.reference is None else 1 :].transpose(0, 1)
     frames = autoencoder.decode(made, in_tiles=ctx.memory.gb <= TILED_GB)
+    require_finite(frames, "decoded frames")
     ctx.log_metrics(_hits(frames, clip))
     if settings.paste != "nothing":
         frames = pasted(frames, clip, whole_frames_only=settings.paste == "frames")

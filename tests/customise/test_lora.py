@@ -453,6 +453,13 @@ def test_a_lora_of_another_trainer_passes_if_diffusers_converts_it(
     check_lora_file(plain_models.unet, tmp_path / "lora.safetensors")
 
 
+def test_an_adapter_that_is_not_finite_is_not_written(models: ImageModels, tmp_path: Path) -> None:
+    next(iter(add_lora(models.unet, 4, ("to_k",), seed=0).values())).data[0, 0] = torch.inf
+    with pytest.raises(ConfigError, match=r"the LoRA's .*lora_A.*: 1 of \d+ numbers are not finite; lower"):
+        save_lora(models.unet, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_target_that_names_no_layer_is_refused(models: ImageModels) -> None:
     with pytest.raises(LayerError, match=r"no linear layer is called to_qq; did you mean 'to_q'"):
         add_lora(models.unet, 4, ("to_k", "to_qq"), seed=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from i2v3d.artifacts.folders import frame_name, segment_name
 from i2v3d.artifacts.prompts import EmbeddedPrompts
@@ -16,6 +17,7 @@ from i2v3d.config.models import TextEncoderConfig, WanVaceNetworks
 from i2v3d.config.stages import InfillStage, TextStage
 from i2v3d.errors import ArtifactError, ConfigError
 from i2v3d.images import read_rgb, write_rgb
+from i2v3d.models.wan_vace import ClipAutoencoder
 from i2v3d.stages.assemble import all_frames, frame_folders
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.infill import fill_segment
@@ -232,3 +234,17 @@ def test_broken_prompts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "prompts.safetensors").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="holds no prompts"):
         EmbeddedPrompts.load(tmp_path)
+
+
+def test_what_is_not_finite_is_not_written(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = torch.full((2, 3), torch.nan)
+    with pytest.raises(ConfigError, match="embedded prompt, positive: 6 of 6 numbers are not finite"):
+        EmbeddedPrompts(torch.zeros(2, 3), nowhere).save(tmp_path)
+    assert not list(tmp_path.iterdir())
+    black = torch.full((SEGMENT, 3, HEIGHT, WIDTH), torch.nan)
+    monkeypatch.setattr(ClipAutoencoder, "decode", lambda *_, **__: black)
+    with pytest.raises(ConfigError, match=r"decoded frames: .* numbers are not finite"):
+        world.fill(tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
