@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from i2v3d.errors import InputError
 from i2v3d.models.lora_content import check_lora_content
 from i2v3d.scene.blend_files import referenced_files
 from i2v3d.scene.exr_files import exr_colour, exr_depth, exr_mask, exr_size
@@ -35,52 +32,10 @@ from tests.inputs.test_cameras import COLMAP_TEXTS, NERFS, binary_colmap, colmap
 from tests.inputs.test_meshes import HERE, write_kinds
 from tests.inputs.test_renders import write_exr
 from tests.scene.test_mesh_files import binary_ply, triangle_fbx
+from tests.support.damage import damaged, fuzzed, one_line_at_most
 
 pytestmark = pytest.mark.slow  # half a minute, which a quick check should not take
-EXAMPLES = int(os.environ.get("I2V3D_FUZZ", "40"))
-fuzzed = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="I2V3D_FUZZ" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 SIZE = (64, 48)
-
-
-@contextmanager
-def one_line_at_most() -> Iterator[None]:
-    """Lets an InputError of one line pass, and nothing else."""
-    try:
-        yield
-    except InputError as error:
-        assert str(error) and "\n" not in str(error), str(error)
-
-
-@st.composite
-def damaged(draw: st.DrawFn, contents: tuple[bytes, ...]) -> bytes:
-    """One of some good files: cut, with bytes changed, a piece taken out or put in twice."""
-    data = bytearray(draw(st.sampled_from(contents)))
-    for _ in range(draw(st.integers(0, 4))):
-        if not data:
-            break
-        at = draw(st.integers(0, len(data) - 1))
-        length = draw(st.integers(1, min(64, len(data) - at)))
-        what = draw(st.sampled_from(("set", "flip", "drop", "repeat", "cut", "number")))
-        if what == "set":
-            data[at : at + length] = draw(st.binary(min_size=0, max_size=length))
-        elif what == "flip":
-            data[at] ^= 1 << draw(st.integers(0, 7))
-        elif what == "drop":
-            del data[at : at + length]
-        elif what == "repeat":
-            data[at:at] = data[at : at + length]
-        elif what == "cut":
-            del data[at:]
-        else:
-            numbers = (b"nan", b"-1", b"1e999", b"999999999999", b"0", b"-0.5", b"\xff\xff\xff\x7f")
-            data[at : at + length] = draw(st.sampled_from(numbers))
-    return bytes(data)
 
 
 def _mesh_contents() -> dict[str, tuple[bytes, ...]]:

@@ -174,15 +174,19 @@ def load_photo(path: Path) -> Photo:
 
 
 def load_mask(path: Path, width: int, height: int) -> Mask:
-    """Reads a user's mask, (H, W) bool, set where 128 or brighter (or opaque, if it has transparency).
+    """Reads a user's mask, (H, W) bool, set where brighter than half of white (or opaque, if it has transparency).
 
-    Raises InputError if it cannot be read or its size differs from the photo's.
+    White is 255; of more than 8 bits 65535, unless nothing is above 255, and of floats 1. Raises InputError if it
+    cannot be read, has numbers of another range, or its size differs from the photo's.
     """
     with _opened(path, "mask") as picture:
         try:
             upright = ImageOps.exif_transpose(picture)
             channel = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else upright
-            mask = np.asarray(channel.convert("L")) >= 128
+            if channel.mode.startswith(("I", "F")):
+                mask = _bright(np.asarray(channel), path)
+            else:
+                mask = np.asarray(channel.convert("L")) >= 128
         except _DAMAGED as error:
             raise InputError(f"mask {path} is damaged ({error}); export it again") from error
     if mask.shape != (height, width):
@@ -191,6 +195,17 @@ def load_mask(path: Path, width: int, height: int) -> Mask:
             "export it at the photo's size"
         )
     return mask
+
+
+def _bright(values: np.ndarray, path: Path) -> Mask:
+    """Where a mask of whole numbers of more than 8 bits, or of floats, is brighter than half of white."""
+    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
+    white = next((white for white in whites if values.max() <= white), None)
+    if white is None or not values.min() >= 0:  # which no comparison with what is no number is
+        raise InputError(
+            f"mask {path} has numbers from {values.min()} to {values.max()}; save it as 8-bit grey"
+        )
+    return np.asarray(values > white / 2)
 
 
 def require_some_foreground(mask: Mask, what: str, remedy: str) -> None:
