@@ -1,4 +1,4 @@
-"""Wheels bring what the command needs beside the package: Snakefile, rules, conf, profiles, scenes, small weights."""
+"""Wheels bring what the command needs beside the package: Snakefile, rules, conf, profiles, scenes, weights, lock."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,16 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-SHIPPED = ("Snakefile", "rules", "conf", "profiles", "scenes", "weights/mini")
+SHIPPED = (
+    "Snakefile",
+    "rules",
+    "conf",
+    "profiles",
+    "scenes",
+    "weights/mini",
+    "weights/mini_vace",
+    "requirements.lock",
+)
 
 
 class BuildWithProject(build_py):

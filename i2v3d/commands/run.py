@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import os
@@ -78,6 +79,7 @@ def launch(options: Options, target: Sequence[str] = ()) -> int:
     if not any(word.split("=")[0] in CHOOSES_FOLDER for word in handed):
         check_folder(Path.cwd())
     with_writable_cache(os.environ)
+    with_user_name(os.environ)
     return wait_for(command)
 
 
@@ -100,6 +102,17 @@ def with_writable_cache(environment: MutableMapping[str, str]) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         log.warning("%s is not writable; memos of snakemake go to %s", there, MEMOS)
         environment["XDG_CACHE_HOME"] = str(MEMOS.absolute())
+
+
+def with_user_name(environment: MutableMapping[str, str]) -> None:
+    """Names the user where the system has no name for the user id, as in containers: snakemake asks for one.
+
+    environment: of the processes to come, changed in place.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        environment["LOGNAME"] = f"user{os.getuid()}"
 
 
 def take_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -177,6 +179,19 @@ def test_a_home_that_cannot_be_written_is_not_written(
     monkeypatch.setattr(run.os, "access", lambda *_: False)
     run.with_writable_cache(environment)
     assert environment["XDG_CACHE_HOME"] == str(Path.cwd() / ".snakemake" / "memos")
+
+
+def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    run.with_user_name(environment)
+    assert environment == {}, "this one has a name"
+    for error in (
+        KeyError("getpwuid(): uid not found: 65534"),
+        OSError("No username set in the environment"),
+    ):
+        monkeypatch.setattr(run.getpass, "getuser", Mock(side_effect=error))
+        run.with_user_name(environment)
+        assert environment.pop("LOGNAME") == f"user{os.getuid()}"
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_snakemake_starts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.workplace import project_folder, set_up
 from tests.support.checkout import QUICK, planned_jobs
+from tests.support.warm.plugin import COLD
 
 ROOT = Path(__file__).parents[2]
 MINE = "defaults: [coffee, _self_]\nprompt: a cup of my own\n"
@@ -100,6 +102,31 @@ def test_runs_start_in_any_folder_by_either_command_and_as_a_module(here: Path, 
     (here / "Snakefile").write_text(MODULE.format(snakefile=snakefile))
     as_module = planned_jobs(_dry_run(here, "snakemake", "-n", "--cores", "1", *settings))
     assert as_module["mine"] == 1 and as_module["interpolate"] == 2
+
+
+@pytest.mark.slow
+def test_what_a_wheel_installs_runs_without_the_project(here: Path, tmp_path: Path) -> None:
+    """What `pip wheel` packs, built into a folder that stands for site-packages."""
+    site = tmp_path / "site"
+    build = [
+        "setup.py",
+        "--quiet",
+        "egg_info",
+        "--egg-base",
+        str(tmp_path),
+        "build_py",
+        "--build-lib",
+        str(site),
+    ]
+    subprocess.run([COLD, *build], cwd=ROOT, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    words = [COLD, "-m", "i2v3d", "scene=mine", "experiment=quick", "--", "-n"]
+    done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert planned_jobs(done.stdout)["interpolate"] == 2
+    for name in ("scenes/coffee", "weights/mini", "weights/mini_vace"):
+        assert (here / name).resolve() == site / "i2v3d" / "project" / name
+    assert (site / "i2v3d" / "project" / "requirements.lock").is_file()
 
 
 @pytest.mark.slow
