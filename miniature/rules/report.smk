@@ -35,8 +35,10 @@ rule mini_report_pages:
         gpu=0,
     params:
         folder=lambda wildcards, output: str(Path(output.metrics).parent),
+        cache=CACHE,
     shell:
-        f"{PYTHON} -m miniature report --plan {{input.plan}} --cache {CACHE} --out {{params.folder}} --log {{log}}"
+        f"{PYTHON} -m miniature report --plan {{input.plan:q}} --cache {{params.cache:q}}"
+        " --out {params.folder:q} --log {log:q}"
 
 
 # What the networks reach alone.
@@ -58,6 +60,11 @@ rule probe:
         gpu=1,
         mem_mb=5000,
         runtime=60,
+    params:
+        folder=f"{CACHE}/{{probe}}/{{key}}",
+        cache=CACHE,
+        settings=SETTINGS,
     shell:
-        f"{PYTHON} -m miniature {{wildcards.probe}} --node {{input.node}} --cache {CACHE} --out {CACHE}/{{wildcards.probe}}/{{wildcards.key}} --finished {{output:q}} "
-        f"--settings {SETTINGS} --threads {{threads}} --log {{log}}"
+        f"{PYTHON} -m miniature {{wildcards.probe:q}} --node {{input.node:q}} --cache {{params.cache:q}} "
+        "--out {params.folder:q} --finished {output:q} "
+        "--settings {params.settings:q} --threads {threads} --log {log:q}"

@@ -47,8 +47,9 @@ rule mini_training:
         # Beside the output, which snakemake removes when the job is killed: the next one goes on from here.
         checkpoint=f"{MINI}/.{{training}}.checkpoint.safetensors",
     shell:
-        f"{PYTHON} -m miniature train {{params.part}} --config {{input.config}} --weights {{input.weights}} "
-        "--out {output} --stream {params.stream} --checkpoint {params.checkpoint} > {log} 2>&1"
+        f"{PYTHON} -m miniature train {{params.part:q}} --config {{input.config:q}} "
+        "--weights {input.weights:q} --out {output:q} --stream {params.stream:q} "
+        "--checkpoint {params.checkpoint:q} > {log:q} 2>&1"
 
 
 rule mini_weights:
@@ -79,4 +80,4 @@ rule mini_weights:
         mem_mb=4000,
         runtime=10,
     shell:
-        f"{PYTHON} -m miniature assemble --weights {{input}} --out {{output}} > {{log}} 2>&1"
+        f"{PYTHON} -m miniature assemble --weights {{input:q}} --out {{output:q}} > {{log:q}} 2>&1"

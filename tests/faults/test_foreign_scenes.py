@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -98,6 +99,22 @@ def test_distrust_in_a_linked_folder_counts(conf: Path) -> None:
     (elsewhere / "careful.yaml").write_text("# @package _global_\nuntrusted_scene: true\n")
     evil = "# @package _global_\ndefaults: [/scene/coffee]\nrun: theirs\nuntrusted_scene: false\n"
     assert "would set values outside scene" in refused(plan_with, conf, evil, "experiment=careful")
+
+
+# What the rules make themselves: numbers, and words that are quoted already.
+SAFE = {"{threads}", "{params.segment}", "{params.command}"}
+
+
+def test_every_name_that_reaches_a_shell_is_quoted() -> None:
+    found = set()
+    for rules in (*ROOT.glob("rules/*.smk"), *ROOT.glob("miniature/rules/*.smk")):
+        for command in re.findall(r"^ {4}shell:\n((?: {8}.*\n)+)", rules.read_text(), flags=re.MULTILINE):
+            names = re.findall(r"\{+[^{}]*\}+", command)
+            found |= {name.replace("{{", "{").replace("}}", "}") for name in names}
+    assert "{log:q}" in found, "the test sees"
+    assert {name for name in found if not name.endswith(":q}")} - SAFE == {"{PYTHON}"}, (
+        "of common.smk, quoted there"
+    )
 
 
 @pytest.mark.slow
