@@ -15,7 +15,7 @@ EXAMPLES ?= 2500
 ROUNDS ?= 25
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
-.PHONY: demo studio check test test-fuzz test-kill test-disks test-slurm lint clean-environment
+.PHONY: demo studio check test test-fuzz test-faults test-kill test-disks test-slurm lint clean-environment
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --config overrides=experiment=demo
@@ -27,7 +27,7 @@ studio: $(VENV)/.installed
 
 # Linters, types, and all tests that start neither Blender nor snakemake, nor load the shipped networks, nor take seconds.
 check: $(VENV)/.installed
-	$(PYTEST) -m 'not slow and not gpu and not slurm and not kill and not disk' tests
+	$(PYTEST) -m 'not slow and not gpu and not slurm and not kill and not disk and not faults' tests
 
 test: $(VENV)/.installed
 	$(PYTEST)
@@ -40,8 +40,12 @@ test-kill: $(VENV)/.installed
 test-disks: $(VENV)/.installed
 	$(BIN)/python -m pytest -m disk
 
+# Types some two hundred bad inputs as users do: a line and code 2 each, and nothing finished changes.
+test-faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -m faults
+
 test-fuzz: $(VENV)/.installed
-	I2V3D_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/inputs/test_fuzz.py
+	I2V3D_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/inputs/test_fuzz.py tests/inputs/test_fuzz_scenes.py
 
 test-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[slurm]'

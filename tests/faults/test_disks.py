@@ -5,6 +5,8 @@ Run with `make test-disks`, as root: small file systems are mounted for it.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +16,12 @@ import pytest
 
 from i2v3d.cli import main
 from i2v3d.stages.registry import STAGES
-from tests.support.checkout import QUICK, make_checkout, snakemake
+from tests.support.checkout import QUICK, ROOT, make_checkout, snakemake
+from tests.support.warm.plugin import COLD
 
 pytestmark = [pytest.mark.disk, pytest.mark.slow]
-# What the quick experiment runs.
-USED = (
+# What the quick experiment runs, and what its baselines and the other backbone do.
+QUICK_STAGES = (
     "scene",
     "render",
     "views",
@@ -30,6 +33,13 @@ USED = (
     "assemble",
     "evaluate",
 )
+OTHER_STAGES = ("cross_fade", "sdedit_image", "sdedit_video", "text", "infill")
+OTHERS = {
+    "cross_fade": "[assemble.frames=cross_fade]",
+    "sdedit_image": "[assemble.frames=sdedit_image, sdedit_image.steps=3]",
+    "sdedit_video": "[assemble.frames=sdedit_video, sdedit_video.steps=3]",
+    "infill": "[models=mini_vace, infill.steps=2, infill.keyframes=photo, infill.start=previous]",
+}
 LARGE_KB = 200_000
 
 
@@ -64,7 +74,8 @@ class Job:
 
     def __init__(self, stage: str, run: Path, disk: Path) -> None:
         cache = run / "results" / ".cache"
-        (node,) = (cache / "plan" / stage).glob("*.json")
+        nodes = (cache / "plan" / stage).glob("*.json")
+        node = next(path for path in nodes if (cache / stage / path.stem).is_dir())
         part = "segment_000" if STAGES[stage].per_segment else ""
         self.made, self.out = cache / stage / node.stem / part, disk / "out" / part
         settings = next((run / "results" / ".jobs" / "plan" / "runs").glob("*.json"))
@@ -83,6 +94,17 @@ class Job:
         return sum(path.stat().st_size for path in self.made.rglob("*") if path.is_file()) // 1024
 
 
+@pytest.fixture(scope="module")
+def run_of_all(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose cache has a finished folder of every stage there is."""
+    sweep = "\n".join(f"{name}: {words}" for name, words in OTHERS.items())
+    folder = make_checkout(tmp_path_factory.mktemp("all") / "checkout", {"others": sweep})
+    shutil.copytree(finished / "results", folder / "results", symlinks=True)
+    done = snakemake(folder, overrides=[*QUICK, "run=others"], settings={"sweep": "others"})
+    assert done.returncode == 0, done.stdout[-5000:]
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _here(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(finished)
@@ -98,14 +120,35 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize("stage", USED)
+@pytest.mark.parametrize("stage", QUICK_STAGES)
 def test_a_disk_that_fills_up_costs_nothing_but_the_stage(
     stage: str, part: float, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """part: of what the stage writes, fits."""
-    before = state(finished / "results" / ".cache")
-    job = Job(stage, finished, tmp_path / "disk")
-    with disk(tmp_path / "disk", max(16, int(part * job.kilobytes))) as small:
+    fill_up(stage, part, finished, tmp_path / "disk", capsys)
+
+
+@pytest.mark.parametrize("stage", OTHER_STAGES)
+def test_so_it_is_in_the_stages_of_baselines_and_the_other_backbone(
+    stage: str,
+    run_of_all: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(run_of_all)
+    fill_up(stage, 0.5, run_of_all, tmp_path / "disk", capsys)
+
+
+def test_no_stage_is_left_out() -> None:
+    assert {*QUICK_STAGES, *OTHER_STAGES} == set(STAGES)
+
+
+def fill_up(stage: str, part: float, run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Makes a stage of a finished run onto a disk that `part` of it fits on, then on the same, enlarged."""
+    before = state(run / "results" / ".cache")
+    job = Job(stage, run, folder)
+    with disk(folder, max(16, int(part * job.kilobytes))) as small:
         assert main(job.words) == 2
         line = told(capsys)
         assert "error: " in line and "no space left" in line.lower() and "free" in line, line
@@ -114,7 +157,7 @@ def test_a_disk_that_fills_up_costs_nothing_but_the_stage(
         assert main(job.words) == 0
         assert pictures(job.out) == pictures(job.made)
         assert not [path for path in small.rglob(".*") if path.name != ".manifest.json"]
-    assert state(finished / "results" / ".cache") == before
+    assert state(run / "results" / ".cache") == before
 
 
 def test_a_full_temporary_folder_is_a_line_or_no_matter(
@@ -146,3 +189,34 @@ def test_results_that_cannot_be_written_stop_a_run_before_any_work(tmp_path: Pat
         (line,) = (line for line in said.stdout.splitlines() if "i2v3d: error" in line)
         assert "results" in line and "Read-only file system" in line and "Traceback" not in said.stdout
     assert snakemake(checkout, "preview", "-n", overrides=QUICK).returncode == 0
+
+
+def test_a_disk_without_room_for_the_run_stops_it_before_any_work(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    with disk(checkout / "results", 2000):
+        said = snakemake(checkout, overrides=QUICK)
+        assert said.returncode == 2, said.stdout
+        (line,) = (line for line in said.stdout.splitlines() if "i2v3d: error" in line)
+        assert "free, this run writes up to" in line and "free some or set another cache" in line
+        assert not list((checkout / "results").glob(".cache/*/*/stage.json"))
+
+
+def test_a_clone_that_cannot_be_written_runs_from_another_folder(tmp_path: Path) -> None:
+    clone, here = tmp_path / "clone", tmp_path / "mein Ordner ünd 東"
+    clone.mkdir()
+    here.mkdir()
+    words = [COLD, "-m", "i2v3d", *QUICK, "--", "-n"]
+    environment = {**os.environ, "PYTHONPATH": str(clone)}
+    subprocess.run(["mount", "--bind", ROOT, clone], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", clone], check=True)
+        inside, outside = (
+            subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            for folder in (clone, here)
+        )
+    finally:
+        subprocess.run(["umount", "--lazy", clone], check=True)
+    assert inside.returncode == 2, inside.stderr
+    assert inside.stderr.startswith(f"i2v3d: error: {clone} is not writable; start in a folder of your own")
+    assert outside.returncode == 0, outside.stderr[-3000:]
+    assert (here / "scenes" / "coffee").readlink() == clone / "scenes" / "coffee"

@@ -205,7 +205,7 @@ def _own_scene(folder: Path, photo: str = "photo.png", mask: str | None = None) 
     ]
 
 
-def _bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
+def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
     """name -> (Hydra words, what the message must say)."""
     photo = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
     Image.fromarray(photo).save(folder / "photo.png")
@@ -263,7 +263,7 @@ def test_planning_refuses_bad_input(
     place: Path, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    words, message = _bad_inputs(place.parent)[case]
+    words, message = bad_inputs(place.parent)[case]
     with pytest.raises(I2V3DError) as refused:
         variants = compose_variants(ROOT / "conf", words)
         check_plan(make_plan(variants, Fingerprints(tmp_path / "memo.json")), tmp_path / "cache")
@@ -275,7 +275,7 @@ def test_planning_refuses_bad_input(
 @pytest.mark.parametrize("case", ["unknown option", "missing weights"])
 def test_bad_input_stops_before_any_work_with_one_line(place: Path, case: str) -> None:
     """One mistake that composing finds and one that the check of the plan finds."""
-    words, message = _bad_inputs(place.parent)[case]
+    words, message = bad_inputs(place.parent)[case]
     refused = snakemake(place, overrides=words)
     assert refused.returncode != 0
     # After snakemake's greeting.
