@@ -48,7 +48,7 @@ test-fuzz: $(VENV)/.installed
 	I2V3D_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/inputs/test_fuzz.py tests/inputs/test_fuzz_scenes.py
 
 test-slurm: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[slurm]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[cluster,slurm]'
 	$(BIN)/python -m pytest -m slurm
 
 lint: $(VENV)/.installed
