@@ -52,7 +52,7 @@ def _scene() -> dict[str, Any]:
     """One with as many kinds of keys as a scene can have."""
     words = [
         "scene=coffee_figure",
-        "scene.handheld={position_m: 0.004, rotation_deg: 0.3, frequency_hz: 1.2, seed: 0}",
+        "scene.camera.handheld={position_m: 0.004, rotation_deg: 0.3, frequency_hz: 1.2, seed: 0}",
         "scene.shape_keys=[{object: figure, shape_key: smile, frame: 5, value: 1.0, interpolation: BEZIER}]",
         "scene.camera.keys=[{frame: 9, position_m: [0.1, 0, 0.6], look_at_m: [0, 0.4, 0], rotation_deg: null, "
         "fov_deg: null, interpolation: BEZIER}]",
@@ -139,7 +139,7 @@ def test_damaged_scene_files(conf: Path) -> None:
     """Under distrust a scene changes no other section, and learns nothing, whatever stands in its file."""
     base = Composer(conf, None).variant("base", ["scene=coffee", "untrusted_scene=true"]).config
 
-    @settings(fuzzed, max_examples=max(12, EXAMPLES // 10))
+    @settings(fuzzed, max_examples=max(6, EXAMPLES // 10))
     @given(damaged(_texts()), st.booleans())
     def trial(content: bytes, trusted: bool) -> None:
         (conf / "scene" / "theirs.yaml").write_bytes(content)

@@ -19,6 +19,6 @@ SWEEPS = {
     "changed": "\n".join(f"{name}: [{word}]" for name, (word, _) in CHANGED.items()),
     # One variant that can be made quickly and one that cannot be made at all, which its scene's job finds out.
     "half": "coarse: [assemble.frames=render]\n"
-    "hopeless: [scene.camera.moves=[], 'scene.camera.keys=[{frame: 1, position_m: [0, 0, 1], look_at_m: [0, -5, 1], "
+    "hopeless: ['scene.camera.moves=[]', 'scene.camera.keys=[{frame: 1, position_m: [0, 0, 1], look_at_m: [0, -5, 1], "
     "rotation_deg: null, fov_deg: null, interpolation: LINEAR}]']",
 }
