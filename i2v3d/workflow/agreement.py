@@ -17,7 +17,7 @@ EQUAL = {
     "keyframes": (("keyframes.inversion.steps", "keyframes.steps"),),
     "interpolate": tuple(
         (f"interpolate.inversion.{name}", f"interpolate.{name}")
-        for name in ("steps", "control_scale", "depth_range")
+        for name in ("steps", "control_scale", "depth_range", "solver")
     ),
 }
 # Stage of the video model -> where its steps stand: EDM's inversion extrapolates from the two lowest noise levels.

@@ -19,6 +19,7 @@ REFUSED = {
     "interpolate.inversion.steps=7": "interpolate.inversion.steps is 7, but interpolate.steps is 25; the sampling",
     "interpolate.inversion.control_scale=0.5": "interpolate.inversion.control_scale is 0.5, but interpolate.",
     "interpolate.inversion.depth_range=frame": "interpolate.inversion.depth_range is frame, but",
+    "interpolate.inversion.solver=dpmpp_2m": "interpolate.inversion.solver is dpmpp_2m, but interpolate.solver",
     "interpolate.steps=1": "interpolate.inversion.steps is 1; the video model needs at least 2",
     "keyframes.overlap=4": "keyframes.overlap is 4 in windows of 4; expected 0 to 3",
     "keyframes.source=truth": "a scene from photo; use scene=toy or keyframes.source=generated",
