@@ -55,7 +55,7 @@ def measure_infill(
     memory in GiB; `distance` of the frames to those of the first way. Raises ConfigError for words that do not compose.
     """
     own = [f"models.video.{part}.base.source={folder / 'weights'}" for part in ("networks", "text")]
-    (variant,) = compose_variants(Path("conf"), ["models=wan_vace", *own, *words])
+    (variant,) = compose_variants(Path("conf"), ["models=wan_vace", "infill.paste=nothing", *own, *words])
     cfg = build(InfillStage, {**stage_config(STAGES["infill"], variant.config), "segment": 0}, "infill")
     _write_inputs(folder, size, cfg.infill.segment_frames)
     write_random_wan(folder / "weights", model, device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from i2v3d.commands.parsers import Group, Options, count, pixels
 from i2v3d.commands.timing import add_timing_options, run_timing
 
@@ -39,11 +37,16 @@ def run(options: Options) -> int:
     """Prints a row a job as soon as it is done and, with --json, one JSON object at the end."""
     from i2v3d.commands.video_costs import measure_video
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = (visible.split(",") if visible else [str(n) for n in range(options.cards)])[: options.cards]
     return run_timing(
         options,
         lambda folder, device: measure_video(
-            folder, options.size, options.segments, options.views, cards, device, options.perf, options.words
+            folder,
+            options.size,
+            options.segments,
+            options.views,
+            options.cards,
+            device,
+            options.perf,
+            options.words,
         ),
     )

@@ -25,6 +25,8 @@ def run_timing(options: Options, measure: Callable[[Path, str], dict[str, Any]])
 
     from i2v3d.workflow.runner import resolve_device
 
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="i2v3d-times-", dir=options.folder) as folder:
         result = measure(Path(folder), resolve_device(options.device))
     if options.json:

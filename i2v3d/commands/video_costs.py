@@ -5,7 +5,6 @@ Every process keeps its card and what it has imported; snakemake starts a proces
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +60,7 @@ def measure_video(
     size: tuple[int, int],
     segments: int,
     views: int,
-    cards: Sequence[str],
+    cards: int,
     device: str,
     perf: str,
     words: Sequence[str],
@@ -69,25 +68,32 @@ def measure_video(
 ) -> dict[str, Any]:
     """Makes a video of a made-up shot of width x height pixels in `folder`.
 
-    cards: their numbers, as CUDA_VISIBLE_DEVICES names them; on a CPU just so many processes. perf: a value of
-    runtime.perf. words: Hydra words on top of models=sdxl_svd. Returns seconds from the first job's begin to the
-    last one's end, those of the slowest process' imports before, and begin and end of every job.
+    cards: how many of those that CUDA_VISIBLE_DEVICES names, the first ones; on a CPU just so many processes. perf: a
+    value of runtime.perf. words: Hydra words on top of models=sdxl_svd. Returns seconds from the first job's begin to
+    the last one's end, those until every process had imported before, and begin and end of every job.
     """
     config = full_size_config(folder, *words)
     frames = segments * (config["interpolate"]["segment_frames"] - 1) + 1
+    begin = time.monotonic()
     with ExitStack() as stack:
         pools = [
             stack.enter_context(
-                ProcessPoolExecutor(1, get_context("spawn"), initializer=_take, initargs=(card,))
+                ProcessPoolExecutor(1, get_context("spawn"), initializer=_take, initargs=(card, device))
             )
-            for card in cards
+            for card in range(cards)
         ]
         imports = [pool.submit(_import_all) for pool in pools]
+        wait(imports)
+        imports_s = time.monotonic() - begin
         weights = pools[0].submit(write_weights, folder / "weights", device)
         write_shot(folder, size, frames, views)
         weights.result()
-        imports_s = max(done.result() for done in imports)
-        result = {"cards": len(cards), "frames": frames, "imports_s": round(imports_s, 1)}
+        result = {
+            "machine": _machine(device),
+            "cards": cards,
+            "frames": frames,
+            "imports_s": round(imports_s, 1),
+        }
         for name, value in result.items():
             sys.stdout.write(f"{name:<26} {value}\n")
         rows = _run_all(pools, jobs_of(config, segments), (folder, tuple(words), device, perf))
@@ -124,17 +130,23 @@ def _run_all(
     return rows
 
 
-def _take(card: str) -> None:
-    """Before anything of CUDA has begun in this process: its card is the only one that it sees."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = card
+def _take(card: int, device: str) -> None:
+    """From now on 'cuda' is this card. Its number in the environment would come too late: imports look for cards."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.set_device(card)
 
 
-def _import_all() -> float:
-    """Imports what the stages import; returns the seconds."""
-    begin = time.monotonic()
+def _machine(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+
+
+def _import_all() -> None:
     for name in TIMED:
         load_entry(STAGES[name].entry)
-    return time.monotonic() - begin
 
 
 def _run(job: Job, folder: Path, words: tuple[str, ...], device: str, perf: str) -> None:

@@ -33,7 +33,7 @@ def test_jobs_wait_for_what_their_stages_read(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_make_a_video(tmp_path: Path) -> None:
     words = [*tiny_words(), "lora.steps=2"]
-    told = measure_video(tmp_path, (64, 32), 2, 2, ["0", "1"], "cpu", "auto", words, write_tiny)
+    told = measure_video(tmp_path, (64, 32), 2, 2, 2, "cpu", "auto", words, write_tiny)
     ends = {(row["stage"], row["segment"]): row["end_s"] for row in told["jobs"]}
     begins = {(row["stage"], row["segment"]): row["begin_s"] for row in told["jobs"]}
     assert len(ends) == 7 and told["video_s"] == pytest.approx(max(ends.values()), abs=0.1)
