@@ -2,6 +2,11 @@
 
 import sys
 
-from i2v3d.cli import main
+from i2v3d.workflow.warm.client import forked
 
-sys.exit(main())
+status = forked(sys.argv[1:])
+if status is None:
+    from i2v3d.cli import main
+
+    status = main()
+sys.exit(status)

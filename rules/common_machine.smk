@@ -1,6 +1,7 @@
 """What jobs ask of the machine that they run on: of this one, or of a cluster's."""
 
 from i2v3d.workflow.demands import Computer, asked_cards, asked_threads
+from i2v3d.workflow.warm.client import offer
 
 
 @functools.cache
@@ -30,3 +31,10 @@ def machine(stage):
         return attempt * (needs.memory_mb or planned_runtime(SETTINGS)["memory_mb"])
 
     return {"gpu": cards, "mem_mb": memory, "runtime": needs.minutes}
+
+
+def offer_forks():
+    """Lets the jobs of this run be forked from one process, if they run on this machine and in this environment."""
+    if here() and not DEPLOYED and SETTINGS.exists() and planned_runtime(SETTINGS)["warm"]:
+        starting = [name for name, stage in STAGES.items() if stage.machine.gpus]
+        offer(starting, CACHE / "log" / "warm.log")

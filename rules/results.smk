@@ -77,6 +77,7 @@ rule variant:
 
 
 onstart:
+    offer_forks()
     if workflow.non_local_exec and workflow._cores is not None:
         logger.warning(
             f"i2v3d: --cores or profiles/default allow every job of this cluster at most {workflow._cores} cores, and "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +13,9 @@ from i2v3d.commands.parsers import Group, Options, add_job_options
 from i2v3d.errors import MachineError
 from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
+from i2v3d.workflow.process_environment import set_process_environment
 
 log = logging.getLogger(__name__)
-# OpenMP's threads sleep while they wait for one that another program keeps from its core: spinning, they would keep it
-# from theirs, too (docs/performance.md).
-WAITING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-# Read by libraries when they are imported: no bars of single weight files, and no network even by accident.
-PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"} | WAITING_THREADS
 
 
 def add_parser(group: Group) -> None:
@@ -80,9 +75,3 @@ def run(stage: Stage, options: Options) -> int:
             f"disk and run the same command again, the log {options.log} says more"
         ) from error
     return 0
-
-
-def set_process_environment() -> None:
-    """Gives this process what libraries read when they are imported, unless the user has set it."""
-    for variable, value in PROCESS_ENVIRONMENT.items():
-        os.environ.setdefault(variable, value)

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from i2v3d.commands.stage import WAITING_THREADS
 from i2v3d.errors import MachineError
+from i2v3d.workflow.process_environment import WAITING_THREADS
 
 SETTINGS: tuple[dict[str, str], ...] = (
     {},

@@ -18,7 +18,7 @@ class RuntimeConfig:
     than a GPU takes to begin.
     memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
     what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine.
-    shards: jobs that a render is split into."""
+    shards: jobs that a render is split into. warm: whether jobs on one machine share the imports of large libraries."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
     perf: Literal["auto", "plain", "fast"]
@@ -29,6 +29,7 @@ class RuntimeConfig:
     threads: Annotated[int, Field(ge=0, le=4096)]
     jobs_per_card: Annotated[int, Field(ge=1, le=64)]
     shards: Annotated[int, Field(ge=1, le=1000)]
+    warm: bool
 
 
 @section

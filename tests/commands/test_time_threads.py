@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from i2v3d.commands.stage import WAITING_THREADS
 from i2v3d.commands.thread_costs import SETTINGS, measure, table
+from i2v3d.workflow.process_environment import WAITING_THREADS
 from tests.support.checkout import ROOT
 
 (NAME,) = WAITING_THREADS
@@ -41,7 +41,8 @@ def test_settings_are_measured_alone_and_beside_a_busy_process(monkeypatch: pyte
 
 def test_a_job_gets_the_setting_before_torch_reads_it_and_the_user_overrules_it() -> None:
     ask = (
-        "import os, sys; from i2v3d.commands.stage import set_process_environment; set_process_environment();"
+        "import os, sys; from i2v3d.workflow.process_environment import set_process_environment;"
+        " set_process_environment();"
         f"assert 'torch' not in sys.modules; print(os.environ['{NAME}'])"
     )
     told = [

@@ -19,6 +19,7 @@ RUNTIME = {
     "threads": 0,
     "jobs_per_card": 1,
     "shards": 1,
+    "warm": False,
 }
 TRACKING = {"mode": "disabled", "project": "x", "entity": None}
 

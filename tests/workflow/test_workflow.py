@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_a_fresh_dry_run_plans_every_stage_once(tmp_path: Path) -> None:
     plan = snakemake(folder, "-n", overrides=QUICK)
     assert plan.returncode == 0, plan.stdout
     assert planned_jobs(plan.stdout) == ALL_STAGES
+
+
+@pytest.mark.slow
+def test_jobs_of_a_run_are_forked_from_one_process(finished: Path) -> None:
+    """Whose end is the run's."""
+    assert re.fullmatch(
+        r"imports and jobs: \d+ s of CPU time\n", (finished / "results/.cache/log/warm.log").read_text()
+    )
 
 
 @pytest.mark.slow
