@@ -35,6 +35,11 @@ def machine(stage):
 
 def offer_forks():
     """Lets the jobs of this run be forked from one process, if they run on this machine and in this environment."""
-    if here() and not DEPLOYED and SETTINGS.exists() and planned_runtime(SETTINGS)["warm"]:
+    if (
+        here()
+        and not DEPLOYED
+        and SETTINGS.exists()
+        and planned_runtime(SETTINGS)["warm"]
+    ):
         starting = [name for name, stage in STAGES.items() if stage.machine.gpus]
         offer(starting, CACHE / "log" / "warm.log")
