@@ -54,6 +54,12 @@ def check_options(config: Mapping[str, Any]) -> None:
     for option in (option for stage, option in TWO_STEPS.items() if stage in names):
         if (steps := select(config, option)) < 2:
             raise ConfigError(f"{option} is {steps}; the video model needs at least 2")
+    interval = select(config, "keyframes.cache_interval")
+    if "keyframes" in names and interval > 1 and select(config, "runtime.perf") == "plain":
+        raise ConfigError(
+            f"keyframes.cache_interval is {interval}, but runtime.perf is plain; fast networks alone keep deep "
+            "features, set runtime.perf=auto"
+        )
     window, overlap = select(config, "keyframes.window"), select(config, "keyframes.overlap")
     if "keyframes" in names and overlap >= window:
         raise ConfigError(
