@@ -166,7 +166,7 @@ class BranchedNetwork:
         """What becomes of the deep features of this call."""
         if self._interval == 1:
             return "unkept"
-        copied = [(copy.kind, id(copy.mask)) for copy in copies]
+        copied: list[tuple[str, int]] = [(copy.kind, id(copy.mask)) for copy in copies]
         self._age = (self._age + 1) % self._interval if copied == self._copied else 0
         self._copied = copied
         return "again" if self._age else "kept"
