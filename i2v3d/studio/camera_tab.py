@@ -12,7 +12,8 @@ from i2v3d.config.control import Easing
 from i2v3d.errors import ConfigError
 from i2v3d.geometry.cameras import Array
 from i2v3d.studio.camera_edits import RECIPES, key_edits, key_gone, recipe_edits
-from i2v3d.studio.desk import Desk, required, small
+from i2v3d.studio.desk import SETTLED_S, Desk, required, small
+from i2v3d.studio.errand import Settling
 from i2v3d.studio.shown import with_view
 from i2v3d.studio.view3d import View3D
 from i2v3d.studio.yaml_edit import Edit
@@ -53,6 +54,7 @@ class CameraTab:
         add.on_click(desk.guarded(lambda _: self._add()))
         remove.on_click(desk.guarded(lambda _: self._remove()))
         self._length = 0
+        self._trying = Settling(SETTLED_S)
         view.on_key = self._grab
         desk.listeners.append(self.update)
         desk.followers.append(self._follow)
@@ -74,14 +76,14 @@ class CameraTab:
         w, x, y, z = client.camera.wxyz
         pose[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
         pose[:3, 3] = client.camera.position
-        self._key(pose)
+        self._key(pose, self._desk.frame)
         self._desk.tell("Key", f"frame {self._desk.frame} is seen from here", "green")
 
-    def _key(self, pose: Array) -> None:
+    def _key(self, pose: Array, frame: int) -> None:
         camera, session = self._camera(), required(self._desk)
-        old = next((key for key in camera["keys"] if key["frame"] == self._desk.frame), None)
+        old = next((key for key in camera["keys"] if key["frame"] == frame), None)
         edits = key_edits(
-            self._desk.frame,
+            frame,
             pose,
             old["fov_deg"] if old else None,
             self._easing.value,
@@ -112,10 +114,11 @@ class CameraTab:
             self._drag()
 
     def _dragged(self, pose: Array, factor: float) -> None:
-        session = required(self._desk)
+        session, frame = required(self._desk), self._desk.frame
         if session.shown is not None:
             self._desk.drafted(with_view(session.shown, self._desk.index, pose))
-            self._desk.settled(lambda: self._key(pose))
+            if not self._view.gizmo.dragged:  # a drag is one edit, however long it is held
+                self._desk.settled(lambda: self._key(pose, frame))
 
     # ------------------------------------------------------------ recipes
     def _chosen(self) -> None:
@@ -141,7 +144,7 @@ class CameraTab:
         session = self._desk.session
         if session is None or self._desk.shown is None or session.scene["source"] != "photo":
             return
-        self._desk.settled(lambda: self._view.tried(session.tried(self._edits())))
+        self._trying.then(self._desk.guarded(lambda: self._view.tried(session.tried(self._edits()))))
 
     def _add(self) -> None:
         required(self._desk).edit(*self._edits())

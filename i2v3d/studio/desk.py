@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import viser
 
 from i2v3d.errors import ConfigError, I2V3DError
-from i2v3d.studio.errand import Errand
+from i2v3d.studio.errand import Errand, Settling
 from i2v3d.studio.place import Place
 from i2v3d.studio.session import Session
 from i2v3d.studio.shown import Shown
@@ -41,7 +40,7 @@ class Desk:
         self.open: Callable[[str], None] = lambda name: None
         self._everything = False
         self._drawing = Errand("draw", self._draw)
-        self._settling: threading.Timer | None = None
+        self._settling = Settling(SETTLED_S)
 
     @property
     def shown(self) -> Shown | None:
@@ -101,11 +100,7 @@ class Desk:
 
     def settled(self, act: Callable[[], None]) -> None:
         """Does `act` once nothing was moved for a while; a later call takes its place."""
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settling = threading.Timer(SETTLED_S, self.guarded(lambda: self._write(act)))
-        self._settling.daemon = True
-        self._settling.start()
+        self._settling.then(self.guarded(lambda: self._write(act)))
 
     def _write(self, act: Callable[[], None]) -> None:
         try:

@@ -52,8 +52,9 @@ class SceneDocument:
         """Takes what is on disk; undo leads back. Raises ConfigError if it is no YAML."""
         with self._threads:
             read_yaml(self.file)
-            self._remember(self.text)
-            self.text = self.file.read_text(encoding="utf-8")
+            if self.changed_outside():
+                self._remember(self.text)
+                self.text = self.file.read_text(encoding="utf-8")
 
     def edit(self, edits: Sequence[Edit], resolved: Any, accept: Callable[[], None]) -> None:
         """Writes edits. resolved: as of `edited`. accept: called once they are on disk; if it raises, they are taken
@@ -61,7 +62,8 @@ class SceneDocument:
         with self._threads:
             before = self.text
             self._write(edited(before, edits, resolved), accept)
-            self._remember(before)
+            if self.text != before:
+                self._remember(before)
 
     def undo(self, accept: Callable[[], None]) -> None:
         """Takes the last edit back, if there is one. Raises ConfigError as `edit`."""

@@ -1,4 +1,4 @@
-"""Work that must not keep a click or the timeline waiting: done in a thread of its own, of the latest state only."""
+"""Work that must not keep a click or the timeline waiting: in a thread of its own, of the latest state only."""
 
 from __future__ import annotations
 
@@ -32,3 +32,19 @@ class Errand:
             if self._ends:
                 return
             self._act()
+
+
+class Settling:
+    """Does the last of several acts once none has come for `rest_s` seconds, such as while somebody types or drags."""
+
+    def __init__(self, rest_s: float) -> None:
+        self._rest_s = rest_s
+        self._timer: threading.Timer | None = None
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Returns at once; `act` takes the place of one that still waits. act: must not raise."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(self._rest_s, act)
+        self._timer.daemon = True
+        self._timer.start()

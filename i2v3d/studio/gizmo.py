@@ -23,16 +23,17 @@ def wxyz(turn: Array) -> Array:
 
 
 class Gizmo:
-    """target: what it moves at present. dragged: whether somebody does so now."""
+    """target: what it moves at present. dragged: whether somebody does so now. size_m: how long its arrows are."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._scene = desk, desk.server.scene
         self.target: str | None = None
         self._arrows: viser.TransformControlsHandle | None = None
         self._stretch: viser.TransformControlsHandle | None = None
-        self._size_m = 1.0
+        self.size_m = 1.0
         self._moved: Moved = _nothing
         self._factor = 1.0  # since the last `place`
+        self._placed: tuple[Array, Array] | None = None  # where that was, until it has been moved
         self.dragged = False
 
     def hold(self, target: str, pose: Array, size_m: float, moved: Moved, scales: bool) -> None:
@@ -42,7 +43,7 @@ class Gizmo:
         self._arrows = self._scene.add_transform_controls(
             "/gizmo", scale=size_m, position=pose[:3, 3], wxyz=wxyz(pose[:3, :3]), depth_test=False
         )
-        self.target, self._size_m, self._moved = target, size_m, moved
+        self.target, self.size_m, self._moved = target, size_m, moved
         self._arrows.on_update(self._phase)
         self._arrows.on_update(lambda _: self._pulled())
         if scales:
@@ -65,6 +66,7 @@ class Gizmo:
             return
         self._arrows.position, self._arrows.wxyz = pose[:3, 3], wxyz(pose[:3, :3])
         self._factor = 1.0
+        self._placed = (np.array(self._arrows.position), np.array(self._arrows.wxyz))
         self._settle()
 
     def release(self) -> None:
@@ -88,23 +90,31 @@ class Gizmo:
         if self._arrows is None or self._stretch is None:
             return
         far_m = float(self._stretch.position[2] - self._arrows.position[2])
-        self._factor = float(np.clip(far_m / (UP * self._size_m), SMALLEST, LARGEST))
+        self._factor = float(np.clip(far_m / (UP * self.size_m), SMALLEST, LARGEST))
         self._tell()
 
     def _settle(self) -> None:
         """Has the arrow for the scale go with the others."""
         if self._stretch is not None and self._arrows is not None:
-            up = np.array([0.0, 0.0, UP * self._size_m * self._factor])
+            up = np.array([0.0, 0.0, UP * self.size_m * self._factor])
             self._stretch.position = self._arrows.position + up
 
     def _tell(self) -> None:
-        if self._arrows is None:
+        if self._arrows is None or self._rests():
             return
+        self._placed = None
         w, x, y, z = self._arrows.wxyz
         now = np.eye(4)
         now[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
         now[:3, 3] = self._arrows.position
         self._desk.guarded(self._moved)(now, self._factor)
+
+    def _rests(self) -> bool:
+        """Whether it was only touched since it was put where it is."""
+        if self._arrows is None or self._placed is None or abs(self._factor - 1) > 1e-6:
+            return False
+        position, turn = self._placed
+        return np.array_equal(self._arrows.position, position) and np.array_equal(self._arrows.wxyz, turn)
 
 
 def _nothing(pose: Array, factor: float) -> None:

@@ -51,7 +51,7 @@ class ObjectTab:
         self._roles: dict[str, Any] = {}
         self._held = np.ones(3)  # the scale that the gizmo's factor is of
         self._name.on_update(desk.guarded(lambda _: self._chosen()))
-        key.on_click(desk.guarded(lambda _: self._key(self._move.value, self._turn.value, self._size.value)))
+        key.on_click(desk.guarded(lambda _: self._key_numbers()))
         drag.on_click(desk.guarded(lambda _: self._drag()))
         gone.on_click(desk.guarded(lambda _: self._delete()))
         play.on_click(desk.guarded(lambda _: self._play()))
@@ -59,9 +59,9 @@ class ObjectTab:
         desk.listeners.append(self.update)
         desk.followers.append(self.update)
 
-    def _list(self) -> tuple[KeyPath, list[Any]]:
-        """Where the chosen object's keys stand, and they. Raises ConfigError for one that has none in the YAML."""
-        session, name = required(self._desk), self._name.value
+    def _list(self, name: str) -> tuple[KeyPath, list[Any]]:
+        """Where an object's keys stand, and they. Raises ConfigError for one that has none in the YAML."""
+        session = required(self._desk)
         if session.scene["source"] != "photo" or name in (NONE, "background"):
             raise ConfigError(
                 f"{name} has no keys here: only a photo's foreground and the objects added to it move"
@@ -71,10 +71,15 @@ class ObjectTab:
                 return ("objects", number, "keys"), item["keys"]
         return ("keys",), session.scene["keys"]
 
-    def _key(self, move: Any, turn: Any, size: Any) -> None:
-        option, keys = self._list()
+    def _key_numbers(self) -> None:
+        self._key(
+            str(self._name.value), self._desk.frame, self._move.value, self._turn.value, self._size.value
+        )
+
+    def _key(self, name: str, frame: int, move: Any, turn: Any, size: Any) -> None:
+        option, keys = self._list(name)
         value = {
-            "frame": self._desk.frame,
+            "frame": frame,
             "translation_m": [float(v) for v in move],
             "rotation_deg": [float(v) for v in turn],
             "scale": [float(v) for v in size],
@@ -84,7 +89,7 @@ class ObjectTab:
 
     def _delete(self) -> None:
         self._view.gizmo.release()
-        option, keys = self._list()
+        option, keys = self._list(str(self._name.value))
         required(self._desk).edit(*key_gone(option, keys, self._desk.frame))
 
     def _item(self) -> Any:
@@ -97,7 +102,7 @@ class ObjectTab:
         if self._view.gizmo.target == self._name.value:
             self._view.gizmo.release()
             return
-        self._list()
+        self._list(str(self._name.value))
         shown, item = self._desk.shown, self._item()
         assert shown is not None and item is not None
         self._held = channels(item.keys, self._desk.frame)[6:9]
@@ -112,32 +117,36 @@ class ObjectTab:
         return pose
 
     def _dragged(self, pose: Array, factor: float) -> None:
-        session, item = required(self._desk), self._item()
+        session, item, frame = required(self._desk), self._item(), self._desk.frame
         if item is None or session.shown is None:
             return
-        now = channels(item.keys, self._desk.frame)
+        now = channels(item.keys, frame)
         move = pose[:3, 3] - np.asarray(item.pivot_m)
         turn = nearest_euler_deg(pose[:3, :3], now[3:6])
         size = self._held * factor
         scaled = pose.copy()
         scaled[:3, :3] *= size
         self._desk.drafted(with_pose(session.shown, item, self._desk.index, scaled))
-        self._desk.settled(lambda: self._key(move, turn, size))
+        if not self._view.gizmo.dragged:  # a drag is one edit, however long it is held
+            self._desk.settled(lambda: self._key(item.name, frame, move, turn, size))
 
     # ------------------------------------------------------------ skeletons
     def _chosen(self) -> None:
         self._view.gizmo.release()
         self.update()
         item, session = self._item(), self._desk.session
+        self._action.options = (NONE,)
         if item is None or session is None or not item.mesh.lower().endswith((".glb", ".gltf", ".fbx")):
-            self._action.options = (NONE,)
             return
         if session.scene["source"] == "photo" and item.name not in ("foreground", "background"):
             path, most = session.mesh_folder() / item.mesh, int(session.scene["max_faces"])
-            threading.Thread(target=self._desk.guarded(self._inspect), args=(path, most), daemon=True).start()
+            inspect = self._desk.guarded(self._inspect)
+            threading.Thread(target=inspect, args=(item.name, path, most), daemon=True).start()
 
-    def _inspect(self, path: Path, most: int) -> None:
-        self._action.options = (*inspect_mesh(path, max_faces=most).actions, NONE)
+    def _inspect(self, name: str, path: Path, most: int) -> None:
+        found = tuple(inspect_mesh(path, max_faces=most).actions)
+        if self._name.value == name:  # nobody has chosen another one meanwhile
+            self._action.options = found or (NONE,)
 
     def _play(self) -> None:
         session, name = required(self._desk), self._name.value

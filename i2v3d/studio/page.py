@@ -93,7 +93,8 @@ class Studio:
     # ------------------------------------------------------------ scenes
     def open(self, name: str) -> None:
         """Opens a scene in place of the present one, which stays if that fails. Raises I2V3DError."""
-        session = Session(self.desk.place, name, self._words, self._changed)
+        # Anew: a scene may have been written beside the page.
+        session = Session(self.desk.place.again(), name, self._words, self._changed)
         try:
             before, self.desk.session = self.desk.session, session
             self.desk.place = session.place
@@ -116,6 +117,7 @@ class Studio:
     def _step(self, which: str) -> None:
         session = required(self.desk)
         self.view.gizmo.release()
+        self.desk.place = self.desk.place.again()  # scenes come and go beside the page
         {"↶ undo": session.undo, "↷ redo": session.redo, "⟳ reload": session.reload}[which]()
 
     def _update(self) -> None:

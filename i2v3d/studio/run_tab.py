@@ -10,11 +10,13 @@ import time
 import viser
 
 from i2v3d.config.names import check_name
-from i2v3d.errors import ConfigError
+from i2v3d.errors import ConfigError, I2V3DError
 from i2v3d.studio.desk import Desk, required, small
+from i2v3d.studio.errand import Settling
 from i2v3d.studio.work import Kind, Progress
 
 LOOK_S = 0.5  # between two looks at a run's log
+TYPED_S = 0.8  # after the last letter of the options, until they are taken
 COLOURS = {"running": "blue", "finished": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -39,9 +41,11 @@ class RunTab:
         generate.on_click(desk.guarded(lambda _: self._start("generate")))
         self._cancel.on_click(desk.guarded(lambda _: desk.work.cancel()))
         self._run.on_update(lambda _: self.update())
-        self._words.on_update(desk.guarded(lambda _: self._take()))
+        self._typing = Settling(TYPED_S)
+        self._words.on_update(lambda _: self._typing.then(desk.guarded(self._take)))
         self._told: Progress | None = None
         self._scene = ""
+        self._taken: tuple[str, ...] = ()  # the options that the field and the scene agree on
         desk.listeners.append(self.update)
         threading.Thread(target=self._watch, daemon=True, name="studio-runs").start()
 
@@ -56,7 +60,12 @@ class RunTab:
             ) from error
         check_words(words)
         if tuple(words) != session.words:
-            session.tell_words(words)
+            before, self._taken = self._taken, tuple(words)
+            try:
+                session.tell_words(words)
+            except I2V3DError:
+                self._taken = before  # what was typed stays, to be corrected
+                raise
 
     def _start(self, kind: Kind) -> None:
         session = required(self._desk)
@@ -72,7 +81,7 @@ class RunTab:
         options = {word.split("=")[0] for word in words}
         kept = [word for word in session.words if word.split("=")[0] not in options]
         session.tell_words([*kept, *words])
-        self._words.value = shlex.join(session.words)
+        self._show_words()
         self._start("generate")
 
     def update(self) -> None:
@@ -82,9 +91,16 @@ class RunTab:
             return
         if session.name != self._scene:
             self._scene = session.name
-            self._run.value, self._words.value = session.name, shlex.join(session.words)
+            self._run.value = session.name
+        self._show_words()
         words = html.escape(shlex.join([*session.all_words(), f"run={self._run.value}"]))
         self._command.content = small(f"the same by hand: <code>i2v3d {words}</code>")
+
+    def _show_words(self) -> None:
+        """Has the field say what the scene is told, if somebody else than the field has told it."""
+        words = required(self._desk).words
+        if words != self._taken:
+            self._taken, self._words.value = words, shlex.join(words)
 
     def _watch(self) -> None:
         while True:

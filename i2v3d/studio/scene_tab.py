@@ -20,6 +20,12 @@ from i2v3d.studio.yaml_edit import Edit, KeyPath
 
 LARGEST_UPLOAD = 60 * 2**20
 MOST_PX = 100_000_000
+# A file that is dropped here is chosen in the page's only field for files.
+DROP = """<div data-drop style="margin:0 1em;padding:.5em;border:1px dashed #8888;border-radius:4px;text-align:center;
+  font-size:.82em;opacity:.8" ondragover="event.preventDefault()" ondrop="event.preventDefault();
+  const field = document.querySelector('input[type=file]');
+  if (event.dataTransfer.files.length) { field.files = event.dataTransfer.files;
+    field.dispatchEvent(new Event('change', {bubbles: true})) }">or drop it here</div>"""
 
 
 class SceneTab:
@@ -35,6 +41,7 @@ class SceneTab:
             self._name = gui.add_text("scene name", "", hint="small letters, digits, _ and -")
             self._class = gui.add_text("what it is", "", hint="in a word, such as mug")
             photo = gui.add_upload_button("Choose a photo", icon=viser.Icon.UPLOAD, mime_type="image/*")
+            gui.add_html(DROP)
         with gui.add_folder("The object in the photo"):
             self.mask = MaskTool(desk, view)
             self._noun = gui.add_text("class", "")
@@ -60,14 +67,18 @@ class SceneTab:
         ):
             self._desk.open(str(self._which.value))
 
+    def _list(self) -> None:
+        """Offers the scenes that there were when one was opened or loaded anew."""
+        names = tuple(self._desk.place.scenes())
+        if tuple(self._which.options) != names:
+            self._which.options = names
+
     def _uploaded(self, file: Any) -> None:
         """Makes a scene of an uploaded photo. Raises ConfigError and InputError as `i2v3d new`."""
         with tempfile.TemporaryDirectory(prefix="i2v3d-") as folder:
             path = checked_upload(str(file.name), file.content, Path(folder))
             with COMPOSING:
                 self._new(self._name.value.strip(), path, self._class.value.strip() or None)
-        self._desk.place = self._desk.place.again()
-        self._which.options = tuple(self._desk.place.scenes())
         self._desk.open(self._name.value.strip())
         self._desk.tell(
             "New scene", f"{self._name.value.strip()}: look at its mask, then at the scene", "green"
@@ -108,6 +119,7 @@ class SceneTab:
         if session is None or session.shown is None or self._seen is session.shown:
             return
         self._seen = session.shown
+        self._list()
         self._which.value = session.name
         scene = session.scene
         size = f"{scene['width']} x {scene['height']}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from i2v3d.artifacts.scene_spec import ObjectSpec, SceneSpec, VisibilityKey
 from i2v3d.blender.api import inspect_mesh
-from i2v3d.blender.motion import Motion, Surface, blend_look, scene_motion
+from i2v3d.blender.motion import BlendLook, Motion, Surface, blend_look, scene_motion
 from i2v3d.config.bounds import Vector
 from i2v3d.config.scene import BlendSceneConfig, PhotoSceneConfig, SceneConfig, ToySceneConfig
 from i2v3d.errors import ConfigError
@@ -171,7 +171,9 @@ def show_toy(cfg: ToySceneConfig, folder: Path) -> Shown:
 def show_blend(cfg: BlendSceneConfig) -> Shown:
     """An artist's .blend, whose own objects say what they are until `foreground` names some of them."""
     shot = Shot(cfg.start_frame, cfg.frames, cfg.fps)
-    look = blend_look(Path(cfg.blend), cfg.start_frame, shot.last_frame)
+    blend = Path(cfg.blend)
+    changed_ns = blend.stat().st_mtime_ns if blend.is_file() else 0
+    look = _look(blend.resolve(), changed_ns, cfg.start_frame, shot.last_frame)
     if not look.objects:
         raise ConfigError(f"{cfg.blend} has no object with faces; add some, or choose another file")
     c2w = invert_pose(look.w2c)
@@ -188,6 +190,12 @@ def show_blend(cfg: BlendSceneConfig) -> Shown:
         ),
         {}, {o.name: o.surface for o in look.objects}, {o.name: o.shown for o in look.objects}, exact=True,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _look(blend: Path, changed_ns: int, first_frame: int, last_frame: int) -> BlendLook:
+    """`blend_look` of a file as it was last: most edits, such as of the foreground, ask for the same again."""
+    return blend_look(blend, first_frame, last_frame)
 
 
 def _is_foreground(name: str, role: str, cfg: BlendSceneConfig) -> bool:

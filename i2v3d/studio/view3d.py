@@ -17,6 +17,9 @@ from i2v3d.studio.shown import Shown
 
 ACCENT, KEY, PATH, PHOTO = (255, 122, 26), (86, 156, 255), (150, 170, 200), (170, 170, 170)
 THUMBNAIL_PX = 320
+BESIDE = np.array(
+    [1.0, 0.6, 1.2]
+)  # where a page looks from: left, above and behind, in distances to the object
 
 
 class View3D:
@@ -26,6 +29,7 @@ class View3D:
     def __init__(self, desk: Desk) -> None:
         self._desk, self._scene = desk, desk.server.scene
         self._scene.set_up_direction("+z")
+        self._scene.configure_default_lights(cast_shadow=False)  # what is shown has its light in its colours
         self.bodies, self.gizmo = Bodies(desk), Gizmo(desk)
         self.on_key: Callable[[int], None] = lambda index: None
         self.through = False  # whether pages look through the shot's camera
@@ -127,16 +131,16 @@ class View3D:
             client.camera.fov = 2 * float(np.arctan(tall))
 
     def welcome(self, client: viser.ClientHandle) -> None:
-        """Where a page that was opened looks from: behind the photo's camera, to its left."""
+        """Where a page that was opened looks from: from behind the first camera, above it and to its left, to halfway
+        between it and the object, so that both are in view with what drags them."""
         shown = self._desk.shown
         if shown is None:
             return
         first, reach = shown.views[0].c2w, self.reach_m(shown)
         client.camera.up_direction = (0.0, 0.0, 1.0)
-        client.camera.position = first[:3, 3] - reach * (
-            0.75 * first[:3, 2] + 0.55 * first[:3, 0] + 0.5 * first[:3, 1]
-        )
-        client.camera.look_at = np.asarray(shown.pivot_m)
+        between = (first[:3, 3] + np.asarray(shown.pivot_m)) / 2
+        client.camera.position = between - reach * (first[:3, :3] @ BESIDE)
+        client.camera.look_at = between
         client.camera.fov = np.radians(45)
 
     def tried(self, shown: Shown) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="package")
 def finished_studio(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """The page of a folder whose cache holds what the finished run made, so that only what is new has to run."""
+    """The page of a folder with the finished run, in whose cache is what it made: only what is new has to run."""
     for module in ("viser", "playwright.sync_api"):
         pytest.importorskip(
             module, reason="the studio's page needs it: pip install 'i2v3d[studio]' playwright"
@@ -28,18 +27,20 @@ def finished_studio(finished: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from tests.studio.opened import opened_studio
 
     folder = tmp_path_factory.mktemp("studio")
-    shutil.copytree(finished / "results" / ".cache", folder / "results" / ".cache", symlinks=True)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield from opened_studio(folder, CHROMIUM)
-    finally:
-        os.chdir(before)
+    for name in (".cache", "demo"):
+        shutil.copytree(finished / "results" / name, folder / "results" / name, symlinks=True)
+    opening = opened_studio(folder, CHROMIUM)
+    with pytest.MonkeyPatch.context() as there:
+        there.chdir(folder)
+        made = next(opening)
+    yield made
+    opening.close()
 
 
 @pytest.fixture
-def studio(finished_studio: Opened) -> Iterator[Opened]:
+def studio(finished_studio: Opened, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     """The page with the scene as it is shipped, no matter what another test wrote; its console must stay silent."""
+    monkeypatch.chdir(finished_studio.folder)
     finished_studio.restore()
     yield finished_studio
     assert finished_studio.complaints() == []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from playwright.sync_api import sync_playwright
-from scipy.spatial.transform import Rotation
 
 from i2v3d.commands.studio import opened
 from i2v3d.studio.front import Door
@@ -22,10 +21,38 @@ SOFTWARE = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    "--disable-gpu-compositing",  # it would take the processor, too
 ]
 LAPTOP = {"width": 1280, "height": 720}
+SOFT = (
+    "fixedDpr=0.25"  # fewer pixels of the 3D view: without a GPU, drawing it is most of what these tests cost
+)
+CLOSES = ".mantine-Notification-closeButton"  # messages lie over the 3D view for a while
 PATIENCE_S = 120  # for what takes a moment, on a machine that does other things too
 Point = tuple[float, float]
+# Where a point, in the axes of a node of the page's scene, is drawn now; null while the page has no such node.
+DRAWN_AT = """([node, x, y, z]) => {
+  const {nodeRefFromName, camera, canvas} = window.__viserMutable;
+  if (!nodeRefFromName[node]) return null;
+  nodeRefFromName[node].updateWorldMatrix(true, false);
+  const at = nodeRefFromName[node].localToWorld(camera.position.clone().set(x, y, z)).project(camera);
+  const box = canvas.getBoundingClientRect();
+  return [box.x + (1 + at.x) / 2 * box.width, box.y + (1 - at.y) / 2 * box.height];
+}"""
+# Resolves once some frames have been drawn, over all of which the camera was where it is now.
+RESTS = """async () => {
+  const {camera, requestRender} = window.__viserMutable, drawn = window.__viserTestpoints.rendererInfo.render;
+  let before = null, since = 0, frame = drawn.frame;
+  while (since < 3) {
+    requestRender();
+    await new Promise(requestAnimationFrame);
+    if (drawn.frame === frame) continue;
+    frame = drawn.frame;
+    const now = [...camera.matrixWorld.elements, ...camera.projectionMatrix.elements].map((v) => v.toFixed(5)).join();
+    since = now === before ? since + 1 : 0;
+    before = now;
+  }
+}"""
 
 
 class Opened:
@@ -49,13 +76,18 @@ class Opened:
         return found
 
     def restore(self) -> None:
-        """The shipped scene, opened anew if another one is open or its file is another."""
+        """The shipped scene and words, whatever a test before has left; its meshes stay while the scene is open."""
+        session = self.desk.session
         self.studio.view.gizmo.release()
         self.desk.moved(0)
-        if self.desk.session is None or self.desk.session.name != "coffee" or self.text != self.shipped:
-            self.file.write_text(self.shipped)
+        self.file.write_text(self.shipped)
+        if session is None or session.name != "coffee":
             self.studio.open("coffee")
+        else:
+            session.document.reload()
+            session.tell_words(QUICK)
         self.until(lambda: set(self.studio.view.bodies.of) == {"foreground", "background"})
+        self.page.evaluate(f"document.querySelectorAll('{CLOSES}').forEach((button) => button.click())")
 
     # ------------------------------------------------------------ the scene
     @property
@@ -91,59 +123,66 @@ class Opened:
         field.fill(value)
         field.press("Enter")
 
-    def at(self, point_m: np.ndarray) -> Point:
-        """Where on the page a point (3,) of the world is drawn."""
-        camera = self._camera()
-        w, x, y, z = camera.wxyz
-        seen = Rotation.from_quat([x, y, z, w]).inv().apply(np.asarray(point_m) - camera.position)
-        box = self.page.locator("canvas").first.bounding_box()
-        focal_px = box["height"] / 2 / np.tan(camera.fov / 2)
-        column, row = seen[:2] / seen[2] * focal_px
-        return box["x"] + box["width"] / 2 + column, box["y"] + box["height"] / 2 + row
+    def value(self, label: str) -> Any:
+        """What the program has in a field of the page: a text arrives a moment after it was typed."""
+        handles = self.studio.server.gui._gui_input_handle_from_uuid.values()
+        (found,) = {handle.value for handle in handles if getattr(handle, "label", None) == label}
+        return found
 
-    def drag(self, start_m: np.ndarray, end_m: np.ndarray) -> None:
-        """Drags what is drawn at a point of the world to another one."""
-        (x0, y0), (x1, y1) = self.at(start_m), self.at(end_m)
+    def choose(self, label: str, option: str) -> None:
+        self.field(label).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    # ------------------------------------------------------------ the 3D view
+    def at(self, point_m: np.ndarray, node: str = "") -> Point:
+        """Where on the page a point (3,) is drawn, in the axes of a node, without one of the world. Waits for it."""
+        found: list[Point] = []
+
+        def drawn() -> bool:
+            at = self.page.evaluate(DRAWN_AT, [node, *map(float, point_m)])
+            found[:] = [] if at is None else [(at[0], at[1])]
+            return at is not None
+
+        self.until(drawn)
+        return found[0]
+
+    def drag(self, node: str, start_m: np.ndarray, end_m: np.ndarray) -> None:
+        """Drags what is drawn at a point, in the axes of a node as it is now, to another one."""
+        self.at(start_m, node)
+        self.rests()
+        (x0, y0), (x1, y1) = self.at(start_m, node), self.at(end_m, node)
         mouse = self.page.mouse
         mouse.move(x0, y0)
-        self.page.wait_for_timeout(300)  # the gizmo sees what is under the pointer when it next draws
+        self.rests()
         mouse.down()
         for share in (0.25, 0.5, 0.75, 1.0):
             mouse.move(x0 + share * (x1 - x0), y0 + share * (y1 - y0))
-            self.page.wait_for_timeout(120)
+        self.rests()
         mouse.up()
 
     def rests(self) -> None:
-        """Waits until the page looks from where the program told it to."""
-        last: object = None
-
-        def still() -> bool:
-            nonlocal last
-            before, last = last, (tuple(self._camera().position), tuple(self._camera().wxyz))
-            return before == last
-
-        self.page.wait_for_timeout(500)
-        self.until(still)
-
-    def _camera(self) -> Any:
-        (client,) = self.desk.server.get_clients().values()
-        return client.camera
+        """Waits until the page looks from where the program told it to, and has drawn that."""
+        self.page.evaluate(RESTS)
 
 
-def opened_studio(folder: Path, chromium: str) -> Iterator[Opened]:
-    """The studio of the present folder, `folder`, with the words of the finished run, and its page."""
+def opened_studio(folder: Path, chromium: str, drawn: str = SOFT) -> Generator[Opened, None, None]:
+    """The studio of the present folder, `folder`, with the words of the finished run, and its page. drawn: what viser
+    is told of drawing."""
     studio, _ = opened([*QUICK])
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=SOFTWARE)
         try:
             studio.open("coffee")
+            if drawn == SOFT:  # a photo's meshes shine by themselves
+                studio.server.scene.configure_environment_map(None)
+                studio.server.scene.configure_default_lights(enabled=False)
             address = studio.serve(Door.checked("127.0.0.1", 0, None))
             page = browser.new_page(viewport=LAPTOP)
             page.set_default_timeout(1000 * PATIENCE_S)
             made = Opened(studio, page, folder)
-            page.goto(address)
+            page.goto(f"{address}?{drawn}")
             page.get_by_text("every edit is saved").wait_for()
-            page.locator(".mantine-Notification-closeButton").first.dispatch_event("click")  # there is no GPU
+            page.locator(CLOSES).first.wait_for(state="attached")  # it says that there is no GPU
             made.until(lambda: studio.server.get_clients())
             yield made
         finally:

@@ -12,7 +12,7 @@ pytest.importorskip("viser", reason="the studio needs it: pip install 'i2v3d[stu
 
 from i2v3d.errors import ConfigError
 from i2v3d.studio.desk import Desk
-from i2v3d.studio.errand import Errand
+from i2v3d.studio.errand import Errand, Settling
 
 PATIENCE_S = 10
 
@@ -40,6 +40,16 @@ def test_wishes_that_come_meanwhile_are_one() -> None:
     errand.wish()
     time.sleep(0.05)
     assert len(done) == 2
+
+
+def test_of_several_acts_the_last_is_done_once_none_comes_any_more() -> None:
+    done: list[int] = []
+    ended, settling = threading.Event(), Settling(0.2)
+    for number in range(5):
+        settling.then(lambda number=number: (done.append(number), ended.set()))  # type: ignore[misc]
+    assert done == []
+    assert ended.wait(PATIENCE_S)
+    assert done == [4]
 
 
 class _Shown(SimpleNamespace):

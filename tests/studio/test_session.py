@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 
 pytest.importorskip("fast_simplification", reason="the studio needs it: pip install 'i2v3d[studio]'")
 
@@ -25,7 +26,7 @@ from i2v3d.studio.place import Place
 from i2v3d.studio.session import Session
 from i2v3d.studio.shown import asked_blender
 from i2v3d.studio.sight import Body, hole_share, turned_deg, warnings_at, winding
-from i2v3d.studio.surfaces import page_mesh, thinned
+from i2v3d.studio.surfaces import MOST_FACES, page_mesh, thinned
 from i2v3d.studio.yaml_edit import Edit
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
@@ -157,6 +158,22 @@ def test_the_page_moves_as_the_render_does(session: Session, tmp_path: Path) -> 
         np.testing.assert_allclose(transform(pose, moved[0]), moved[frame], atol=1e-5)
 
 
+def test_a_heavy_mesh_is_thinned_for_the_page_and_stays_whole_for_the_render(
+    session: Session, tmp_path: Path
+) -> None:
+    ball = trimesh.creation.icosphere(7, 1.0)
+    ball.export(tmp_path / "ball.glb")
+    place = {"position_m": [0.1, 0.3, 0.05], "rotation_deg": [0.0, 0.0, 0.0], "scale": 0.05}
+    added = {"name": "ball", "mesh": "ball.glb", "copy_of": None, "role": "foreground", "place": place,
+             "pivot_m": None, "keys": []}  # fmt: skip
+    session.edit(Edit(("objects", 0), added, "insert"))
+    assert session.shown is not None
+    (mesh,) = {item.mesh for item in session.shown.objects if item.name == "ball"}
+    path = session.mesh_folder() / mesh
+    assert len(page_mesh(path).faces) <= MOST_FACES < len(ball.faces)
+    assert path.read_bytes() == (tmp_path / "ball.glb").read_bytes()
+
+
 @pytest.mark.slow
 def test_a_toy_clip_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,8 +203,6 @@ def test_what_is_wrong_with_a_view_is_told(session: Session) -> None:
 
 
 def test_inside_and_outside_of_a_closed_surface() -> None:
-    import trimesh
-
     ball = np.asarray(trimesh.creation.icosphere(2, 1.0).triangles)
     assert winding(ball, np.array([0.2, 0.1, -0.3])) == pytest.approx(1, abs=1e-6)
     assert winding(ball, np.array([2.0, 0.0, 0.0])) == pytest.approx(0, abs=1e-6)
