@@ -1,16 +1,18 @@
-"""In which order several workers take the files of tests."""
+"""In which order several workers take the files of tests, and which files only one of them takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 MYPY = "mypy"  # takes as long as a whole file of tests, and nothing waits for it
 ROOT = Path(__file__).parents[2]
 # The files that take longest, longest first, as `--durations` tells; the order of the others hardly matters.
 LONGEST = (
-    "tests/studio/test_page.py",
+    "tests/studio/page/test_editing.py",
     "tests/parity/test_parity.py",
     "tests/report/test_benchmark.py",
     "tests/stages/test_interpolate_stage.py",
@@ -20,6 +22,23 @@ LONGEST = (
     "tests/report/test_shipped_previews.py",
     "tests/stages/test_scene_stage.py",
 )
+
+# Folders whose files go to one worker: they share what takes longer to start than a test, such as a browser.
+TOGETHER = ("tests/studio/page/",)
+
+
+class Together(LoadFileScheduling):
+    """Gives each file to one worker, and all files of a folder of `TOGETHER` to the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together | None:
+    """None: as xdist would."""
+    return Together(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from tests.studio.opened import Opened
+    from tests.studio.page.opened import Opened
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ import pytest
 from i2v3d.studio.work import Work
 
 if TYPE_CHECKING:
-    from tests.studio.opened import Opened
+    from tests.studio.page.opened import Opened
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 RUN_S = 600  # of a run, on a machine that does other things too

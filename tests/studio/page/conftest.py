@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.studio.opened import Opened
+    from tests.studio.page.opened import Opened
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -24,7 +24,7 @@ def finished_studio(finished: Path, tmp_path_factory: pytest.TempPathFactory) ->
         )
     if CHROMIUM is None:
         pytest.skip("Chromium is missing: apt-get install chromium")
-    from tests.studio.opened import opened_studio
+    from tests.studio.page.opened import opened_studio
 
     folder = tmp_path_factory.mktemp("studio")
     for name in (".cache", "demo"):

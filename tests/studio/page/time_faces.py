@@ -1,6 +1,6 @@
 """Frames a second of the studio's page in Chromium without a GPU, by the faces of its scene, for docs/studio.md.
 
-python -m tests.studio.time_faces (needs viser, Playwright and Chromium; nothing else should run meanwhile)
+python -m tests.studio.page.time_faces (needs viser, Playwright and Chromium; nothing else should run meanwhile)
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from tests.studio.conftest import CHROMIUM
-from tests.studio.opened import Opened, opened_studio
+from tests.studio.page.conftest import CHROMIUM
+from tests.studio.page.opened import Opened, opened_studio
 
 log = logging.getLogger(__name__)
 FACES = (2_000, 200_000, 1_000_000)

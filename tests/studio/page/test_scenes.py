@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.studio.opened import Opened
+    from tests.studio.page.opened import Opened
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MINE = """(bytes) => {
   const dropped = new DataTransfer();
   dropped.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "mine.jpg", {type: "image/jpeg"}));

@@ -10,7 +10,7 @@ import pytest
 from tests.support.checkout import QUICK
 
 if TYPE_CHECKING:
-    from tests.studio.opened import Opened
+    from tests.studio.page.opened import Opened
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 RUN = "demo/base"

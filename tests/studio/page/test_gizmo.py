@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from tests.studio.opened import Opened
+    from tests.studio.page.opened import Opened
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 ALONG_X, UPWARDS = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
