@@ -22,7 +22,7 @@ from i2v3d.studio.yaml_edit import Edit
 
 NONE = "nothing yet"
 MOST_TILES, MOST_SCORES = 24, 14
-PAGE_PX = (760, 520)  # of the window with a run's comparison page
+PAGE_PX = (760, 430)  # of the window with a run's comparison page, above the timeline of a small laptop
 COMPARE, CLOSE = "Comparison page", "Close the comparison page"
 
 
@@ -104,7 +104,7 @@ class ResultsTab:
             self._close_page()
             return
         self._page = gui.add_panel()
-        with self._page.add_tab(f"Comparison of {entry.run}", viser.Icon.TABLE):
+        with self._page.add_tab("Comparison", viser.Icon.TABLE):
             gui.add_html(piece("comparison", run=check_name(entry.run, "run"), height=PAGE_PX[1]))
         self._page.float(x=16, y=16, width=PAGE_PX[0])
         self._compare.label = CLOSE

@@ -29,7 +29,7 @@ class Timeline:
         self._plays = threading.Event()
         panel = desk.server.gui.add_panel()
         self._tab = panel.add_tab("Timeline", viser.Icon.TIMELINE)
-        panel.float(x=16, y=-16, width=460)
+        panel.float(x=16, y=-16, width=540)
         with self._tab:
             self._where = desk.server.gui.add_html("", order=0)
             self._buttons = desk.server.gui.add_button_group("", (FIRST, PLAY, STOP, LAST), order=2)

@@ -10,9 +10,9 @@ from xdist.scheduler import LoadFileScheduling
 
 MYPY = "mypy"  # takes as long as a whole file of tests, and nothing waits for it
 ROOT = Path(__file__).parents[2]
-# The files that take longest, longest first, as `--durations` tells; the order of the others hardly matters.
+# The units that take longest, longest first, as `--durations` tells; the order of the others hardly matters.
 LONGEST = (
-    "tests/studio/page/test_editing.py",
+    "tests/studio/page/",
     "tests/parity/test_parity.py",
     "tests/report/test_benchmark.py",
     "tests/stages/test_interpolate_stage.py",
@@ -23,16 +23,21 @@ LONGEST = (
     "tests/stages/test_scene_stage.py",
 )
 
-# Folders whose files go to one worker: they share what takes longer to start than a test, such as a browser.
+# Folders whose files are one unit, that one worker takes: they share what takes longer to start than a test, such as a
+# browser. Every other file is a unit of its own.
 TOGETHER = ("tests/studio/page/",)
 
 
+def unit(file: str) -> str:
+    """The unit of a file, whose path is relative to the project."""
+    return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
 class Together(LoadFileScheduling):
-    """Gives each file to one worker, and all files of a folder of `TOGETHER` to the same."""
+    """Gives every unit to one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+        return unit(str(super()._split_scope(nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,19 +48,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Togethe
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first, so that no worker is left alone with one at the end; within a file the order stays.
+    """The longest units come first, so that no worker is left alone with one at the end; within one the order stays.
 
     First what makes the finished run, then mypy, which fills the other worker meanwhile, then the longest, then the
-    files by the number of their slow tests. Others that look at the finished run come after these: they would only
+    units by the number of their slow tests. Others that look at the finished run come after these: they would only
     wait for it.
     """
-    files: dict[Path, list[pytest.Item]] = {}
+    units: dict[str, list[pytest.Item]] = {}
     for item in items:
-        files.setdefault(item.path, []).append(item)
-    finished = [path for path, members in files.items() if any(looks_at_finished(item) for item in members)]
-    maker = max(finished, key=lambda path: len(files[path]), default=None)
-    ordered = sorted(files, key=lambda path: (path != maker, *rank(files[path])))
-    items[:] = [item for path in ordered for item in files[path]]
+        units.setdefault(unit(item.path.relative_to(ROOT).as_posix()), []).append(item)
+    finished = [name for name, members in units.items() if any(looks_at_finished(item) for item in members)]
+    maker = max(finished, key=lambda name: len(units[name]), default=None)
+    ordered = sorted(units, key=lambda name: (name != maker, *rank(name, units[name])))
+    items[:] = [item for name in ordered for item in units[name]]
 
 
 def looks_at_finished(item: pytest.Item) -> bool:
@@ -63,9 +68,8 @@ def looks_at_finished(item: pytest.Item) -> bool:
     return "finished" in getattr(item, "fixturenames", ())
 
 
-def rank(members: list[pytest.Item]) -> tuple[bool, int, int]:
-    """Smaller is earlier."""
-    file = members[0].path.relative_to(ROOT).as_posix()
-    place = LONGEST.index(file) if file in LONGEST else len(LONGEST)
+def rank(name: str, members: list[pytest.Item]) -> tuple[bool, int, int]:
+    """Smaller is earlier. name: of the unit."""
+    place = LONGEST.index(name) if name in LONGEST else len(LONGEST)
     slow = sum(item.get_closest_marker("slow") is not None for item in members)
     return not any(item.name.endswith(f"[{MYPY}]") for item in members), place, -slow

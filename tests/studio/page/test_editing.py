@@ -38,6 +38,10 @@ def test_a_change_elsewhere_is_told_and_kept(studio: Opened) -> None:
     assert studio.scene["class_name"] == "mug"
     studio.press("⟳ reload")
     studio.until(lambda: studio.desk.session.scene["class_name"] == "mug")
+    studio.press("Add to the shot")
+    studio.until(
+        lambda: [move["kind"] for move in studio.scene["camera"]["moves"]] == ["orbit", "dolly", "orbit"]
+    )
 
 
 def test_clicks_on_the_photo_choose_its_mask(studio: Opened) -> None:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 ALONG_X, UPWARDS = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
+RING = 0.65  # radius of viser's rings, in the gizmo's size
 
 
-def test_an_object_is_dragged_and_scaled_and_each_drag_is_one_edit(studio: Opened) -> None:
+def test_an_object_is_dragged_turned_and_scaled_and_each_drag_is_one_edit(studio: Opened) -> None:
     from i2v3d.studio.gizmo import LONG, UP
 
     gizmo = studio.studio.view.gizmo
@@ -29,17 +30,21 @@ def test_an_object_is_dragged_and_scaled_and_each_drag_is_one_edit(studio: Opene
     np.testing.assert_allclose(key["rotation_deg"], 0, atol=1e-3)
     assert key["frame"] == 1 and key["scale"] == [1, 1, 1]
 
+    studio.drag("/gizmo", RING * gizmo.size_m * _about_x(45), RING * gizmo.size_m * _about_x(20))
+    studio.until(lambda: studio.text != moved)
+    turned = studio.text
+    np.testing.assert_allclose(studio.scene["keys"][0]["rotation_deg"], [-25, 0, 0], atol=2)
+
     tip = 0.8 * LONG * gizmo.size_m
     studio.drag("/gizmo_scale", tip * UPWARDS, (tip + 0.5 * UP * gizmo.size_m) * UPWARDS)
-    studio.until(lambda: studio.text != moved)
+    studio.until(lambda: studio.text != turned)
     scaled = studio.scene["keys"][0]
     assert scaled["scale"][0] == pytest.approx(1.5, abs=0.1) and len(set(scaled["scale"])) == 1
     assert scaled["translation_m"] == key["translation_m"]
 
-    studio.press("↶ undo")
-    studio.until(lambda: studio.text == moved)
-    studio.press("↶ undo")
-    studio.until(lambda: studio.text == studio.shipped)
+    for before in (turned, moved, studio.shipped):
+        studio.press("↶ undo")
+        studio.until(lambda before=before: studio.text == before)
 
 
 def test_the_camera_is_dragged_and_its_key_is_found_by_a_click(studio: Opened) -> None:
@@ -69,6 +74,11 @@ def test_the_camera_is_dragged_and_its_key_is_found_by_a_click(studio: Opened) -
     np.testing.assert_allclose(again["position_m"], before[:3, 3], atol=0.03 * gizmo.size_m)
     np.testing.assert_allclose(again["rotation_deg"], first["rotation_deg"], atol=1e-3)
     assert again["frame"] == 8
+
+
+def _about_x(angle_deg: float) -> np.ndarray:
+    """The direction (3,) at an angle from y to z: of the three rings, the one about x is in front of the others."""
+    return np.array([0.0, np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))])
 
 
 def _only_key(studio: Opened) -> dict[str, object]:
