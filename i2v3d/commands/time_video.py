@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from i2v3d.commands.parsers import Group, Options, count, pixels
 from i2v3d.commands.timing import add_timing_options, run_timing
 
@@ -37,6 +39,8 @@ def run(options: Options) -> int:
     """Prints a row a job as soon as it is done and, with --json, one JSON object at the end."""
     from i2v3d.commands.video_costs import measure_video
 
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = (visible.split(",") if visible else [str(n) for n in range(options.cards)])[: options.cards]
     return run_timing(
         options,
         lambda folder, device: measure_video(
@@ -44,7 +48,7 @@ def run(options: Options) -> int:
             options.size,
             options.segments,
             options.views,
-            options.cards,
+            cards,
             device,
             options.perf,
             options.words,

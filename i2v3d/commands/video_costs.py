@@ -5,17 +5,19 @@ Every process keeps its card and what it has imported; snakemake starts a proces
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from i2v3d.blender.crew import usable_cores
 from i2v3d.commands.stage_costs import TimedContext, full_size_config, run_job, write_shot
 from i2v3d.commands.time_stages import STAGES as TIMED
 from i2v3d.models.memory import limited, prepare, tier
@@ -60,7 +62,7 @@ def measure_video(
     size: tuple[int, int],
     segments: int,
     views: int,
-    cards: int,
+    cards: Sequence[str],
     device: str,
     perf: str,
     words: Sequence[str],
@@ -68,8 +70,8 @@ def measure_video(
 ) -> dict[str, Any]:
     """Makes a video of a made-up shot of width x height pixels in `folder`.
 
-    cards: how many of those that CUDA_VISIBLE_DEVICES names, the first ones; on a CPU just so many processes. perf: a
-    value of runtime.perf. words: Hydra words on top of models=sdxl_svd. Returns seconds from the first job's begin to
+    cards: their names, as CUDA_VISIBLE_DEVICES takes them; on a CPU just so many processes. perf: a value of
+    runtime.perf. words: Hydra words on top of models=sdxl_svd. Returns seconds from the first job's begin to
     the last one's end, those until every process had imported before, and begin and end of every job.
     """
     config = full_size_config(folder, *words)
@@ -77,10 +79,7 @@ def measure_video(
     begin = time.monotonic()
     with ExitStack() as stack:
         pools = [
-            stack.enter_context(
-                ProcessPoolExecutor(1, get_context("spawn"), initializer=_take, initargs=(card, device))
-            )
-            for card in range(cards)
+            stack.enter_context(process_of_card(card, max(1, usable_cores() // len(cards)))) for card in cards
         ]
         imports = [pool.submit(_import_all) for pool in pools]
         wait(imports)
@@ -90,7 +89,7 @@ def measure_video(
         weights.result()
         result = {
             "machine": _machine(device),
-            "cards": cards,
+            "cards": len(cards),
             "frames": frames,
             "imports_s": round(imports_s, 1),
         }
@@ -130,12 +129,25 @@ def _run_all(
     return rows
 
 
-def _take(card: int, device: str) -> None:
-    """From now on 'cuda' is this card. Its number in the environment would come too late: imports look for cards."""
-    if device.startswith("cuda"):
-        import torch
+@contextmanager
+def process_of_card(card: str, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """One process that sees this card alone, as a workflow's job does, from its start: imports look for cards."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with _environment({"CUDA_VISIBLE_DEVICES": card, "OMP_NUM_THREADS": str(threads)}):
+            pool.submit(int).result()  # now it runs
+        yield pool
 
-        torch.cuda.set_device(card)
+
+@contextmanager
+def _environment(words: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in words}
+    os.environ.update(words)
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
 
 
 def _machine(device: str) -> str:

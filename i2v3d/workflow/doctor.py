@@ -15,6 +15,7 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
+from i2v3d.blender.crew import usable_cores
 from i2v3d.config.runtime import TrackingConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, I2V3DError, MachineError, WeightsError
@@ -84,7 +85,7 @@ def _versions() -> Iterator[Finding]:
 
 def _memory() -> Iterator[Finding]:
     """Processor and main memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     load = os.getloadavg()[0]
     said = f"{cores} cores for this process, load {load:.1f}"
     if limit := os.environ.get("OMP_NUM_THREADS"):

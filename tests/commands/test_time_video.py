@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from i2v3d.commands.stage_costs import full_size_config
-from i2v3d.commands.video_costs import Job, jobs_of, measure_video
+from i2v3d.commands.video_costs import Job, jobs_of, measure_video, process_of_card
 from tests.commands.test_time_stages import tiny_words
 from tests.support.image_family import write_tiny_family
 from tests.support.video_family import write_tiny_video_family
@@ -30,10 +31,18 @@ def test_jobs_wait_for_what_their_stages_read(tmp_path: Path) -> None:
     assert base[inversion] == frozenset() and len(base) == 5
 
 
+def test_a_process_sees_its_own_card_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    with process_of_card("3", threads=5) as pool:
+        assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == "3"
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "5"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
+
+
 @pytest.mark.slow
 def test_two_processes_make_a_video(tmp_path: Path) -> None:
     words = [*tiny_words(), "lora.steps=2"]
-    told = measure_video(tmp_path, (64, 32), 2, 2, 2, "cpu", "auto", words, write_tiny)
+    told = measure_video(tmp_path, (64, 32), 2, 2, ["0", "1"], "cpu", "auto", words, write_tiny)
     ends = {(row["stage"], row["segment"]): row["end_s"] for row in told["jobs"]}
     begins = {(row["stage"], row["segment"]): row["begin_s"] for row in told["jobs"]}
     assert len(ends) == 7 and told["video_s"] == pytest.approx(max(ends.values()), abs=0.1)
