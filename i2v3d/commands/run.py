@@ -14,6 +14,7 @@ from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
 from i2v3d.errors import ConfigError, MachineError
+from i2v3d.workflow.home import cache_of_home, may_write
 from i2v3d.workflow.workplace import project_folder
 
 log = logging.getLogger(__name__)
@@ -96,10 +97,8 @@ def with_writable_cache(environment: MutableMapping[str, str]) -> None:
 
     environment: of the processes to come, changed in place.
     """
-    there = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "/"), ".cache"))
-    while not there.exists():
-        there = there.parent
-    if not os.access(there, os.W_OK | os.X_OK):
+    there = cache_of_home(environment)
+    if not may_write(there):
         log.warning("%s is not writable; memos of snakemake go to %s", there, MEMOS)
         environment["XDG_CACHE_HOME"] = str(MEMOS.absolute())
 

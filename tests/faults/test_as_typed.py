@@ -109,9 +109,15 @@ def faults() -> dict[str, Fault]:
     """All of them, by name."""
     found = {f"value {word[:40]}": Fault(("scene=coffee", word), told) for word, told in WRONG}
     found |= {f"agreement {word}": Fault(("scene=coffee", word), told) for word, told in REFUSED.items()}
-    found |= {f"option {kind}": Fault((), "--config", config) for kind, (config, _) in OPTIONS.items()}
     found |= {
-        f"file {kind}": Fault((word,), word.split("=")[1], prepare=_file(name, text))
+        f"option {kind}": Fault((), told, config)
+        for kind, (config, told) in OPTIONS.items()
+        if all(
+            not isinstance(value, str) or value.strip() for value in config.values()
+        )  # else nothing is typed
+    }
+    found |= {
+        f"file {kind}": Fault((word,), "", prepare=_file(name, text))
         for kind, (name, text, word) in FILES.items()
     }
     found |= {

@@ -176,7 +176,7 @@ def test_a_home_that_cannot_be_written_is_not_written(
     environment = {"HOME": str(tmp_path / "none")}
     run.with_writable_cache(environment)
     assert "XDG_CACHE_HOME" not in environment, "it can be made"
-    monkeypatch.setattr(run.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     run.with_writable_cache(environment)
     assert environment["XDG_CACHE_HOME"] == str(Path.cwd() / ".snakemake" / "memos")
 

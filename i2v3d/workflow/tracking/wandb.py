@@ -27,6 +27,7 @@ from i2v3d.artifacts.folders import segment_name
 from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import InputError
 from i2v3d.stages.context import Sink
+from i2v3d.workflow.home import cache_of_home, may_write
 from i2v3d.workflow.tracking.mode import Mode, tracking_mode
 
 log = logging.getLogger(__name__)
@@ -162,9 +163,12 @@ def _init(mode: Mode, wanted: Mapping[str, Any]) -> Any:
         x_save_requirements=False,
     )
     # Copies of what tables show are kept beside the run, not in the user's home.
-    data = Path(wanted["dir"]).resolve() / "wandb" / "data"
-    with _environment(WANDB_ERROR_REPORTING="false"):
-        os.environ.setdefault("WANDB_DATA_DIR", str(data))
+    own = Path(wanted["dir"]).resolve() / "wandb"
+    os.environ.setdefault("WANDB_DATA_DIR", str(own / "data"))
+    elsewhere = {} if may_write(cache_of_home(os.environ)) else {"XDG_CACHE_HOME": str(own / "cache")}
+    if elsewhere:
+        os.environ.setdefault("WANDB_CACHE_DIR", str(own / "cache" / "wandb"))
+    with _environment(WANDB_ERROR_REPORTING="false", **elsewhere):
         run = wandb.init(
             mode=mode,
             reinit="create_new",
