@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ def _cache(value: object) -> Path:
             f"--config cache is {text[:80]!r}; expected folder names of at most {LONGEST_PART} bytes that neither "
             "begin nor end in blanks"
         )
+    with suppress(OSError):  # of what lies in somebody else's folder, writing says so
+        if above := next((part for part in (Path(text), *Path(text).parents) if part.is_file()), None):
+            raise ConfigError(f"--config cache is {text!r}, but {above} is a file; name a folder")
     if Path.cwd().is_relative_to(Path(text).expanduser().resolve()):
         raise ConfigError(
             f"--config cache={text} would mix finished stages with the files of {Path(text).resolve()}; "
