@@ -106,8 +106,8 @@ OTHERS = {
 
 
 def _can_be_typed(value: object) -> bool:
-    """Whether snakemake takes a value of --config from the command line as it is."""
-    return value is not None and (not isinstance(value, str) or (bool(value.strip()) and value.isprintable()))
+    """Whether snakemake takes a value of --config from the command line as it is: all others become texts there."""
+    return isinstance(value, int) or (isinstance(value, str) and value.isprintable() and bool(value.strip()))
 
 
 def faults() -> dict[str, Fault]:
@@ -117,9 +117,7 @@ def faults() -> dict[str, Fault]:
     found |= {
         f"option {kind}": Fault((), told, config)
         for kind, (config, told) in OPTIONS.items()
-        if all(
-            not isinstance(value, str) or value.strip() for value in config.values()
-        )  # else nothing is typed
+        if all(map(_can_be_typed, config.values()))
     }
     found |= {
         f"file {kind}": Fault((word,), "", prepare=_file(name, text))
