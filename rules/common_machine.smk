@@ -1,6 +1,6 @@
 """What jobs ask of the machine that they run on: of this one, or of a cluster's."""
 
-from i2v3d.workflow.demands import Computer, asked_cards, asked_threads
+from i2v3d.workflow.demands import Computer, asked_cards, asked_threads, forks_jobs
 from i2v3d.workflow.warm.client import offer
 
 
@@ -35,11 +35,7 @@ def machine(stage):
 
 def offer_forks():
     """Lets the jobs of this run be forked from one process, if they run on this machine and in this environment."""
-    if (
-        here()
-        and not DEPLOYED
-        and SETTINGS.exists()
-        and planned_runtime(SETTINGS)["warm"]
-    ):
+    runtime = planned_runtime(SETTINGS) if SETTINGS.exists() else None
+    if runtime and not DEPLOYED and forks_jobs(runtime, here()):
         starting = [name for name, stage in STAGES.items() if stage.machine.gpus]
         offer(starting, CACHE / "log" / "warm.log")

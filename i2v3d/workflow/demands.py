@@ -62,5 +62,13 @@ def asked_cards(stage: Stage, runtime: Mapping[str, Any], here: Computer | None)
     return 0 if jobs * need_mb <= here.memory_mb else stage.machine.gpus
 
 
+def forks_jobs(runtime: Mapping[str, Any], here: Computer | None) -> bool:
+    """Whether jobs are forked from a process that has imported for them: where networks run on this machine's cores.
+
+    Not where a card computes: libraries ask for cards as they are imported, and a fork cannot use the driver anew.
+    """
+    return here is not None and bool(runtime["warm"]) and _on_cores(runtime, here)
+
+
 def _on_cores(runtime: Mapping[str, Any], here: Computer) -> bool:
     return runtime["device"] == "cpu" or (runtime["device"] == "auto" and not here.has_card)

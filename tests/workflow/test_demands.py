@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from i2v3d.stages.registry import STAGES
-from i2v3d.workflow.demands import Computer, asked_cards, asked_threads, memory_bytes
+from i2v3d.workflow.demands import Computer, asked_cards, asked_threads, forks_jobs, memory_bytes
 
 AUTO = {"device": "auto", "memory_mb": 5000}
 
@@ -59,3 +59,19 @@ def test_memory_is_what_a_container_may_use(tmp_path: Path, name: str) -> None:
     for told, expected in (("max\n", total), ("1000000\n", 10**6), (f"{2**62}\n", total)):
         limit.write_text(told)
         assert memory_bytes(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "warm", "has_card", "forks"),
+    [
+        ("auto", True, False, True),
+        ("cpu", True, True, True),
+        ("auto", True, True, False),
+        ("cuda", True, True, False),
+        ("auto", False, False, False),
+    ],
+)
+def test_jobs_are_forked_where_no_card_computes(device: str, warm: bool, has_card: bool, forks: bool) -> None:
+    runtime = {"device": device, "warm": warm}
+    assert forks_jobs(runtime, Computer(2, has_card, memory_mb=10**6)) is forks
+    assert not forks_jobs(runtime, None)
