@@ -62,6 +62,7 @@ def scene_of(project: Path, *words: str) -> PhotoSceneConfig:
     return section
 
 
+@pytest.mark.slow
 def test_every_control_of_the_template_is_in_the_new_file_with_its_comment(project: Path) -> None:
     told = new_scene(wanted(photo(project)), Path())
     written, template = ((project / "conf/scene" / f"{n}.yaml").read_text() for n in ("mine", "photo"))

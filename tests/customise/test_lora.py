@@ -377,6 +377,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(
         run(model_config, inputs, tmp_path)
 
 
+@pytest.mark.slow
 def test_plain_diffusers_loads_the_file_and_computes_the_same(
     model_config: ImageModelConfig, models: ImageModels, tmp_path: Path
 ) -> None:

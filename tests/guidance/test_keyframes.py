@@ -235,6 +235,7 @@ def test_networks_of_diffusers_refuse_to_keep_deep_features(unet: nn.Module) -> 
         generated(ImageDenoiser(unet, None, torch.float32), replace(GUIDANCE, cache_interval=2))
 
 
+@pytest.mark.slow
 def test_every_kind_of_guidance_has_an_effect_and_leaves_the_network_as_it_was(unet: nn.Module) -> None:
     network = ImageDenoiser(unet, None, torch.float32)
     plain = replace(GUIDANCE, injection=None, extended_attention=False)

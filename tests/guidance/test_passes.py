@@ -224,6 +224,7 @@ def test_a_guidance_of_one_needs_no_unconditional_branch(
     assert (calls, denoiser.__dict__["calls"][len(calls) :]) == (([6], [4]) if injected else ([4], [2]))
 
 
+@pytest.mark.slow
 def test_between_its_steps_the_unconditional_branch_keeps_its_distance(
     denoiser: CountingDenoiser, layers: ClipInjection
 ) -> None:

@@ -40,6 +40,7 @@ def test_sam2_makes_the_mask_or_it_is_told_what_helps(config, tmp_path, no_blend
         assert json.loads((out / "metrics.json").read_text())["mask_source"] == "sam2"
 
 
+@pytest.mark.slow
 def test_words_find_the_box_that_sam2_makes_a_mask_of(config, tmp_path, no_blender, monkeypatch):  # noqa: F811
     monkeypatch.setattr("i2v3d.models.detector.SURE", 0.0)  # random weights are sure of nothing
     weights = {name: plain(save(tmp_path / name)) for name, save in NETWORKS.items()}

@@ -88,6 +88,7 @@ def test_anchors_are_refused_and_nothing_is_written() -> None:
         edited("a: &x [1]\nb: *x\n", [Edit(("a",), 2)], {"a": [1], "b": [1]})
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8),

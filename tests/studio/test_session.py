@@ -108,6 +108,7 @@ def test_what_is_edited_means_what_is_written_by_hand(session: Session, tmp_path
     assert file.read_text() == before
 
 
+@pytest.mark.slow
 def test_scenes_are_composed_by_several_clicks_at_once(session: Session) -> None:
     with ThreadPoolExecutor(4) as clicks:
         for done in [clicks.submit(session.tell_words, (*SMALL, f"seed={n}")) for n in range(4)] + [

@@ -99,6 +99,7 @@ FIRST_STAGE = {
 }
 
 
+@pytest.mark.slow
 def test_the_papers_rows_differ_from_the_method_where_they_should(tmp_path: Path) -> None:
     plan = planned(tmp_path, composed("paper"))
     base = plan.variants[0].keys

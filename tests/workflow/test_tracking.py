@@ -173,6 +173,7 @@ def test_variant_run_links_its_stages(tmp_path: Path) -> None:
     assert {"video._type", "keyframes/0001._type"} <= {key for row in rows for key in row}
 
 
+@pytest.mark.slow
 def test_online_without_a_key_goes_on_offline_with_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -184,6 +185,7 @@ def test_online_without_a_key_goes_on_offline_with_one_warning(
     assert history(records_of(tmp_path))[0]["loss"] == 0.25
 
 
+@pytest.mark.slow
 def test_online_without_a_network_goes_on_offline_with_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
