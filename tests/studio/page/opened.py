@@ -64,11 +64,16 @@ class Opened:
         self.file = folder / "conf" / "scene" / "coffee.yaml"
         self.shipped = self.file.read_text()
         self._said: list[str] = []
+        self._drawn: object = None  # the scene that all parts of the page have shown last
+        self.desk.listeners.append(self._note)
         page.on("console", lambda message: self._say(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self._say(str(error)))
 
     def _say(self, text: str) -> None:
         self._said.append(text)
+
+    def _note(self) -> None:
+        self._drawn = self.desk.shown
 
     def complaints(self) -> list[str]:
         """What the browser's console said since it was asked last."""
@@ -86,7 +91,8 @@ class Opened:
         else:
             session.document.reload()
             session.tell_words(QUICK)
-        self.until(lambda: set(self.studio.view.bodies.of) == {"foreground", "background"})
+        self.desk.changed()
+        self.until(lambda: self._drawn is not None and self._drawn is self.desk.shown)
         self.page.evaluate(f"document.querySelectorAll('{CLOSES}').forEach((button) => button.click())")
 
     # ------------------------------------------------------------ the scene

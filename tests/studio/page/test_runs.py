@@ -6,11 +6,13 @@ What the finished run made lies in the cache: only what is new has to run.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
 from i2v3d.studio.work import Work
+from tests.support.checkout import QUICK
 
 if TYPE_CHECKING:
     from tests.studio.page.opened import Opened
@@ -83,3 +85,14 @@ def test_a_run_is_cancelled(studio: Opened) -> None:
     _ended(studio, "cancelled")
     beside = Work(studio.folder, studio.folder / "results" / ".jobs" / "studio")
     assert beside.progress().state == "cancelled"
+
+
+def test_a_run_that_fails_says_why_in_one_line(studio: Opened) -> None:
+    studio.tab("Run")
+    studio.fill("options", shlex.join([*QUICK, "lora.rank=0"]))
+    studio.until(lambda: "lora.rank=0" in studio.desk.session.words)
+    studio.press("Preview")
+    _ended(studio, "failed")
+    error = studio.desk.work.progress().error
+    assert "lora.rank" in error and "\n" not in error
+    studio.page.get_by_text(error[:60]).first.wait_for()
