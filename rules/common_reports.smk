@@ -2,7 +2,7 @@
 
 from i2v3d.benchmark.plan_benchmark import plan_asked, report_folder
 from i2v3d.benchmark.plan_run import run_folders, write_run
-from i2v3d.workflow.failures import tell_failures
+from i2v3d.workflow.failures import make_due, tell_failures
 from i2v3d.workflow.results import finished_files, preview_files, result_files
 
 BENCHMARK = report_folder(ASKED)
@@ -52,6 +52,8 @@ def write_unfinished_reports():
         )
     for command in commands:
         shell("{command} || true")
+    if is_made(benchmark_plan):
+        make_due(Path(f"{BENCHMARK}/report.html"), benchmark_plan()[1])
 
 
 def end_run():

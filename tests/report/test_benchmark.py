@@ -22,6 +22,7 @@ from i2v3d.logs import REASON
 from i2v3d.report.of_benchmark import write_benchmark
 from i2v3d.report.of_run import write_run
 from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.failures import make_due
 from i2v3d.workflow.plan import settings_path
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
 from tests.support.evaluated_shot import random_estimator
@@ -242,3 +243,20 @@ def test_the_target_plans_its_own_jobs_and_no_demo(tmp_path: Path) -> None:
     assert benchmark["scene"] == 3 and benchmark["evaluate"] == 3 * 9 and "variant" not in benchmark
     refused = snakemake(place, "-n", "benchmark", settings={"benchmark": "quik"}).stdout
     assert "i2v3d: error: benchmark=quik does not exist; did you mean 'quick'?" in refused
+
+
+def test_the_report_of_an_unfinished_benchmark_is_made_again(tmp_path: Path) -> None:
+    place = make_checkout(tmp_path / "checkout")
+    snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"})
+    page = place / "results/benchmark_quick/report.html"
+    page.parent.mkdir(parents=True)
+    for name in ("summary.csv", "rows.csv", "scenes.csv", "summary.md", "gains.csv", "summary_by_motion.csv"):
+        (page.parent / name).touch()
+    for name in ("plots", "videos"):
+        (page.parent / name).mkdir()
+    (page.parent / "failures.csv").touch()
+    page.touch()
+    assert "Nothing to be done" in snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"}).stdout
+    make_due(page, next((place / "results/.cache/plan/benchmark").glob("*.json")))
+    again = planned_jobs(snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"}).stdout)
+    assert again["evaluate"] == 3 * 9
