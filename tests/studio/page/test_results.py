@@ -31,6 +31,8 @@ def test_films_keyframes_and_the_comparison_page_of_a_run_are_seen(studio: Opene
     studio.page.locator("[data-keyframe='8']").click()
     studio.until(lambda: studio.desk.index == 7)
     films.locator("body[data-index='7']").wait_for()
+    studio.page.get_by_text("scores", exact=True).click()
+    studio.page.get_by_role("cell", name="scores.video.warping_error").wait_for()
     studio.press("Comparison page")
     page = studio.page.frame_locator("iframe[data-comparison='demo']")
     page.locator("video").first.wait_for()

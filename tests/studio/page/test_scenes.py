@@ -81,6 +81,6 @@ def test_the_foreground_of_a_blend_is_ticked(studio: Opened, finished: Path) -> 
     studio.until(lambda: set(studio.desk.session.scene["foreground"]) == {"background", "foreground"})
     studio.page.get_by_label("background", exact=True).uncheck()
     studio.until(lambda: studio.desk.session.scene["foreground"] == ["foreground"])
-    roles = {item.name: item.role for item in studio.desk.shown.objects}
-    assert roles == {"foreground": "foreground", "background": "background"}
+    roles = {"foreground": "foreground", "background": "background"}
+    studio.until(lambda: {item.name: item.role for item in studio.desk.shown.objects} == roles)
     assert "foreground: [foreground]" in file.read_text()
