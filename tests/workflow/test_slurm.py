@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,25 +23,39 @@ VICTIMS = {"render": "INT", "keyframes": "KILL", "interpolate": "TERM"}
 CORES = os.cpu_count() or 1
 
 
-def _running(environment: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """(job, stage) of the running jobs that are to be killed."""
-    ask = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"]
+def _running(environment: dict[str, str]) -> Iterator[tuple[str, str, int]]:
+    """(job, stage, megabytes that it has asked for) of the running jobs of stages that are to be killed."""
+    ask = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %m %k"]
     answer = subprocess.run(ask, env=environment, capture_output=True, text=True, check=False).stdout
-    for job, comment in (line.split(maxsplit=1) for line in answer.splitlines()):
-        yield from ((job, stage) for stage in VICTIMS if f"rule_{stage}_" in f"{comment}_")
+    for job, memory, comment in (line.split(maxsplit=2) for line in answer.splitlines()):
+        for stage in VICTIMS:
+            if f"rule_{stage}_" in f"{comment}_":
+                yield job, stage, int(memory.removesuffix("M"))
 
 
-def _kill_jobs(environment: dict[str, str], killed: dict[str, str], over: threading.Event) -> None:
-    """Kills all processes of one job of each of the stages, at some moment, as a node does or an administrator."""
-    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
-    while len(killed) < len(VICTIMS) and not over.is_set():
-        for job, stage in _running(environment):
-            if stage not in killed:
-                time.sleep(chance.uniform(1, 6))  # it computes
-                kill = ["scancel", "--full", f"--signal={VICTIMS[stage]}", job]
-                if subprocess.run(kill, env=environment, check=False).returncode == 0:
-                    killed[stage] = job
-        time.sleep(0.5)
+@dataclass
+class Killer:
+    """Kills all processes of one job of each of the stages, at some moment, as a node does or an administrator.
+
+    killed: stage -> job. asked_mb: stage -> what its jobs have asked for.
+    """
+
+    environment: dict[str, str]
+    over: threading.Event = field(default_factory=threading.Event)
+    killed: dict[str, str] = field(default_factory=dict)
+    asked_mb: dict[str, set[int]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Until it is over."""
+        chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+        while not self.over.wait(0.5):
+            for job, stage, memory in _running(self.environment):
+                self.asked_mb.setdefault(stage, set()).add(memory)
+                if stage not in self.killed:
+                    time.sleep(chance.uniform(1, 6))  # it computes
+                    kill = ["scancel", "--full", f"--signal={VICTIMS[stage]}", job]
+                    if subprocess.run(kill, env=self.environment, check=False).returncode == 0:
+                        self.killed[stage] = job
 
 
 def test_a_run_through_slurm_survives_killed_jobs_and_makes_the_same_frames(tmp_path: Path) -> None:
@@ -51,11 +66,10 @@ def test_a_run_through_slurm_survives_killed_jobs_and_makes_the_same_frames(tmp_
     # squeue: this cluster keeps no accounts that sacct could ask
     cluster = ["--slurm-status-command", "squeue", "--jobs", "2", "--max-threads", str(CORES)]
     state.mkdir()
-    killed: dict[str, str] = {}
-    over = threading.Event()
     with single_node_slurm(state) as environment:
-        killer = threading.Thread(target=_kill_jobs, args=(environment, killed, over))
-        killer.start()
+        killer = Killer(environment)
+        thread = threading.Thread(target=killer.run)
+        thread.start()
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *cluster, *words],
@@ -67,12 +81,13 @@ def test_a_run_through_slurm_survives_killed_jobs_and_makes_the_same_frames(tmp_
                 check=False,
             )
         finally:
-            over.set()
-            killer.join()
+            killer.over.set()
+            thread.join()
         assert done.returncode == 0, done.stderr[-6000:]
-    assert set(killed) == set(VICTIMS), killed
+    assert set(killer.killed) == set(VICTIMS), killer
     assert done.stderr.count("Trying to restart job") == len(VICTIMS), done.stderr[-6000:]
-    assert "mem_mb=5000," in done.stderr and "mem_mb=10000," in done.stderr, "the second time it gets more"
+    first, second = sorted(killer.asked_mb["keyframes"])
+    assert second == 2 * first, "a job that is tried again gets more memory"
     again = snakemake(checkout, "-n", overrides=[*QUICK, "run=slurm"])
     assert "Nothing to be done" in again.stdout, again.stdout[-3000:]
     here = make_checkout(tmp_path / "here")
