@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 # Stages of which a job is killed once, and how.
 VICTIMS = {"render": "INT", "keyframes": "KILL", "interpolate": "TERM"}
 CORES = os.cpu_count() or 1
+# On the threads, of which a cluster's jobs get others than a workstation's, the last bits depend.
+WORDS = (*QUICK, "runtime.threads=1")
 
 
 def _running(environment: dict[str, str]) -> Iterator[tuple[str, str, int]]:
@@ -62,7 +64,7 @@ def test_a_run_through_slurm_survives_killed_jobs_and_makes_the_same_frames(tmp_
     missing = missing_programs()
     assert not missing, f"{missing} not found; apt-get install --no-install-recommends slurm-wlm munge"
     checkout, state = make_checkout(tmp_path / "checkout"), tmp_path / "slurm"
-    words = ["--config", f"overrides={' '.join(QUICK)} run=slurm"]
+    words = ["--config", f"overrides={' '.join(WORDS)} run=slurm"]
     # squeue: this cluster keeps no accounts that sacct could ask
     cluster = ["--slurm-status-command", "squeue", "--jobs", "2", "--max-threads", str(CORES)]
     state.mkdir()
@@ -88,8 +90,8 @@ def test_a_run_through_slurm_survives_killed_jobs_and_makes_the_same_frames(tmp_
     assert done.stderr.count("Trying to restart job") == len(VICTIMS), done.stderr[-6000:]
     first, second = sorted(killer.asked_mb["keyframes"])
     assert second == 2 * first, "a job that is tried again gets more memory"
-    again = snakemake(checkout, "-n", overrides=[*QUICK, "run=slurm"])
+    again = snakemake(checkout, "-n", overrides=[*WORDS, "run=slurm"])
     assert "Nothing to be done" in again.stdout, again.stdout[-3000:]
     here = make_checkout(tmp_path / "here")
-    assert snakemake(here, overrides=[*QUICK, "run=here"], cores=CORES).returncode == 0
+    assert snakemake(here, overrides=[*WORDS, "run=here"], cores=CORES).returncode == 0
     assert shown_pictures(checkout, "slurm") == shown_pictures(here, "here")
