@@ -13,10 +13,9 @@ from torch.nn import functional
 
 from i2v3d.config.models import WanVaceNetworks
 from i2v3d.models.fast.fill import FusedGelu, compiling_pays, fuse_gelu, keep_token_order, linear_gelu
-from i2v3d.models.wan_vace import FillCondition, FillNetwork
 from i2v3d.models.wan_vace_weights import load_transformer
 from tests.support.image_family import reference
-from tests.support.vace_family import CHANNELS, TEXT_WIDTH, write_tiny_pipeline
+from tests.support.vace_family import velocity, write_tiny_pipeline
 
 
 @pytest.fixture
@@ -24,16 +23,6 @@ def transformer(tmp_path: Path) -> Any:
     write_tiny_pipeline(tmp_path)
     base = reference(tmp_path)
     return load_transformer(WanVaceNetworks(base, "float32", storage=None, transformer=None, loras=()), "cpu")
-
-
-def velocity(transformer: Any) -> Tensor:
-    random = torch.Generator().manual_seed(3)
-    condition = FillCondition(
-        torch.randn(1, 7, TEXT_WIDTH, generator=random), torch.randn(1, 96, 2, 4, 6, generator=random)
-    )
-    x = torch.randn(1, 2, CHANNELS, 4, 6, generator=random)
-    with torch.no_grad():
-        return FillNetwork(transformer, 1.0)(x, 500.0, condition)
 
 
 def test_features_lie_token_by_token_and_are_the_same(transformer: Any) -> None:

@@ -18,10 +18,9 @@ from torch import Tensor
 from i2v3d.config.models import LoraFileConfig, WanVaceNetworks
 from i2v3d.errors import InputError, WeightsError
 from i2v3d.models.wan_files import check_lora_file, check_transformer_file
-from i2v3d.models.wan_vace import FillCondition, FillNetwork
 from i2v3d.models.wan_vace_weights import load_transformer, offload, place_transformer
 from tests.support.image_family import reference
-from tests.support.vace_family import CHANNELS, TEXT_WIDTH, write_tiny_pipeline
+from tests.support.vace_family import TEXT_WIDTH, velocity, write_tiny_pipeline
 
 WIDTH = 24  # of the tiny transformer
 
@@ -39,16 +38,6 @@ def config(weights: WanVaceNetworks) -> dict[str, Any]:
         (Path(weights.base.source) / "transformer" / "config.json").read_text()
     )
     return found
-
-
-def velocity(transformer: Any) -> Tensor:
-    random = torch.Generator().manual_seed(3)
-    condition = FillCondition(
-        torch.randn(1, 7, TEXT_WIDTH, generator=random), torch.randn(1, 96, 2, 4, 6, generator=random)
-    )
-    x = torch.randn(1, 2, CHANNELS, 4, 6, generator=random)
-    with torch.no_grad():
-        return FillNetwork(transformer, 1.0)(x, 500.0, condition)
 
 
 def write_lora(path: Path, prefix: str, layer: str, width: int = WIDTH, seed: int = 1) -> Path:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanVACETransformer3DModel
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from i2v3d.models.wan_vace import FillCondition, FillNetwork
 from tests.support.video_family import seeded
 
 CHANNELS, TEXT_WIDTH, LATENT_STRIDE, FACTOR = 16, 32, 4, 8
@@ -88,3 +91,14 @@ def write_tiny_pipeline(folder: Path) -> None:
     seeded(tiny_text_encoder).save_pretrained(folder / "text_encoder", safe_serialization=True)
     tokenizer().save_pretrained(folder / "tokenizer")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "WanVACEPipeline"}))
+
+
+def velocity(transformer: Any) -> Tensor:
+    """What a tiny transformer makes of one clip of random numbers, always the same."""
+    random = torch.Generator().manual_seed(3)
+    condition = FillCondition(
+        torch.randn(1, 7, TEXT_WIDTH, generator=random), torch.randn(1, 96, 2, 4, 6, generator=random)
+    )
+    x = torch.randn(1, 2, CHANNELS, 4, 6, generator=random)
+    with torch.no_grad():
+        return FillNetwork(transformer, 1.0)(x, 500.0, condition)
