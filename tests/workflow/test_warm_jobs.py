@@ -35,7 +35,7 @@ def run(words):
     sys.exit(int(words[0]))
 listener = listen(sys.argv[1])
 print("listens", flush=True)
-Server(listener, int(sys.argv[2]), run).serve()
+Server(listener, os.pidfd_open(int(sys.argv[2])), run).serve()
 """
 CLIENT = """
 import sys
@@ -155,6 +155,13 @@ def test_a_server_ends_with_its_owner_but_not_before_its_forks(run: Run) -> None
     client.terminate()
     client.communicate()
     run.server.wait(10)
+
+
+def test_a_server_without_an_owner_ends_at_once(run: Run) -> None:
+    run.owner.kill()
+    run.owner.wait()
+    late = run.start("-m", "i2v3d.workflow.warm.server", f"{run.name}-other", str(run.owner.pid))
+    assert late.communicate()[0] == "" and late.returncode == 0
 
 
 def test_a_second_server_of_a_name_leaves_it_to_the_first(run: Run) -> None:

@@ -32,10 +32,13 @@ DIE_WITH_PARENT = 1  # of prctl(2)
 
 
 class Server:
-    """One loop over the owner, whoever asks, and whatever was forked. run: what a fork does with a client's words."""
+    """One loop over the owner, whoever asks, and whatever was forked.
+
+    owner: a handle of its process (pidfd). run: what a fork does with a client's words.
+    """
 
     def __init__(self, listener: socket.socket, owner: int, run: Callable[[list[str]], int]) -> None:
-        self._listener, self._owner, self._run = listener, os.pidfd_open(owner), run
+        self._listener, self._owner, self._run = listener, owner, run
         self._selector = selectors.DefaultSelector()
         self._links: set[socket.socket] = set()
         self._listening = True
@@ -183,11 +186,17 @@ def main(name: str, owner: int, libraries: Sequence[str]) -> None:
     listener = listen(name)
     if listener is None:
         return
+    try:
+        handle = os.pidfd_open(owner)  # before the imports, in which the owner may end
+    except ProcessLookupError:
+        return
     if not import_all(libraries):
         sys.stdout.write("libraries started threads, which forks would miss; jobs run by themselves\n")
         return
-    Server(listener, owner, run_command).serve()
+    Server(listener, handle, run_command).serve()
     sys.stdout.write(f"imports and jobs: {sum(os.times()[:4]):.0f} s of CPU time\n")
+    sys.stdout.flush()
+    os._exit(0)  # to take all libraries down would take a second or two
 
 
 if __name__ == "__main__":
