@@ -18,8 +18,10 @@ from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks are for Linux")
 
+# Ctrl-C is heeded also where tests run in the background, which ignores it.
 SERVER = """
 import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from i2v3d.workflow.warm.server import Server, listen
 def run(words):
     print(os.getcwd(), os.environ["TOLD"], *words, flush=True)
@@ -38,7 +40,8 @@ print("listens", flush=True)
 Server(listener, os.pidfd_open(int(sys.argv[2])), run).serve()
 """
 CLIENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from i2v3d.workflow.warm.client import forked
 status = forked(sys.argv[1:])
 print("by itself" if status is None else "forked", flush=True)
