@@ -24,12 +24,12 @@ import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from i2v3d.workflow.warm.server import Server, listen
 def run(words):
-    print(os.getcwd(), os.environ["TOLD"], *words, flush=True)
-    if words[0] == "sleep":
-        try:
+    try:
+        print(os.getcwd(), os.environ["TOLD"], *words, flush=True)
+        if words[0] == "sleep":
             time.sleep(60)
-        except KeyboardInterrupt:
-            return 130
+    except KeyboardInterrupt:
+        return 130
     if words[0] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if words[0] == "fail":
