@@ -44,13 +44,6 @@ def run(options: Options) -> int:
     return run_timing(
         options,
         lambda folder, device: measure_video(
-            folder,
-            options.size,
-            options.segments,
-            options.views,
-            cards,
-            device,
-            options.perf,
-            options.words,
+            folder, options.size, options.segments, options.views, cards, device, options.perf, options.words
         ),
     )

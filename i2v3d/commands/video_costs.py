@@ -5,7 +5,6 @@ Every process keeps its card and what it has imported; snakemake starts a proces
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from i2v3d.models.memory import limited, prepare, tier
 from i2v3d.models.published import write_random
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.tokenizer import write_tokenizer
+from i2v3d.workflow.process_environment import environment
 from i2v3d.workflow.runner import load_entry, resolve_perf
 from i2v3d.workflow.selection import stage_config
 
@@ -82,7 +82,8 @@ def measure_video(
             stack.enter_context(process_of_card(card, max(1, usable_cores() // len(cards)))) for card in cards
         ]
         imports = [pool.submit(_import_all) for pool in pools]
-        wait(imports)
+        for done in imports:
+            done.result()
         imports_s = time.monotonic() - begin
         weights = pools[0].submit(write_weights, folder / "weights", device)
         write_shot(folder, size, frames, views)
@@ -133,21 +134,9 @@ def _run_all(
 def process_of_card(card: str, threads: int) -> Iterator[ProcessPoolExecutor]:
     """One process that sees this card alone, as a workflow's job does, from its start: imports look for cards."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        with _environment({"CUDA_VISIBLE_DEVICES": card, "OMP_NUM_THREADS": str(threads)}):
+        with environment({"CUDA_VISIBLE_DEVICES": card, "OMP_NUM_THREADS": str(threads)}):
             pool.submit(int).result()  # now it runs
         yield pool
-
-
-@contextmanager
-def _environment(words: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in words}
-    os.environ.update(words)
-    yield
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
 
 
 def _machine(device: str) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -191,10 +192,11 @@ def test_equal_seeds_give_identical_frames_in_fresh_processes(
 
 
 def _kill_all_in(folder: Path) -> list[list[str]]:
-    """Kills the processes that work in a folder. Returns their words."""
+    """Kills the processes that work in a folder, some of which end with others. Returns their words."""
     found = [p for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(folder.resolve())]
     for process in found:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     return [process.info["cmdline"] for process in found]
 
 

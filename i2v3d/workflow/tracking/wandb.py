@@ -28,6 +28,7 @@ from i2v3d.config.runtime import TrackingConfig
 from i2v3d.errors import InputError
 from i2v3d.stages.context import Sink
 from i2v3d.workflow.home import cache_of_home, may_write
+from i2v3d.workflow.process_environment import environment
 from i2v3d.workflow.tracking.mode import Mode, tracking_mode
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,9 @@ def _init(mode: Mode, wanted: Mapping[str, Any]) -> Any:
     elsewhere = {} if may_write(cache_of_home(os.environ)) else {"XDG_CACHE_HOME": str(own / "cache")}
     if elsewhere:
         os.environ.setdefault("WANDB_CACHE_DIR", str(own / "cache" / "wandb"))
-    with _environment(WANDB_ERROR_REPORTING="false", **elsewhere):
+    # Its service process would report its crashes, a network access even offline.
+    quiet = {"WANDB_ERROR_REPORTING": "false", **elsewhere}
+    with environment({name: value for name, value in quiet.items() if not os.environ.get(name)}):
         run = wandb.init(
             mode=mode,
             reinit="create_new",
@@ -178,21 +181,6 @@ def _init(mode: Mode, wanted: Mapping[str, Any]) -> Any:
         )
     run.define_metric("*", step_metric="step")
     return run
-
-
-@contextmanager
-def _environment(**wanted: str) -> Iterator[None]:
-    """Sets variables that are not set yet, and unsets them at the end.
-
-    WANDB_ERROR_REPORTING keeps the service process of W&B from reporting its crashes, a network access even offline.
-    """
-    mine = {name: value for name, value in wanted.items() if not os.environ.get(name)}
-    os.environ.update(mine)
-    try:
-        yield
-    finally:
-        for name in mine:
-            del os.environ[name]
 
 
 def _has_key() -> bool:
