@@ -110,6 +110,7 @@ class ShotPool:
             step < own.tau_background * self.ddim.steps,
             injected & (step < own.tau_conv * self.ddim.steps),
             self.uniform(count) < own.shared,
+            self.uniform(count) < own.whole,
         )
         return source, target, steered
 

@@ -28,6 +28,7 @@ def draw(
     *,
     injection: bool,
     shared: bool,
+    whole: bool,
 ) -> Tensor:
     """Keyframes' latents (N, K, C, h, w) as the method samples them, the first frame known, without guidance.
 
@@ -57,6 +58,7 @@ def draw(
                 flag(step < settings.tau_background * ddim.steps),
                 flag(injection and step < settings.tau_conv * ddim.steps),
                 flag(shared),
+                flag(whole),
             )
             rows = torch.cat([levels[level - 1].flatten(0, 1), x.flatten(0, 1)])
             timestep = torch.full((len(rows),), ddim.timesteps[level - 1], device=device)
@@ -78,7 +80,13 @@ def evaluate(
     shots = shots_of(scenes, frames, vae, book, settings, None)
     book.encode(model.networks, world.device)
     truth = to_signed(frames.photo)
-    ways = {"keyframes": (True, True), "no_injection": (False, True), "not_shared": (True, False)}
+    ways = {
+        "keyframes": (True, True, False),
+        "whole": (True, True, True),
+        "whole_no_injection": (False, True, True),
+        "no_injection": (False, True, False),
+        "not_shared": (True, False, False),
+    }
     shown = [truth, to_signed(frames.coarse)]
     scores: dict[str, float] = {}
 
@@ -89,13 +97,15 @@ def evaluate(
         scores[f"psnr_{name}"], scores[f"psnr_{name}_fg"] = psnr(made, true), psnr(made, true, inside)
 
     levels = invert(model, shots, book, ddim)
-    for name, (injection, shared) in ways.items():
-        latents = draw(model, shots, book, levels, ddim, settings, injection=injection, shared=shared)
+    for name, (injection, shared, whole) in ways.items():
+        latents = draw(
+            model, shots, book, levels, ddim, settings, injection=injection, shared=shared, whole=whole
+        )
         parts = [vae.decode(part).sample for part in latents.flatten(0, 1).split(32)]
         shown.append(torch.cat(parts).view(truth.shape))
         score(name, shown[-1])
     score("coarse", shown[1])
     scores["gain"] = scores["psnr_keyframes"] - scores["psnr_coarse"]
-    rows = [clip[i] for i in range(min(6, len(truth))) for clip in shown[:3]]
+    rows = [clip[i] for i in range(min(6, len(truth))) for clip in shown[:4]]
     save_grid(torch.cat(rows), settings.frames, picture)
     return scores

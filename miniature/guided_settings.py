@@ -18,8 +18,8 @@ class GuidedImageSettings:
     weight; early: extra weight of high noise, least: lowest weight of an inverting row; foreground: extra weight of the
     object; source_weight: of the coarse renders' rows. known: chance that the first frame is the photo, known_weight:
     its own weight. stray, stray_chance: how far and how often latents lie off the path. loose: chance of an incomplete
-    prompt. injection, shared: chances of injected features and shared background; tau_background, tau_conv: fractions
-    of the steps as in the method.
+    prompt. injection, shared: chances of injected features and of frames that see each other, whole: of these, the
+    chance that they share the object, too; tau_background, tau_conv: fractions of the steps as in the method.
     """
 
     world: WorldSettings
@@ -47,6 +47,7 @@ class GuidedImageSettings:
     loose: Fraction
     injection: Fraction
     shared: Fraction
+    whole: Fraction
     tau_background: Fraction
     tau_conv: Fraction
 

@@ -29,7 +29,7 @@ class Steered:
 
     foreground: (B, K, H, W) bool. attention, everywhere: (B,) bool, whether queries and keys of the source are
     injected, and not only on the object; conv: (B,) bool, whether the object's convolutions are; shared: (B,) bool,
-    whether the frames of a shot share their background.
+    whether the frames of a shot share their background; whole: (B,) bool, whether they then share everything.
     """
 
     foreground: Tensor
@@ -37,6 +37,7 @@ class Steered:
     everywhere: Tensor
     conv: Tensor
     shared: Tensor
+    whole: Tensor
 
     def __post_init__(self) -> None:
         height, width = self.foreground.shape[-2:]
@@ -64,8 +65,8 @@ class Steered:
         """Which token of a shot sees which, (B, 1, K * tokens, K * tokens)."""
         background = ~self.maps[tokens].flatten(1)
         frame = torch.arange(self.foreground.shape[1], device=background.device).repeat_interleave(tokens)
-        shared = background[:, :, None] & background[:, None, :] & self.shared.view(-1, 1, 1)
-        return (shared | (frame[:, None] == frame))[:, None]
+        both = background[:, :, None] & background[:, None, :] | self.whole.view(-1, 1, 1)
+        return (both & self.shared.view(-1, 1, 1) | (frame[:, None] == frame))[:, None]
 
 
 class Steering:

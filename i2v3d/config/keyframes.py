@@ -9,6 +9,8 @@ from pydantic import Field
 from i2v3d.config.bounds import DepthRange, Fraction, Frames, Guidance, Index, Scale, Steps, Strength
 from i2v3d.config.sections import section
 
+Shared = Literal["background", "everything"]  # of the frames of a window
+
 
 @section
 class KeyframeInversionConfig:
@@ -25,9 +27,10 @@ class KeyframeInversionConfig:
 class KeyframesConfig:
     """3D-guided keyframe generation. source: whether they are generated or, as an oracle of what better ones could
     bring, the true pictures. first: whether the first keyframe is generated or the photo itself, which the others then
-    attend to. tau_*: fractions of the steps; compat_*: reproduce the released code. solver: of the sampling; its
-    inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
-    cache_interval: the same of the image network's deep features."""
+    attend to. shared: what of each other the keyframes of a window attend to. tau_*: fractions of the steps; compat_*:
+    reproduce the released code. solver: of the sampling; its inversion is DDIM's. unconditional_every: the
+    unconditional branch is computed at one step of so many. cache_interval: the same of the image network's deep
+    features."""
 
     steps: Steps
     solver: Literal["ddim", "dpmpp_2m"]
@@ -42,6 +45,7 @@ class KeyframesConfig:
     first: Literal["generated", "photo"]
     injection: bool
     extended_attention: bool
+    shared: Shared
     tau_foreground: Fraction
     tau_background: Fraction
     tau_conv: Fraction

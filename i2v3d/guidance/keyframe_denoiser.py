@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -71,11 +71,12 @@ class KeyframeDenoiser:
     """Predicts the noise of the unconditional and the conditional branch of all rows: a `Denoiser`.
 
     Rows are the frames of all windows, window after window. source: (S, N, C, h, w), the inverted latents of the N
-    frames, ascending in noise. injection: None leaves it out. unconditional_every: see `SparseUnconditional`.
-    cache_interval: see `BranchedNetwork`. A chunk of at most max_batch pictures (0: all) holds whole windows when their
-    frames attend to each other, so that the result does not depend on max_batch; one window with its branches is the
-    least that goes in one call. Once nothing is injected any more the source branch is left out. Raises LayerError if a
-    layer pattern matches nothing, ConfigError for a cache_interval that the network cannot keep.
+    frames, ascending in noise. injection: None leaves it out. shared: what the frames of a window attend to of each
+    other, None is nothing. unconditional_every: see `SparseUnconditional`. cache_interval: see `BranchedNetwork`.
+    A chunk of at most max_batch pictures (0: all) holds whole windows when their frames attend to each other, so that
+    the result does not depend on max_batch; one window with its branches is the least that goes in one call. Once
+    nothing is injected any more the source branch is left out. Raises LayerError if a layer pattern matches nothing,
+    ConfigError for a cache_interval that the network cannot keep.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class KeyframeDenoiser:
         windows: Windows,
         injection: KeyframeInjection | None,
         *,
-        extended_attention: bool,
+        shared: Literal["background", "everything"] | None,
         unconditional_every: int,
         cache_interval: int,
         max_batch: int,
@@ -97,10 +98,10 @@ class KeyframeDenoiser:
         self._every, self._interval = unconditional_every, cache_interval
         self._attention = resolve_layers(network.layers, layers.attention)
         self._conv = resolve_layers(network.layers, layers.conv)
-        self._injection, self._extended = injection, extended_attention
+        self._injection, self._shared = injection, shared
         self._source, self._rows = source, torch.tensor(windows.rows, device=source.device)
         sizes = [stop - start for start, stop in windows.spans]
-        groups = sizes if extended_attention else [1] * sum(sizes)
+        groups = sizes if shared else [1] * sum(sizes)
         limit = max(1, max_batch // BRANCHES) if max_batch else 0
         self._chunks = [self._chunk(windows.rows, group) for group in pack(groups, limit)]
 
@@ -112,18 +113,22 @@ class KeyframeDenoiser:
         chosen, branches = self._masks.items(frames), self._branches.rows(index)
 
         def network(branches: Branches[Any]) -> BranchedNetwork:
-            background = self._background(chosen, sizes, len(branches.guided)) if self._extended else None
+            background = self._background(chosen, sizes, len(branches.guided)) if self._shared else None
             return BranchedNetwork(self._network, branches, background, 0, frames, self._interval)
 
         without = network(branches.without_unconditional) if self._every > 1 else None
         return _Chunk(start, stop, chosen, SparseUnconditional(network(branches), without, self._every))
 
     def _background(self, masks: FrameMasks, sizes: Sequence[int], sampled: int) -> SharedBackground:
-        """Extended attention of `sampled` branches behind the source's."""
+        """Extended attention of `sampled` branches behind the source's; frames that share everything are all
+        background to it."""
+        own = masks.foreground
+        if self._shared == "everything":
+            own = LayerMask(torch.zeros_like(own.full))
         return SharedBackground(
             self._attention,
-            CrossFramePlan(masks.foreground, sizes, branches=1 + sampled, plain=1),
-            CrossFramePlan(masks.foreground, sizes, branches=sampled, plain=0),
+            CrossFramePlan(own, sizes, branches=1 + sampled, plain=1),
+            CrossFramePlan(own, sizes, branches=sampled, plain=0),
         )
 
     def __call__(self, x: torch.Tensor, level: float, step: int) -> Prediction:

@@ -25,15 +25,16 @@ class KeyframeGuidance:
     """How keyframes are guided (3c to 3f of the method).
 
     scale: of the classifier-free guidance. injection: None for the ablation without it. extended_attention: whether
-    the frames of a window share their background. window, overlap: keyframes denoised together, and those that two
-    neighbouring windows share. solver: of first or second order. unconditional_every: the unconditional branch is
-    computed at one step of so many, see `SparseUnconditional`. cache_interval:
-    deep features of the network are computed at one step of so many, see `BranchedNetwork`.
+    the frames of a window attend to each other, shared: to what. window, overlap: keyframes denoised together, and
+    those that two neighbouring windows share. solver: of first or second order. unconditional_every: the unconditional
+    branch is computed at one step of so many, see `SparseUnconditional`. cache_interval: deep features of the network
+    are computed at one step of so many, see `BranchedNetwork`.
     """
 
     scale: float
     injection: KeyframeInjection | None
     extended_attention: bool
+    shared: Literal["background", "everything"]
     window: int
     overlap: int
     solver: Literal["ddim", "dpmpp_2m"]
@@ -99,7 +100,7 @@ def guide_keyframes(
         masks,
         windows,
         guidance.injection,
-        extended_attention=guidance.extended_attention,
+        shared=guidance.shared if guidance.extended_attention else None,
         unconditional_every=guidance.unconditional_every,
         cache_interval=guidance.cache_interval,
         max_batch=max_batch,

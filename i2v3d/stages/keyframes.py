@@ -152,6 +152,7 @@ def _guidance(keyframes: KeyframesConfig) -> KeyframeGuidance:
         scale=keyframes.guidance,
         injection=injection,
         extended_attention=keyframes.extended_attention,
+        shared=keyframes.shared,
         window=keyframes.window,
         overlap=keyframes.overlap,
         solver=keyframes.solver,

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 OFF: dict[str, dict[str, tuple[Any, ...]]] = {
-    "keyframes": {"solver": ("ddim",), "unconditional_every": (1,), "cache_interval": (1,)},
+    "keyframes": {
+        "solver": ("ddim",),
+        "unconditional_every": (1,),
+        "cache_interval": (1,),
+        "shared": ("background",),
+    },
     "inversion": {"solver": ("euler",)},
     "interpolate": {"solver": ("euler",), "unconditional_every": (1,), "segment_seeds": (None, {})},
 }

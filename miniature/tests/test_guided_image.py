@@ -51,10 +51,10 @@ def test_many_shots_at_once_are_steered_as_guidance_steers_each() -> None:
 
     everything = torch.arange(2 * own + 2)
     plain = run(everything)
-    # The first shot gets everything everywhere; the second attention on the object, no convolutions.
+    # The first shot gets everything everywhere; the second attention on the object, no convolutions, and shares all.
     yes, mixed = _flags(True, True), _flags(True, False)
     with Steering(unet) as steering:
-        steering.now = Steered(shown, yes, mixed, mixed, yes)
+        steering.now = Steered(shown, yes, mixed, mixed, yes, ~mixed)
         steered = run(everything)
         steering.now = None
         assert torch.equal(run(everything), plain), "without steering nothing changes"
@@ -66,7 +66,8 @@ def test_many_shots_at_once_are_steered_as_guidance_steers_each() -> None:
         copies = [FeatureCopy("query_key", resolve_layers(unet, ATTENTION), everywhere)]
         if shot == 0:
             copies.append(FeatureCopy("output", resolve_layers(unet, CONV), masks))
-        plan = CrossFramePlan(masks, [FRAMES], branches=2, plain=1)
+        alone = masks if shot == 0 else LayerMask(torch.zeros_like(shown[shot]))
+        plan = CrossFramePlan(alone, [FRAMES], branches=2, plain=1)
         source = torch.arange(shot * FRAMES, (shot + 1) * FRAMES)
         with (
             inject(unet, InjectionPlan(tuple(copies), branches=2)),

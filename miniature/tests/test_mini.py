@@ -159,6 +159,7 @@ def test_checksums_find_a_changed_file(tmp_path: Path) -> None:
         ("image_more", ImageSettings),
         ("guided_image", GuidedImageSettings),
         ("guided_image_more", GuidedImageSettings),
+        ("guided_image_whole", GuidedImageSettings),
         ("video", VideoSettings),
         ("video_more", VideoSettings),
         ("guided_video", GuidedVideoSettings),

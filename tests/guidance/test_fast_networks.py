@@ -170,7 +170,7 @@ def keyframe_denoiser(
             masks,
             Windows.over(7, 4, 1),
             KeyframeInjection(0.9, 0.7, 0.5, False) if injected else None,
-            extended_attention=extended,
+            shared="background" if extended else None,
             unconditional_every=every,
             cache_interval=interval,
             max_batch=max_batch,

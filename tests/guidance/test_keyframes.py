@@ -35,6 +35,7 @@ GUIDANCE = KeyframeGuidance(
     3.0,
     EVERYTHING,
     extended_attention=True,
+    shared="background",
     window=3,
     overlap=1,
     solver="ddim",

@@ -92,6 +92,7 @@ class KeyframeRun:
             7.5,
             KeyframeInjection(1.0, 0.8, 0.6, inclusive),
             True,
+            shared="background",
             window=4,
             overlap=1,
             solver="ddim",

@@ -38,6 +38,7 @@ SAMPLING = KeyframesConfig(
     first="generated",
     injection=True,
     extended_attention=True,
+    shared="background",
     tau_foreground=1.0,
     tau_background=0.7,
     tau_conv=0.4,
@@ -167,6 +168,7 @@ def test_tiers_of_memory_make_the_same_keyframes(
     [
         {"injection": False},
         {"extended_attention": False},
+        {"shared": "everything"},
         {"control_scale": 0.0},
         {"seed": 6},
         {"tau_background": 0.0},
