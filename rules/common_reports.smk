@@ -1,8 +1,8 @@
 """What the pages, the folders of results and the end of a run share: plans of comparisons, commands, last words."""
 
-from i2v3d.benchmark.plan_benchmark import plan_asked, report_folder
+from i2v3d.benchmark.plan_benchmark import make_due, plan_asked, report_folder
 from i2v3d.benchmark.plan_run import run_folders, write_run
-from i2v3d.workflow.failures import make_due, tell_failures
+from i2v3d.workflow.failures import tell_failures
 from i2v3d.workflow.results import finished_files, preview_files, result_files
 
 BENCHMARK = report_folder(ASKED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,17 @@ def report_folder(asked: Asked) -> str:
         *([asked.sweep] if asked.sweep else []),
     ]
     return f"results/{'_'.join(parts)}"
+
+
+def make_due(page: Path, plan: Path) -> None:
+    """Makes the page of an unfinished benchmark older than its plan: snakemake then makes it again, and what it lacks
+    before.
+
+    Else it would take a page that is newer than all that is there for the last word.
+    """
+    if page.exists():
+        before = plan.stat().st_mtime - 1
+        os.utime(page, (before, before))
 
 
 def plan_asked(asked: Asked) -> tuple[BenchmarkPlan, Path]:

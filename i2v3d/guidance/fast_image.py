@@ -19,7 +19,7 @@ from i2v3d.guidance.injection import InjectionPlan
 from i2v3d.guidance.masks import LayerMask
 from i2v3d.models.fast import ops, usable
 from i2v3d.models.fast.graph import Graphed, shared_pool
-from i2v3d.models.fast.image import Branching, DeepFeatures, FastImageNetwork, Prepared
+from i2v3d.models.fast.image import Branching, Deep, DeepFeatures, FastImageNetwork, Prepared
 from i2v3d.models.fast.signals import Size
 from i2v3d.models.sdxl import ImageCondition, ImageDenoiser, ImageModels, on_device
 
@@ -88,13 +88,15 @@ class FastImageDenoiser(ImageDenoiser):
         key = (*same, steering.deep)
         if key not in self._recorded:
             rows = Rows.of_call(steering, len(x), x.device)
-            deep = None if steering.deep == "unkept" else self._deep.setdefault(same, DeepFeatures())
+            deep = None
+            if steering.deep != "unkept":
+                deep = Deep(self._deep.setdefault(same, DeepFeatures()), taken=steering.deep == "again")
             call = self._call(self._steered_call(condition, steering, rows, deep), x)
             self._keep(key, (condition, steering), lambda x, time: call(x[rows.encoder], time))
         return self._recorded[key][1](x, on_device(level, x))
 
     def _steered_call(
-        self, condition: ImageCondition, steering: Steering, rows: Rows, deep: DeepFeatures | None
+        self, condition: ImageCondition, steering: Steering, rows: Rows, deep: Deep | None
     ) -> Call:
         """(rows of the encoder, timestep) -> predictions."""
         prepared = self._prepared(condition.rows(rows.encoder))
@@ -103,8 +105,7 @@ class FastImageDenoiser(ImageDenoiser):
         branching = Branching(rows.decoder, context, rows.source, max(levels, default=0))
         guide = SteeredLayers(steering.injection, steering.attention, rows)
         network = self.network  # and not self, which keeps the call: weights shall go with their last user
-        again = steering.deep == "again"
-        return lambda x, time: network(x, time, prepared, guide, branching, deep, again)
+        return lambda x, time: network(x, time, prepared, guide, branching, deep)
 
     def _prepared(self, condition: ImageCondition) -> Prepared:
         return self.network.prepare(condition.text, condition.pooled, condition.time_ids, condition.control)

@@ -115,6 +115,11 @@ class FusionOptions:
     distill_until: float
     replace_ends: bool
 
+    @property
+    def steps_once(self) -> bool:
+        """Whether each step is taken once, along the guided prediction, from which a solver of second order goes on."""
+        return self.method == "blend" and not self.renoise and not self.cfg_plus_plus
+
 
 @dataclass(frozen=True)
 class InterpolationGuidance:
@@ -209,10 +214,7 @@ def interpolate(
     if guidance.fusion.replace_ends:
         predict = ReplacedEnds(predict, latents[0], latents[1] if len(latents) > 1 else None)
     if guidance.solver == "dpmpp_2m":
-        options = guidance.fusion
-        assert options.method == "blend" and not options.renoise and not options.cfg_plus_plus, (
-            "a plain blend"
-        )
+        assert guidance.fusion.steps_once, "dpmpp_2m is refused with fusions that take a step more than once"
         predict = SecondOrderPasses(predict, schedule.sigmas)
     start = edm.start_latents(highest, nearest_resize(visible, *highest.shape[-2:]), noise.start, schedule)
     with torch.no_grad():

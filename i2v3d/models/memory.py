@@ -85,6 +85,15 @@ def card_index(device: str) -> int:
     return torch.cuda.current_device() if index is None else index
 
 
+def card_version(device: str) -> tuple[int, int] | None:
+    """Major and minor version of the instructions that an NVIDIA card knows; None for any other device."""
+    import torch
+
+    if not device.startswith("cuda") or torch.version.cuda is None:
+        return None
+    return torch.cuda.get_device_capability(device)
+
+
 def prepare(memory: Tier, device: str) -> None:
     """Lets memory grow and shrink in pages where a tier is short of it, so that it does not lie about in pieces.
 

@@ -21,6 +21,7 @@ from i2v3d.blender.report import RenderReport
 from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry.cameras import Array
+from i2v3d.models.memory import card_version
 from i2v3d.scene.artist_renders import import_renders
 from i2v3d.scene.background.image_plane import write_plane_scene
 from i2v3d.stages.context import StageContext
@@ -92,7 +93,7 @@ def _render(
     if not frames:
         return RenderReport()
     samples = spec.frames * spec.width * spec.height * cfg.samples
-    device = device_for(ctx.render_device, ctx.device, samples)
+    device = device_for(ctx.render_device, ctx.device, samples, card_version)
     with ctx.bar(f"render {spec.name}", "frame") as bar:
         return api.render_frames(
             _with_background(cfg, scene_dir, ctx.work),

@@ -12,6 +12,7 @@ from i2v3d.blender import api
 from i2v3d.blender.renderer import device_for
 from i2v3d.config.render import ViewsConfig
 from i2v3d.errors import RenderError
+from i2v3d.models.memory import card_version
 from i2v3d.stages.context import StageContext
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def render_views(cfg: ViewsConfig, inputs: Mapping[str, Path], out: Path, ctx: S
     """
     count = len(cfg.azimuths_deg) * len(cfg.elevations_deg)
     samples = count * cfg.size**2 * cfg.samples
-    device = device_for(ctx.render_device, ctx.device, samples)
+    device = device_for(ctx.render_device, ctx.device, samples, card_version)
     with ctx.bar("render views", "view") as bar:
         report = api.render_view_set(
             inputs["scene"], out, config=cfg, device=device, on_frame=bar, log_dir=ctx.work

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -53,16 +52,6 @@ def write_failures(failures: Sequence[Failure], folder: Path) -> None:
         rows = csv.DictWriter(file, [field.name for field in fields(Failure)])
         rows.writeheader()
         rows.writerows(asdict(failure) for failure in failures)
-
-
-def make_due(page: Path, plan: Path) -> None:
-    """Makes the page of an unfinished run older than its plan: snakemake then makes it again, and what it lacks before.
-
-    Else it would take a page that is newer than all that is there for the last word.
-    """
-    if page.exists():
-        before = plan.stat().st_mtime - 1
-        os.utime(page, (before, before))
 
 
 def tell_failures(plan: Plan, cache: Path) -> list[str]:

@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from i2v3d.blender.renderer import choose_device
+from i2v3d.blender.renderer import Version, choose_device, device_for, runs, shipped_kernels
 
 FLAT = 91 * 1024 * 576 * 8  # the coarse passes of a long shot
 LARGE = 300 * 1920 * 1080 * 512
+H100, RTX_4090 = (9, 0), (8, 9)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "samples", "found", "why"),
+    ("wanted", "device", "samples", "kernels", "found", "why"),
     [
-        ("auto", "cuda", FLAT, "cpu", "compile its kernels"),
-        ("auto", "cuda", LARGE, "cuda", "compile its kernels"),
-        ("auto", "cpu", LARGE, "cpu", "no GPU"),
-        ("gpu", "cuda:1", FLAT, "cuda:1", "is gpu"),
-        ("gpu", "cpu", FLAT, "cpu", "no GPU"),
-        ("cpu", "cuda", LARGE, "cpu", "is cpu"),
+        (
+            "auto",
+            "cuda",
+            FLAT,
+            False,
+            "cpu",
+            "about 60 s of 8 cores, a GPU may compile its kernels for 240 s",
+        ),
+        ("auto", "cuda", LARGE, False, "cuda", "compile its kernels"),
+        ("auto", "cuda", FLAT, True, "cuda", "a GPU may load its kernels for 20 s first"),
+        ("auto", "cuda", FLAT // 9, True, "cpu", "load its kernels"),
+        ("auto", "cpu", LARGE, False, "cpu", "no GPU"),
+        ("gpu", "cuda:1", FLAT, False, "cuda:1", "is gpu"),
+        ("gpu", "cpu", FLAT, False, "cpu", "no GPU"),
+        ("cpu", "cuda", LARGE, True, "cpu", "is cpu"),
     ],
 )
 def test_what_pays_decides_unless_somebody_asks(
-    wanted: str, device: str, samples: int, found: str, why: str
+    wanted: str, device: str, samples: int, kernels: bool, found: str, why: str
 ) -> None:
-    chosen, told = choose_device(wanted, device, samples, cores=8)
+    chosen, told = choose_device(wanted, device, samples, cores=8, kernels=kernels)
     assert chosen == found
     assert why in told
+
+
+def test_blender_brings_kernels_for_some_cards_only() -> None:
+    shipped = shipped_kernels()
+    assert runs(RTX_4090, shipped) and runs((7, 5), shipped)
+    assert not runs(H100, shipped) and not runs((8, 0), shipped) and not runs(None, shipped)
+    assert runs((8, 7), [(8, 6)]) and not runs((8, 5), [(8, 6)]) and not runs((9, 6), [(8, 6)])
+
+
+@pytest.mark.parametrize(("version", "found"), [(H100, "cpu"), (RTX_4090, "cuda"), (None, "cpu")])
+def test_the_choice_is_a_line_of_the_log(
+    version: Version | None, found: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with caplog.at_level(logging.INFO):
+        assert device_for("auto", "cuda", FLAT, lambda device: version) == found
+        assert device_for("cpu", "cuda", FLAT, lambda device: pytest.fail("nobody has to ask")) == "cpu"
+    assert f"renders on {found}: about 60 s of 8 cores" in caplog.text
+    assert "renders on cpu: runtime.render_device is cpu" in caplog.text

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 import torch
 
+from i2v3d.config.interpolate import FusionConfig
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.errors import LayerError, ShapeError
 from i2v3d.guidance.interpolation import (
@@ -158,8 +159,14 @@ def test_the_inversion_of_second_order_is_another_one_beyond_its_first_step(segm
 
 
 def test_second_order_is_for_plain_blends(segment: Segment) -> None:
-    with pytest.raises(AssertionError, match="a plain blend"):
+    with pytest.raises(AssertionError, match="take a step more than once"):
         segment.frames(solver="dpmpp_2m", fusion=replace(GUIDANCE.fusion, renoise=1))
+
+
+@pytest.mark.parametrize("other", [{}, {"method": "sequential"}, {"renoise": 1}, {"cfg_plus_plus": True}])
+def test_options_allow_second_order_where_guidance_does(other: dict[str, Any]) -> None:
+    options = replace(GUIDANCE.fusion, **other)
+    assert FusionConfig(**asdict(options)).steps_once == options.steps_once == (not other)
 
 
 def test_the_inversion_does_not_depend_on_the_batch_size(segment: Segment) -> None:

@@ -13,7 +13,7 @@ import hydra
 import numpy as np
 import pytest
 
-from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, plan_benchmark
+from i2v3d.benchmark.plan_benchmark import BenchmarkPlan, make_due, plan_benchmark
 from i2v3d.benchmark.settings import BenchmarkSettings, load_settings
 from i2v3d.benchmark.trials import clips_of, read_plan_file
 from i2v3d.errors import ArtifactError
@@ -22,7 +22,6 @@ from i2v3d.logs import REASON
 from i2v3d.report.of_benchmark import write_benchmark
 from i2v3d.report.of_run import write_run
 from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.failures import make_due
 from i2v3d.workflow.plan import settings_path
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
 from tests.support.evaluated_shot import random_estimator

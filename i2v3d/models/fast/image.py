@@ -66,11 +66,18 @@ class DeepFeatures:
             self.kept.copy_(h)
         return h
 
-    @property
-    def again(self) -> Tensor:
+    def take(self) -> Tensor:
         """A copy of what was written last; layers may compute in its place."""
         assert self.kept is not None, "some call computes deep features before one takes them"
         return self.kept.clone()
+
+
+@dataclass(frozen=True)
+class Deep:
+    """What a call does with deep features: it computes and keeps them, or it takes what an earlier call has kept."""
+
+    features: DeepFeatures
+    taken: bool
 
 
 class _Half:
@@ -141,16 +148,15 @@ class FastImageNetwork:
         condition: Prepared,
         guide: Guide | None = None,
         branching: Branching | None = None,
-        deep: DeepFeatures | None = None,
-        again: bool = False,
+        deep: Deep | None = None,
     ) -> Tensor:
         """x: (N, C, h, w); timestep: (1,). Returns float32 predictions, of a branching's rows without the source's.
 
-        deep: keeps what all up blocks but the last compute; again: takes it from there, so that encoders end behind
-        what the last up block reads.
+        deep: of all up blocks but the last; where it is taken, encoders end behind what the last one reads.
         """
         latents = x.to(self._net.dtype)
-        whole = len(self._up[-1].resnets) - 1 if again else None
+        taken = deep is not None and deep.taken
+        whole = len(self._up[-1].resnets) - 1 if taken else None
         residuals: list[Tensor | None]
         if self._control is not None:
             assert condition.added[1] is not None, "prepared with the ControlNet"
@@ -159,14 +165,14 @@ class FastImageNetwork:
             encoded = self._control.encoder(latents, signals, condition.control, whole, 0)
             residuals = [
                 functional.linear(output, *layer)
-                for output, layer in zip(encoded.outputs, self._residuals, strict=not again)
+                for output, layer in zip(encoded.outputs, self._residuals, strict=not taken)
             ]
         shifts = self._unet.shifts(timestep, condition.added[0])
         signals = Signals(1, shifts, condition.contexts[0], guide or Unguided())
         encoded = self._unet.encoder(latents, signals, None, whole, 0)
         if self._control is None:
             residuals = [None] * len(encoded.outputs)
-        h, size = self._decode(encoded, residuals, signals, branching, deep, again)
+        h, size = self._decode(encoded, residuals, signals, branching, deep)
         h = ops.group_norm(h, self._net.conv_norm_out, silu=True)
         h, size = ops.conv(h, size, self._net.conv_out)
         h = h + self._net.conv_out.bias
@@ -178,8 +184,7 @@ class FastImageNetwork:
         residuals: list[Tensor | None],
         signals: Signals,
         branching: Branching | None,
-        deep: DeepFeatures | None,
-        again: bool,
+        deep: Deep | None,
     ) -> tuple[Tensor, Size]:
         """(N, h * w, C) and (h, w) behind the last up block, without the source's rows."""
         skips = list(zip(encoded.skips, residuals[: len(encoded.skips)], strict=True))
@@ -187,12 +192,16 @@ class FastImageNetwork:
         if branching is not None:
             index = branching.index
             signals = Signals(1, signals.shifts[index], branching.context, signals.guide)
-        h = deep.again if deep is not None and again else _at_the_middle(encoded, residuals[-1], index)
-        if again and branching is not None and branching.last < last:
-            index, signals = branching.behind(signals)
-        for i, level in enumerate(self._up[last:] if again else self._up, start=last if again else 0):
-            if i == last and deep is not None and not again:
-                h = deep.keep(h)
+        first = 0
+        if deep is not None and deep.taken:
+            h, first = deep.features.take(), last
+            if branching is not None and branching.last < last:
+                index, signals = branching.behind(signals)
+        else:
+            h = _at_the_middle(encoded, residuals[-1], index)
+        for i, level in enumerate(self._up[first:], start=first):
+            if i == last and deep is not None and not deep.taken:
+                h = deep.features.keep(h)
             with level:
                 for j, resnet in enumerate(level.resnets):
                     (skip, size), residual = skips.pop()
