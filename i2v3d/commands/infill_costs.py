@@ -7,12 +7,8 @@ import gc
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -22,7 +18,8 @@ from torch import Tensor
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
 from i2v3d.artifacts.pictures import read_pictures
 from i2v3d.artifacts.prompts import EmbeddedPrompts
-from i2v3d.commands.stage_costs import TimedContext, matrix_rate
+from i2v3d.commands.stage_costs import matrix_rate
+from i2v3d.commands.step_costs import TimedContext
 from i2v3d.config.sections import build
 from i2v3d.config.stages import InfillStage
 from i2v3d.models.memory import prepare
@@ -31,7 +28,6 @@ from i2v3d.models.published_wan import TEXT_TOKENS, TEXT_WIDTH, write_random_wan
 from i2v3d.models.wan_vace import ClipAutoencoder
 from i2v3d.models.wan_vace_weights import load_scheduler, load_transformer
 from i2v3d.models.weights import load_network
-from i2v3d.progress import OnStep
 from i2v3d.stages.infill import fill_segment, segment_clip, start_latents
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.moving_disc import write_moving_disc
@@ -51,8 +47,9 @@ def measure_infill(
     ways: 'diffusers' is its own pipeline called plainly on the same inputs; the others are values of runtime.perf.
     tiers: values of runtime.memory, of each two steps under a hard cap of the allocator. model: '1.3B' or '14B'. words:
     Hydra words on top of models=wan_vace. Returns the machine's names and, of every run, wall seconds with weights
-    loaded anew, those of the loop over steps and of one step behind the first, and on a GPU the peak of allocated
-    memory in GiB; `distance` of the frames to those of the first way. Raises ConfigError for words that do not compose.
+    loaded anew and of the loop over steps, milliseconds of the median step behind the first, and on a GPU the peak of
+    allocated memory in GiB; `distance` of the frames to those of the first way. Raises ConfigError for words that do
+    not compose.
     """
     own = [f"models.video.{part}.base.source={folder / 'weights'}" for part in ("networks", "text")]
     (variant,) = compose_variants(Path("conf"), ["models=wan_vace", "infill.paste=nothing", *own, *words])
@@ -86,25 +83,6 @@ def measure_infill(
     return result
 
 
-@dataclass(frozen=True)
-class SteppedContext(TimedContext):
-    """A context that notes in `ends` when each step of a loop has ended."""
-
-    ends: list[float] = field(default_factory=list)
-
-    @contextmanager
-    def bar(self, desc: str, unit: str = "step") -> Iterator[OnStep]:  # type: ignore[override]
-        with super().bar(desc, unit) as bar:
-
-            def noted(done: int, total: int) -> None:
-                bar(done, total)
-                if self.device.startswith("cuda"):
-                    torch.cuda.synchronize(self.device)
-                self.ends.append(time.monotonic())
-
-            yield noted
-
-
 def _write_inputs(folder: Path, size: tuple[int, int], frames: int) -> None:
     """A render, its end frames as keyframes, the first one as the photo, and prompts of random numbers."""
     write_moving_disc(folder / "render", frames, size[1], size[0])
@@ -132,14 +110,12 @@ def _timed(
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         share = (memory.gb - CONTEXT_GIB) / total if tier else 1.0
         torch.cuda.set_per_process_memory_fraction(min(1.0, share))
-    context = SteppedContext(device, 16, folder / "work", fast=way == "fast", weighing=False, memory=memory)
+    context = TimedContext(device, 16, folder / "work", fast=way == "fast", weighing=False, memory=memory)
     row: dict[str, Any] = {"way": way, "memory": tier or "no cap", "steps": cfg.infill.steps}
     begin, frames = time.monotonic(), None
     try:
         read = (_by_pipeline if way == "diffusers" else _by_stage)(cfg, folder, context)
-        row |= {"wall_s": time.monotonic() - begin, "steps_s": sum(context.loops)}
-        if len(context.ends) > 1:
-            row["step_s"] = median(later - earlier for earlier, later in pairwise(context.ends))
+        row |= {"wall_s": time.monotonic() - begin, "steps_s": context.steps_s} | context.told(None)
         frames = read()
     except torch.OutOfMemoryError:
         row["failed"] = "out of memory"

@@ -6,9 +6,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,10 +14,10 @@ from typing import Any
 import torch
 
 from i2v3d.artifacts.folders import keyframe_numbers, segment_name
+from i2v3d.commands.step_costs import TimedContext
 from i2v3d.config.sections import build
 from i2v3d.models.memory import Tier, card_index, limited, prepare, tier
 from i2v3d.models.published import FOLDERS, write_random
-from i2v3d.progress import StepBar
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
@@ -41,12 +39,14 @@ def measure(
     perfs: Sequence[str],
     words: Sequence[str],
     cap_gib: float | None,
+    counted: bool,
 ) -> dict[str, Any]:
     """Runs the stages `timed` on a made-up shot of width x height pixels in `folder`, once for each of `perfs`.
 
     interpolated: how many of the segments per-segment stages run on. perfs: values of runtime.perf; the same one twice
     shows what only its first run pays for, kernels compiled and plans made. words: Hydra words on top of
-    models=sdxl_svd. cap_gib: GPU memory that the stages may use. Returns the machine's names, on a GPU the rate of
+    models=sdxl_svd. cap_gib: GPU memory that the stages may use. counted: whether the operations of sampled steps are
+    counted. Returns the machine's names, on a GPU the rate of
     large half-precision matrix products, and of every run what `_time_stage` says of its stages. Raises
     ConfigError for words that do not compose.
     """
@@ -63,8 +63,9 @@ def measure(
         "keyframes": len(keyframe_numbers(frames, config["interpolate"]["segment_frames"])),
         "write_weights_s": round(time.monotonic() - begin, 1),
     }
-    if device.startswith("cuda"):
-        result["matrix_tflops"] = round(matrix_rate(device) / 1e12)
+    rate = matrix_rate(device) if device.startswith("cuda") else None
+    if rate is not None:
+        result["matrix_tflops"] = round(rate / 1e12)
     for name, value in result.items():
         sys.stdout.write(f"{name:<26} {value}\n")
     if cap_gib is not None:
@@ -74,7 +75,10 @@ def measure(
     prepare(memory, device)
     result["memory"], result["cap_gib"] = memory.name, cap_gib
     result["runs"] = [
-        {"perf": perf, "stages": _time_run(config, folder, interpolated, timed, device, perf, memory)}
+        {
+            "perf": perf,
+            "stages": _time_run(config, folder, interpolated, timed, device, perf, memory, counted, rate),
+        }
         for perf in perfs
     ]
     return result
@@ -110,36 +114,29 @@ def _time_run(
     device: str,
     perf: str,
     memory: Tier,
+    counted: bool,
+    rate: float | None,
 ) -> dict[str, Any]:
-    """Runs every stage once; what an earlier run wrote is written anew."""
+    """Runs every stage once; what an earlier run wrote is written anew. rate: of large matrix products."""
     stages = {}
     for name in timed:
         for place in (folder / name, folder / "work" / name):
             shutil.rmtree(place, ignore_errors=True)
         fast = resolve_perf(perf, device)
         pictures = limited(config["runtime"]["max_batch"], memory.pictures)
-        context = TimedContext(device, pictures, folder / "work" / name, fast=fast, memory=memory)
-        stages[name] = _time_stage(STAGES[name], config, folder, segments, context)
-        told = ", ".join(f"{k} {v:.1f}" for k, v in stages[name].items() if isinstance(v, float))
+        context = TimedContext(
+            device,
+            pictures,
+            folder / "work" / name,
+            fast=fast,
+            memory=memory,
+            counted=counted and name != "lora",  # whose steps are told of many at a time
+        )
+        stages[name] = _time_stage(STAGES[name], config, folder, segments, context) | context.told(rate)
+        told = ", ".join(f"{k} {v:.4g}" for k, v in stages[name].items() if isinstance(v, float))
         sys.stdout.write(f"{perf:<6} {name:<26} {told}\n")
         sys.stdout.flush()
     return stages
-
-
-@dataclass(frozen=True)
-class TimedContext(StageContext):
-    """A context that notes in `loops` the seconds of every loop over steps."""
-
-    loops: list[float] = field(default_factory=list)
-
-    @contextmanager
-    def bar(self, desc: str, unit: str = "step") -> Iterator[StepBar]:  # type: ignore[override]
-        begin = time.monotonic()
-        with super().bar(desc, unit) as bar:
-            yield bar
-            if self.device.startswith("cuda"):
-                torch.cuda.synchronize(self.device)
-        self.loops.append(time.monotonic() - begin)
 
 
 def full_size_config(folder: Path, *words: str) -> dict[str, Any]:
@@ -176,7 +173,7 @@ def _time_stage(
         begin = time.monotonic()
         run_job(stage, config, folder, segment if stage.per_segment else None, context)
         each.append(time.monotonic() - begin)
-    row: dict[str, Any] = {"wall_s": sum(each), "steps_s": sum(context.loops), "each_s": each}
+    row: dict[str, Any] = {"wall_s": sum(each), "steps_s": context.steps_s, "each_s": each}
     if on_gpu:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated(context.device) / 2**30
         row["reserved_gib"] = torch.cuda.max_memory_reserved(context.device) / 2**30

@@ -43,6 +43,11 @@ def add_parser(group: Group) -> None:
         metavar="GIB",
         help="GPU memory that may be used, as on a smaller card; runtime.memory=auto goes by it",
     )
+    parser.add_argument(
+        "--count",
+        action="store_true",
+        help="count the operations of a step of every sampling, and say how near they come to large matrix products",
+    )
     add_timing_options(parser)
 
 
@@ -63,5 +68,6 @@ def run(options: Options) -> int:
             options.perf,
             options.words,
             options.cap,
+            options.count,
         ),
     )

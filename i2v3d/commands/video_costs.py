@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.blender.crew import usable_cores
-from i2v3d.commands.stage_costs import TimedContext, full_size_config, run_job, write_shot
+from i2v3d.commands.stage_costs import full_size_config, run_job, write_shot
+from i2v3d.commands.step_costs import TimedContext
 from i2v3d.commands.time_stages import STAGES as TIMED
 from i2v3d.models.memory import limited, prepare, tier
 from i2v3d.models.published import write_random

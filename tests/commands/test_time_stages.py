@@ -76,6 +76,7 @@ def test_every_stage_runs_on_every_segment_and_is_timed(
         "lora.steps=2",
         "--device",
         "cpu",
+        "--count",
         "--json",
     ]
     assert main(["time-stages", *words, "--folder", str(tmp_path), *tiny_words()]) == 0
@@ -88,6 +89,14 @@ def test_every_stage_runs_on_every_segment_and_is_timed(
         assert all(0 < row["steps_s"] < row["wall_s"] for row in run["stages"].values())
         assert len(run["stages"]["interpolate"]["each_s"]) == 2
     assert "interpolate " in printed
+    plain, fast = ({name: run["stages"][name] for name in STAGES[1:]} for run in result["runs"])
+    for name, row in plain.items():
+        assert (
+            row["tflops"] == pytest.approx(row["step_tflop"] / row["step_ms"] * 1000)
+            and "of_ceiling" not in row
+        )
+        assert 0 < fast[name]["step_tflop"] <= row["step_tflop"], "fast leaves out what nobody reads"
+    assert "step_ms" in result["runs"][0]["stages"]["lora"]
     assert not list(tmp_path.iterdir()), "what it wrote is gone"
 
 

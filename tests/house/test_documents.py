@@ -60,6 +60,35 @@ def test_every_path_of_the_documents_is_there(document: str) -> None:
     assert missing_paths(text, str(Path(document).parent), tracked()) == []
 
 
+def broken_rows(text: str) -> list[str]:
+    """Rows of Markdown tables that have another number of columns than the one above, or stand below an empty line."""
+    broken, above = [], 0
+    lines = re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        columns = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        begins = columns and not above and not re.match(r"\|[ |:-]*-[ |:-]*$", following)
+        if (
+            begins
+            or (columns and above and columns != above)
+            or (columns and not line.rstrip().endswith("|"))
+        ):
+            broken.append(line)
+        above = columns
+    return broken
+
+
+@pytest.mark.parametrize("document", tracked(".md"))
+def test_tables_of_the_documents_are_whole(document: str) -> None:
+    assert broken_rows((ROOT / document).read_text(encoding="utf-8")) == []
+
+
+def test_broken_tables_are_found() -> None:
+    whole = "| a | b |\n| --- | --- |\n| 1 | `x\\|y` |\n"
+    assert broken_rows(whole) == []
+    for added in ("| 1 |\n", "\n| 1 | 2 |\n", "| 1 | 2\n"):
+        assert broken_rows(whole + added), added
+
+
 def test_what_is_gone_is_found() -> None:
     files = ["i2v3d/scene/plane.py", "docs/method.md", "conf/scene/toy.yaml"]
     text = "`i2v3d/scene/`, `plane.py`, `scene/plane.py`, `conf/scene/NAME.yaml`, `results/x/y`, [m](method.md#a)"
