@@ -2,8 +2,7 @@
 
 An estimate: other machines, drivers and neighbours take another time. Times and memory are taken as proportional to
 pixels, keyframes or segments, steps, and frames of a segment where a stage was measured at one length. Seconds are
-those with all memory of that card, gpu_gib is the smallest cap under which the stage ended (docs/performance.md); for
-infill, which was timed without a cap, what it allocated.
+those with all memory of that card, gpu_gib is the smallest cap under which the stage ended (docs/performance.md).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import re
 import subprocess
@@ -97,3 +98,22 @@ def test_what_is_gone_is_found() -> None:
     assert missing_paths(gone, "docs", files) == [
         "i2v3d/plane.py", "plane/plane.py", "conf/video/NAME.yaml", "../method.md", "image_plane.py",
     ]  # fmt: skip
+
+
+def test_measured_values_stand_beside_plain_and_name_their_device() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "h100.json").read_text())
+    video = {"video_91_s", "video_91_4gpu_s"}
+    wanted = {
+        "lora_500_s",
+        "keyframes_7_s",
+        "segment_16_s",
+        "peak_gib",
+        "lean_gib",
+        "sampling_ceiling_fraction",
+    } | video
+    assert wanted <= {name for name, value in measured.items() if isinstance(value, dict)}
+    assert "H100" in measured["device"]
+    for name in wanted:
+        assert {"fast", "plain"} <= set(measured[name]), name
+    for name in wanted - video:
+        assert measured[name]["fast"] > 0, name
