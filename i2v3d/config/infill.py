@@ -21,16 +21,16 @@ class TextConfig:
 class InfillConfig:
     """Segments filled in between their keyframes under the control of the render.
 
-    keyframes: whose pictures are kept: generated ones at both ends of a segment, or the photo alone at the start of the
-    shot. start: what a segment but the first begins with: its keyframe; the last frame of the segment before; or
-    the last `overlap` + 1 frames of it, which are kept. control: the pass between the ends. keep: what else of the
-    render is kept. ends: how many frames are known at a kept keyframe; two: its neighbour as well, by the render's
-    motion. paste: what is put back of the known pixels, which the autoencoder changes. Raises ConfigError for
-    a start that nothing is known of.
+    keyframes: whose pictures are kept: generated or true ones at both ends of a segment, or the photo alone at the
+    start of the shot. start: what a segment but the first begins with: its keyframe; the last frame of the segment
+    before; or the last `overlap` + 1 frames of it, which are kept. control: the pass between the ends. keep: what else
+    of the render is kept. ends: how many frames are known at a kept keyframe; two: its neighbour as well, by the
+    render's motion. paste: what is put back of the known pixels, which the autoencoder changes. Raises ConfigError
+    for a start that nothing is known of.
     """
 
     segment_frames: Frames
-    keyframes: Literal["generated", "photo"]
+    keyframes: Literal["generated", "truth", "photo"]
     start: Literal["keyframe", "previous", "overlap"]
     overlap: Frames
     control: Literal["depth", "grey", "flow", "lines", "none"]
@@ -52,6 +52,6 @@ class InfillConfig:
             )
         if self.keyframes == "photo" and self.start == "keyframe":
             raise ConfigError(
-                "infill.keyframes is photo, which says nothing of later segments' first frames, but infill.start is "
-                "keyframe; set infill.start=overlap or infill.start=previous"
+                "the photo alone (keyframes.source, infill.keyframes) says nothing of later segments' first frames, "
+                "but infill.start is keyframe; set infill.start=overlap or infill.start=previous"
             )

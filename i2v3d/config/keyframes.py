@@ -25,12 +25,12 @@ class KeyframeInversionConfig:
 
 @section
 class KeyframesConfig:
-    """3D-guided keyframe generation. source: whether they are generated or, as an oracle of what better ones could
-    bring, the true pictures. first: whether the first keyframe is generated or the photo itself, which the others then
-    attend to. shared: what of each other the keyframes of a window attend to. tau_*: fractions of the steps; compat_*:
-    reproduce the released code. solver: of the sampling; its inversion is DDIM's. unconditional_every: the
-    unconditional branch is computed at one step of so many. cache_interval: the same of the image network's deep
-    features."""
+    """3D-guided keyframe generation. source: whether they are generated; as an oracle of what better ones could bring,
+    the true pictures; or the photo alone, for a video model that needs no others. first: whether the first keyframe is
+    generated or the photo itself, which the others then attend to. shared: what of each other the keyframes of a window
+    attend to. tau_*: fractions of the steps; compat_*: reproduce the released code. solver: of the sampling; its
+    inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
+    cache_interval: the same of the image network's deep features."""
 
     steps: Steps
     solver: Literal["ddim", "dpmpp_2m"]
@@ -41,7 +41,7 @@ class KeyframesConfig:
     negative_prompt: str
     control_scale: Scale
     depth_range: DepthRange
-    source: Literal["generated", "truth"]
+    source: Literal["generated", "truth", "photo"]
     first: Literal["generated", "photo"]
     injection: bool
     extended_attention: bool

@@ -112,7 +112,7 @@ def _known(
     settings: InfillConfig, inputs: Mapping[str, Path], numbers: tuple[int, ...], overlap: int
 ) -> dict[int, Path]:
     """Position in the clip -> the picture that is kept there."""
-    generated = settings.keyframes == "generated"
+    generated = settings.keyframes != "photo"
     if "previous" in inputs:
         known = {at: inputs["previous"] / frame_name(numbers[at]) for at in range(overlap + 1)}
     elif generated:

@@ -52,6 +52,7 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     if cfg.keyframes.source == "truth":
         _copy_truth(SceneFolder(inputs["scene"]), frames, out)
         return
+    assert cfg.keyframes.source == "generated", "no keyframes are planned from the photo alone"
     inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
     inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)

@@ -109,7 +109,7 @@ _ALL = (
         publishes=("*.png",),
         needs=("render", "lora", "keyframe_inversion"),
         choices={
-            "keyframes.source": {"generated": (), "truth": ("scene",)},
+            "keyframes.source": {"generated": (), "truth": ("scene",), "photo": ()},
             "keyframes.first": {"generated": (), "photo": ("scene",)},
         },
         weights=("models",),
@@ -168,7 +168,7 @@ _ALL = (
         machine=NETWORKS(minutes=240),
         publishes=("*.png",),
         needs=("scene", "render", "text"),
-        choices={"infill.keyframes": {"generated": ("keyframes",), "photo": ()}},
+        choices={"infill.keyframes": {"generated": ("keyframes",), "truth": ("keyframes",), "photo": ()}},
         files=("models.transformer", "models.loras.*.file"),
         weights=("models",),
         families=("wan_vace",),

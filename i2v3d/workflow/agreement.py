@@ -38,6 +38,13 @@ PATTERNS = (
 def check_options(config: Mapping[str, Any]) -> None:
     """Raises ConfigError for options of a composed configuration that contradict each other in a stage that runs."""
     names = {stage.name for stage in needed_stages(config)}
+    if select(config, "keyframes.source") == "photo" and "keyframes" in names:
+        shown = select(config, "assemble.frames")
+        raise ConfigError(
+            f"keyframes.source is photo, but what makes the frames ({shown}) needs keyframes at both ends; use "
+            "models/video=wan_vace with infill.start=overlap, or with SVD keyframes.source=generated "
+            "interpolate.conditioning=photo interpolate.direction=forward"
+        )
     if select(config, "keyframes.source") == "truth" and "keyframes" in names:
         if (source := select(config, "scene.source")) != "toy":
             raise ConfigError(

@@ -23,6 +23,7 @@ REFUSED = {
     "interpolate.steps=1": "interpolate.inversion.steps is 1; the video model needs at least 2",
     "keyframes.cache_interval=2": "keyframes.cache_interval is 2, but runtime.perf is plain; fast networks alone",
     "keyframes.overlap=4": "keyframes.overlap is 4 in windows of 4; expected 0 to 3",
+    "keyframes.source=photo infill.start=overlap": "keyframes.source is photo, but what makes the frames (interpolate)",
     "keyframes.source=truth": "a scene from photo; use scene=toy or keyframes.source=generated",
     "lora.resolution=100": "lora.resolution is 100; models 'mini' need a multiple of 32: use 96 or 128",
     "lora.target_modules=[to_qq]": "lora.target_modules: no linear layer is called to_qq; did you mean 'to_q'",
@@ -52,7 +53,7 @@ def check(composer: Composer, folder: Path, *words: str) -> None:
 @pytest.mark.parametrize("word", REFUSED)
 def test_what_cannot_agree_is_refused_before_any_work(word: str, composer: Composer, tmp_path: Path) -> None:
     with pytest.raises(I2V3DError) as refused:
-        check(composer, tmp_path, "scene=coffee", "runtime.perf=plain", word)
+        check(composer, tmp_path, "scene=coffee", "runtime.perf=plain", *word.split())
     assert REFUSED[word] in str(refused.value) and "\n" not in str(refused.value)
 
 

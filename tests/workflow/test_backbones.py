@@ -63,6 +63,17 @@ def test_the_photo_alone_needs_no_image_model() -> None:
     assert stages(*PHOTO) == {"scene", "render", "text", "infill", "assemble", "evaluate"}
 
 
+def test_the_source_of_keyframes_says_so_too(tmp_path: Path) -> None:
+    words = ("models=wan_vace", "keyframes.source=photo", "infill.start=overlap")
+    assert plan(tmp_path, *words).variants[0].keys == plan(tmp_path, *PHOTO).variants[0].keys
+    with pytest.raises(
+        ConfigError, match=r"the photo alone .* but infill\.start is keyframe; set infill\.start=over"
+    ):
+        plan(tmp_path, "models=wan_vace", "keyframes.source=photo")
+    true = plan(tmp_path, "models=wan_vace", "scene=toy", "keyframes.source=truth").variants[0]
+    assert "keyframes" in true.keys and true.config["infill"]["keyframes"] == "truth"
+
+
 def test_image_and_video_model_are_chosen_apart() -> None:
     words = (("models=sdxl_svd", "models/video=wan_vace"), ("models=wan_vace",))
     apart, together = (compose_variants(ROOT / "conf", chosen)[0].config for chosen in words)
