@@ -174,6 +174,7 @@ _ALL = (
         families=("wan_vace",),
         per_segment=True,
         chained=("infill.start", ("previous", "overlap")),
+        stride=4,
     ),
     Stage(
         "cross_fade",

@@ -43,6 +43,7 @@ class Stage:
     whole_if: of a stage whose items do not depend on each other, so that several jobs (runtime.shards) may make
     shares of them first: the option that, where it is not null, leaves nothing to share. None: never shared.
     chained: option and values with which a segment also reads the segment before it, as 'previous'.
+    stride: frames of a segment beside its first one come in multiples of so many.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Stage:
     per_segment: bool = False
     chained: tuple[str, tuple[str, ...]] | None = None
     whole_if: str | None = None
+    stride: int = 1
 
     @cached_property
     def sources(self) -> dict[str, tuple[Source, type | None]]:
@@ -95,6 +97,13 @@ class Stage:
     def is_shared(self, cut: Mapping[str, Any]) -> bool:
         """Whether other jobs may make shares of a node with this configuration."""
         return self.whole_if is not None and _get(cut, self.whole_if) is None
+
+    def full_name(self, option: str) -> str:
+        """An option of the stage's own configuration, dotted, as the composed configuration names it."""
+        if self.section is not None:
+            return f"{self.section}.{option}"
+        first, dot, rest = option.partition(".")
+        return f"{self.sources[first][0].path}{dot}{rest}"
 
     def named_files(self, cut: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(path, option) of every file or local folder whose contents the stage's results depend on.

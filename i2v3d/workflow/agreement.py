@@ -52,6 +52,12 @@ def check_options(config: Mapping[str, Any]) -> None:
                 "scene=toy or keyframes.source=generated"
             )
         names -= {"keyframes"}  # they are taken over
+    lengths = [select(config, f"{name}.segment_frames") for name in ("infill", "interpolate")]
+    if "infill" in names and lengths[0] != lengths[1]:
+        raise ConfigError(
+            f"infill.segment_frames is {lengths[0]}, but the shot is cut into segments of {lengths[1]} frames "
+            f"(interpolate.segment_frames); set models.segment_frames={lengths[0]}, which both follow"
+        )
     for one, other in (pair for stage, pairs in EQUAL.items() if stage in names for pair in pairs):
         if select(config, one) != select(config, other):
             raise ConfigError(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from i2v3d.artifacts.files import write_json
-from i2v3d.artifacts.folders import keyframe_numbers, segment_name
+from i2v3d.artifacts.folders import check_clip_frames, keyframe_numbers, segment_name
 from i2v3d.config.runtime import RuntimeConfig, TrackingConfig
 from i2v3d.config.sections import build, plain
 from i2v3d.errors import ArtifactError, ConfigError, nearest
@@ -251,7 +251,7 @@ def _node(
     stage: Stage, config: Mapping[str, Any], keys: Mapping[str, str], segments: int, prints: Fingerprints
 ) -> Node:
     cut = stage_config(stage, config)
-    files = {path: prints.of(path, what) for path, what in stage.named_files(cut)}
+    files = {path: prints.of(path, stage.full_name(what)) for path, what in stage.named_files(cut)}
     reads = {*stage.reads(cut), *stage.also}
     upstream = {name: key for name, key in keys.items() if name in reads}
     if not (stage.per_segment or any(STAGES[name].per_segment for name in upstream)):
@@ -270,7 +270,11 @@ def _node(
 def _segments(config: Mapping[str, Any], needed: bool) -> int:
     """How many segments the shot has; 0 if its length fits none and they are not needed."""
     try:
-        return len(keyframe_numbers(config["scene"]["frames"], segment_frames(config))) - 1
+        length = segment_frames(config)
+        for stage in needed_stages(config):
+            if stage.stride > 1:
+                check_clip_frames(length, stage.stride)
+        return len(keyframe_numbers(config["scene"]["frames"], length)) - 1
     except ConfigError as error:
         if needed:
             raise

@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from i2v3d.artifacts.folders import check_clip_frames
 from i2v3d.blender.machine import check_machine
 from i2v3d.config.infill import InfillConfig
+from i2v3d.config.interpolate import FramesOf
 from i2v3d.config.models import ModelsConfig, VideoModelConfig, WanVaceConfig
 from i2v3d.config.render import RenderConfig
 from i2v3d.config.scene import SceneConfig, ToySceneConfig
@@ -123,7 +124,9 @@ def check_families(config: Mapping[str, Any]) -> None:
     shown, family = config["assemble"]["frames"], config["models"]["video"]["family"]
     families = STAGES[shown].families
     if families and family not in families:
-        fitting = (f"assemble.frames={name}" for name, stage in STAGES.items() if family in stage.families)
+        fitting = (
+            f"assemble.frames={name}" for name in get_args(FramesOf) if family in STAGES[name].families
+        )
         raise ConfigError(
             f"assemble.frames is {shown}, a stage for models.video.family {' or '.join(families)}, but that is "
             f"{family}; use {' or '.join(fitting)}"

@@ -23,6 +23,7 @@ REFUSED = {
     "interpolate.steps=1": "interpolate.inversion.steps is 1; the video model needs at least 2",
     "keyframes.cache_interval=2": "keyframes.cache_interval is 2, but runtime.perf is plain; fast networks alone",
     "keyframes.overlap=4": "keyframes.overlap is 4 in windows of 4; expected 0 to 3",
+    "models=mini_vace infill.segment_frames=5": "infill.segment_frames is 5, but the shot is cut into segments of 9",
     "keyframes.source=photo infill.start=overlap": "keyframes.source is photo, but what makes the frames (interpolate)",
     "keyframes.source=truth": "a scene from photo; use scene=toy or keyframes.source=generated",
     "lora.resolution=100": "lora.resolution is 100; models 'mini' need a multiple of 32: use 96 or 128",

@@ -77,7 +77,8 @@ def test_the_source_of_keyframes_says_so_too(tmp_path: Path) -> None:
 def test_image_and_video_model_are_chosen_apart() -> None:
     words = (("models=sdxl_svd", "models/video=wan_vace"), ("models=wan_vace",))
     apart, together = (compose_variants(ROOT / "conf", chosen)[0].config for chosen in words)
-    assert apart == together
+    (both,) = compose_variants(ROOT / "conf", ["models/image=sdxl", "models/video=wan_vace"])
+    assert apart == together == both.config
     assert apart["models"]["name"] == "sdxl_wan_vace" and apart["assemble"]["frames"] == "infill"
 
 
@@ -125,7 +126,7 @@ def test_the_sweep_of_backbones_shares_scene_and_render(tmp_path: Path) -> None:
 def test_stages_of_another_backbone_are_refused() -> None:
     check_families(planned("models=wan_vace", "assemble.frames=cross_fade").config)
     with pytest.raises(
-        ConfigError, match=r"frames is interpolate, .* svd, but that is wan_vace; use .*=infill$"
+        ConfigError, match=r"frames is interpolate, .* svd, but that is wan_vace; use assemble.frames=infill$"
     ):
         check_families(planned("models=wan_vace", "assemble.frames=interpolate").config)
     with pytest.raises(
@@ -177,10 +178,12 @@ def weights(tmp_path: Path) -> str:
     return f"models.video.networks.base.source={tmp_path}"
 
 
-def test_lengths_that_the_model_would_round_are_refused_before_work(weights: str) -> None:
+def test_lengths_that_the_model_would_round_are_refused_before_work(weights: str, tmp_path: Path) -> None:
     check_infill(planned("models=wan_vace", weights), None)
     with pytest.raises(ConfigError, match=r"segment_frames is 16, .* use 13 or 17"):
         check_infill(planned("models=wan_vace", weights, "infill.segment_frames=16"), None)
+    with pytest.raises(ConfigError, match=r"segment_frames is 16, .* 4k\+1; use 13 or 17"):
+        plan(tmp_path, *PHOTO, "models.segment_frames=16", "models.frames=61")
     with pytest.raises(ConfigError, match=r"overlap is 6; .* multiple of 4: use 8"):
         check_infill(planned(*PHOTO, weights, "infill.overlap=6"), None)
 

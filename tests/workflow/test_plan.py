@@ -96,7 +96,7 @@ def test_a_changed_photo_changes_the_scene(variant: Variant, tmp_path: Path) -> 
     Path(variant.config["scene"]["photo"]).write_bytes(b"two")
     assert _plan(tmp_path, variant).variants[0].keys["scene"] != before
     Path(variant.config["scene"]["photo"]).unlink()
-    with pytest.raises(InputError, match=r"photo names .*photo\.jpg, which does not exist"):
+    with pytest.raises(InputError, match=r"scene\.photo names .*photo\.jpg, which does not exist"):
         _plan(tmp_path, variant)
 
 
