@@ -71,6 +71,18 @@ class Group:
         return parser
 
 
+class Several(tuple[str, ...]):
+    """Choices of an option that takes several of them. Lets Hydra words behind it pass, which are no values of it."""
+
+    def __contains__(self, word: object) -> bool:
+        return is_hydra_word(word) or super().__contains__(word)
+
+
+def is_hydra_word(word: object) -> bool:
+    """Whether a word sets an option of the configuration."""
+    return isinstance(word, str) and "=" in word
+
+
 def add_hydra_words(parser: Parser, *, snakemake: bool = False) -> None:
     """Hydra words anywhere on the line; snakemake: and, after --, words for snakemake, as options.snakemake."""
     parser.add_argument(

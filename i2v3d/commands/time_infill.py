@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from i2v3d.commands.parsers import Group, Options, pixels
+from i2v3d.commands.parsers import Group, Options, Several, pixels
 from i2v3d.commands.timing import add_timing_options, run_timing
 
 
@@ -24,7 +24,7 @@ def add_parser(group: Group) -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        choices=("diffusers", "plain", "fast"),
+        choices=Several(("diffusers", "plain", "fast")),
         default=["diffusers", "plain", "fast"],
         help="one run each: diffusers' own pipeline called plainly, and values of runtime.perf",
     )
@@ -32,7 +32,7 @@ def add_parser(group: Group) -> None:
         "--memory",
         nargs="+",
         default=[],
-        choices=("24g", "16g", "12g", "8g"),
+        choices=Several(("24g", "16g", "12g", "8g")),
         help="values of runtime.memory, of each two steps under a hard cap of the allocator, too",
     )
     parser.add_argument("--model", choices=("1.3B", "14B"), default="1.3B", help="which (default: 1.3B)")

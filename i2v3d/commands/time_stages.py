@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from i2v3d.commands.parsers import Group, Options, count, pixels, positive
+from i2v3d.commands.parsers import Group, Options, Several, count, pixels, positive
 from i2v3d.commands.timing import add_timing_options, run_timing
 
 STAGES = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
@@ -33,7 +33,7 @@ def add_parser(group: Group) -> None:
     parser.add_argument(
         "--perf",
         nargs="+",
-        choices=("plain", "fast"),
+        choices=Several(("plain", "fast")),
         default=["plain", "fast"],
         help="how networks are run, one run of all stages each; twice fast shows what only a first run pays",
     )

@@ -30,7 +30,7 @@ from i2v3d.commands import (
     time_threads,
     time_video,
 )
-from i2v3d.commands.parsers import Group, Parser
+from i2v3d.commands.parsers import Group, Parser, is_hydra_word
 from i2v3d.errors import ConfigError, nearest
 
 DESCRIPTION = """\
@@ -134,6 +134,10 @@ def parse(words: list[str]) -> argparse.Namespace:
     if hasattr(options, "words"):  # argparse takes only the first of several runs of words
         options.words += [word for word in left if not word.startswith("-")]
         left = [word for word in left if word.startswith("-")]
+        for name, values in list(vars(options).items()):
+            if name != "words" and isinstance(values, list):  # of an option that takes all words behind it
+                options.words += [word for word in values if is_hydra_word(word)]
+                setattr(options, name, [word for word in values if not is_hydra_word(word)])
     launches = hasattr(options, "snakemake")
     if left:
         hint = "options of snakemake come after --, " if launches else ""

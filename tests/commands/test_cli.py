@@ -15,7 +15,7 @@ from i2v3d import __version__, cli
 from i2v3d.commands import run
 from i2v3d.commands.completion import SHELLS
 from i2v3d.commands.parsers import pixels
-from i2v3d.commands.tree import build_tree
+from i2v3d.commands.tree import build_tree, parse
 from i2v3d.errors import ArtifactError, InputError
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow import runner
@@ -75,6 +75,12 @@ def test_a_mistake_in_the_words_is_one_line(
     assert cli.main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("i2v3d: error: ") and message in line
+
+
+def test_words_for_hydra_may_stand_behind_an_option_of_several_values() -> None:
+    options = parse(["time-infill", "--ways", "plain", "--memory", "12g", "8g", "models.frames=81", "seed=1"])
+    assert (options.ways, options.memory) == (["plain"], ["12g", "8g"])
+    assert options.words == ["models.frames=81", "seed=1"]
 
 
 @pytest.mark.parametrize(
