@@ -95,7 +95,10 @@ def test_every_stage_runs_on_every_segment_and_is_timed(
             row["tflops"] == pytest.approx(row["step_tflop"] / row["step_ms"] * 1000)
             and "of_ceiling" not in row
         )
-        assert 0 < fast[name]["step_tflop"] <= row["step_tflop"], "fast leaves out what nobody reads"
+        share = fast[name]["step_tflop"] / row["step_tflop"]
+        assert 0.5 < share < 1.05, (
+            "fast leaves out what nobody reads, and prepares conditions in its first call"
+        )
     assert "step_ms" in result["runs"][0]["stages"]["lora"]
     assert not list(tmp_path.iterdir()), "what it wrote is gone"
 
