@@ -162,7 +162,7 @@ def _check_trust(conf: Path, words: Sequence[Any], files: Sequence[str]) -> None
     from hydra.core.global_hydra import GlobalHydra
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
-        scenes, others = chosen_files(GlobalHydra.instance().config_loader(), files)
+        scenes, others = chosen_files(conf, GlobalHydra.instance().config_loader(), files)
     if is_untrusted(words, others):
         for path, file in scenes.items():
             check_scene_file(path, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,23 @@ HOSTILE = {
     "a function made of parts": (HEAD + "name: oc.env\nprompt: '${${scene.name}:SECRET}'\n", "scene.prompt"),
     "a decoded word": (HEAD + "prompt: '${oc.decode:x}'\n", "scene.prompt"),
     "a value of the user": (HEAD + "prompt: '${tracking.entity}'\n", "a scene may read scene, models, perception"),
-    "a value above": (HEAD + "prompt: '${..tracking.entity}'\n", "scene.prompt"),
+    "a value above": (HEAD + "prompt: '${..tracking.project}'\n", "scene.prompt in conf/scene/theirs.yaml holds"),
+    "a value far above": (HEAD + "remove: ['${...run}']\n", "scene.remove[0] in conf/scene/theirs.yaml holds"),
+    "a value above, in a function": (
+        HEAD + "prompt: '${toy_caption:${..tracking.project},32,0}'\n",
+        "scene.prompt in conf/scene/theirs.yaml holds",
+    ),
+    "the environment, in the defaults": (
+        "defaults: [coffee, '${oc.env:SECRET}', _self_]\n",
+        "has the default '${oc.env:SECRET}'; name the scene itself",
+    ),
+    "anchors of anchors": (
+        HEAD + "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(
+            f"{name}: &{name} [{','.join(9 * [f'*{before}'])}]\n" for before, name in pairwise("abcde")
+        ),
+        "theirs.yaml stands for too many values by its anchors",
+    ),
+    "an anchor in itself": (HEAD + "remove: &a [*a]\n", "theirs.yaml stands for too many values by its anchors"),
     "a list's entry": (HEAD + "remove: ['${oc.env:SECRET}']\n", "scene.remove[0]"),
     "a key": (HEAD + "'${oc.env:SECRET}': 1\n", "scene."),
     "another file": (HEAD + "mask: /etc/hostname\n", "scene.mask names /etc/hostname, outside scenes/"),
@@ -119,9 +136,13 @@ def test_every_name_that_reaches_a_shell_is_quoted() -> None:
 
 @pytest.mark.slow
 def test_honest_scenes_and_trusted_ones_are_composed_as_ever(conf: Path) -> None:
-    honest = HEAD + "name: coffee\nprompt: 'a ${scene.class_name}, ${.fps} fps'\nframes: ${models.frames}\n"
+    honest = (
+        HEAD + "name: coffee\nprompt: 'a ${scene.class_name}, ${.fps} fps'\nframes: ${models.frames}\n"
+        "remove: [&cup 'a ${..class_name}', *cup]\n"
+    )
     plan = plan_with(conf, honest, DISTRUST)
     assert plan.variants[0].config["scene"]["prompt"] == "a cup, 8 fps"
+    assert plan.variants[0].config["scene"]["remove"] == ["a cup", "a cup"]
     plan = plan_with(conf, HEAD + "prompt: '${oc.env:SECRET}'\n")
     assert plan.variants[0].config["scene"]["prompt"] == "hunter2"
 
