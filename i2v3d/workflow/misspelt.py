@@ -23,9 +23,17 @@ def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
             f"a file of {conf} is no YAML that can be used: {_file_of(error)}{yaml_reason(error)}; correct it"
         )
     if isinstance(error, RecursionError):
-        return f"cannot compose {' '.join(overrides)}: the defaults of its files name each other in a circle; cut it"
+        return (
+            f"cannot compose {' '.join(overrides)}: the defaults of its files name each other in a circle, or values "
+            "lie hundreds of levels deep; cut it"
+        )
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
-    if match := re.search(r"Could not find '([\w-]+)/([\w./-]+)'", text):
+    if "LexerNoViableAlt" in text and (word := next((w for w in overrides if not plain_word(w)), None)):
+        return (
+            f"{word[:100]!r} holds letters that are read in quotes only; write the value as "
+            f"\"{word.partition('=')[0][:40]}='VALUE'\""
+        )
+    if match := re.search(r"Could not find '([\w-]+)/([\w./-]*)'", text):
         group, choice = match.groups()
         return f"{group}={choice} does not exist; {nearest(choice, group_choices(conf, group))}"
     if match := re.search(r"Key '([^']+)' is not in struct full_key: (\S+)", text):
@@ -34,6 +42,18 @@ def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
     if match := re.search(r"Could not override '([^']+)'.*?No match in the defaults list", text):
         return f"{match[1]} is not a configuration group; {nearest(match[1], _groups(conf))}"
     return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}"
+
+
+def plain_word(word: str) -> bool:
+    """Whether Hydra reads a word alone: of letters beyond English a quoted value may hold any."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_overrides([word])
+    except HydraException:
+        return False
+    return True
 
 
 def group_choices(conf: Path, group: str) -> list[str]:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 OPTIONS = ("overrides", "sweep", "multirun", "cache", "benchmark")
 LONGEST_PART = 255  # bytes of a folder's name on all usual disks
+LONGEST_PATH = 3000  # bytes of a path, of which Linux takes 4095 with the file's name
+# Of the folder that a run is started in, and not for others' files: results/ has runs, and folders with a dot.
+OWN_FOLDERS = ("conf", "scenes", "weights", ".snakemake", str(OWN))
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,20 @@ class Asked:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Hydra's words. Raises ConfigError unless `overrides` is a line or a list of them."""
+        """Hydra's words. Raises ConfigError unless `overrides` is a line or a list of them, of letters."""
+        words = self._words()
+        for word in words:
+            try:
+                word.encode()
+            except UnicodeEncodeError as error:  # what Python makes of bytes that are no letters
+                raise ConfigError(
+                    f"--config overrides has {ascii(word)[:100]}, which is no UTF-8; type it in a terminal that uses "
+                    "UTF-8"
+                ) from error
+        return words
+
+    def _words(self) -> tuple[str, ...]:
+        """As `words`, which may hold bytes that are no letters."""
         said = self.said
         if isinstance(said, str):
             try:
@@ -93,20 +109,34 @@ def _cache(value: object) -> Path:
     parts = Path(text).parts
     if not text.strip() or not text.isprintable() or set(text) & set("{}"):
         raise ConfigError(f"--config cache is {value!r}; expected a folder, such as cache=/scratch/me/i2v3d")
-    if any(part != part.strip() or len(part.encode()) > LONGEST_PART for part in parts):
+    long = len(text.encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_PART for part in parts)
+    if long or any(part != part.strip() for part in parts):
         raise ConfigError(
-            f"--config cache is {text[:80]!r}; expected folder names of at most {LONGEST_PART} bytes that neither "
-            "begin nor end in blanks"
+            f"--config cache is {text[:80]!r}; expected folder names of at most {LONGEST_PART} bytes, {LONGEST_PATH} "
+            "together, that neither begin nor end in blanks"
         )
     with suppress(OSError):  # of what lies in somebody else's folder, writing says so
         if above := next((part for part in (Path(text), *Path(text).parents) if part.is_file()), None):
             raise ConfigError(f"--config cache is {text!r}, but {above} is a file; name a folder")
-    if Path.cwd().is_relative_to(Path(text).expanduser().resolve()):
+    folder = Path(text).expanduser()
+    if (mixed := _mixed_with(folder.resolve(), Path.cwd())) is not None:
         raise ConfigError(
-            f"--config cache={text} would mix finished stages with the files of {Path(text).resolve()}; "
+            f"--config cache={text} would mix finished stages with the files of {mixed}; "
             "name a folder of their own, such as cache=results/.cache"
         )
-    return Path(text).expanduser()
+    return folder
+
+
+def _mixed_with(cache: Path, here: Path) -> Path | None:
+    """The folder whose files a cache would lie among: one that holds `here`, or one of those that runs write to."""
+    if here.is_relative_to(cache):
+        return cache
+    own = next((here / name for name in OWN_FOLDERS if cache.is_relative_to((here / name).resolve())), None)
+    results = (here / "results").resolve()
+    of_runs = cache == results or (
+        cache.is_relative_to(results) and not cache.relative_to(results).parts[0].startswith(".")
+    )
+    return own or (results if of_runs else None)
 
 
 def plan_run(asked: Asked, stages: Sequence[str] = tuple(STAGES)) -> Plan:

@@ -65,6 +65,8 @@ def _check_number(parsed: Sequence[Any]) -> None:
     """Raises ConfigError for more variants than anybody waits for, before they are counted one by one."""
     number = 1
     for override in parsed:
+        if override.value_type is not None and override.value_type.name == "GLOB_CHOICE_SWEEP":
+            raise ConfigError(f"-m {override.input_line} names no values; write them out: A,B,C")
         if override.is_sweep_override():
             number *= len(list(islice(override.sweep_string_iterator(), MOST + 1)))
             if number > MOST:
