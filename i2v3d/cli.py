@@ -10,11 +10,12 @@ from pathlib import Path
 
 from i2v3d.errors import I2V3DError
 from i2v3d.logs import REASON, set_up_logging
+from i2v3d.workflow.interrupts import INTERRUPTED, LINE
 
 log = logging.getLogger("i2v3d")
 # Of a disk, whichever file it is: full, over quota, read-only, of somebody else, broken.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-DONE, DEFECT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, DEFECT, MISTAKE = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if file is not None:  # a job, whose workflow tells the user
             log.debug("interrupted")
             return INTERRUPTED
-        sys.stderr.write("i2v3d: interrupted; run the same command again to go on\n")
+        sys.stderr.write(LINE)
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REFUSALS:

@@ -10,6 +10,7 @@ from snakemake.logging import logger
 from i2v3d.errors import I2V3DError
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.finished import FINISHED, OWN, watched
+from i2v3d.workflow.interrupts import INTERRUPTED, LINE, heeded_at_once, show_no_stack
 from i2v3d.workflow.plan import PREVIEWED, Node, upstream_dirs
 from i2v3d.workflow.planning import Asked, plan_run, planned_runtime
 from i2v3d.workflow.shares import SHARES, share_marks
@@ -34,12 +35,17 @@ wildcard_constraints:
 def told(make, *arguments):
     """What make(*arguments) returns; a mistake of the user ends snakemake with the one line that says what to mend."""
     try:
-        return make(*arguments)
+        with heeded_at_once():
+            return make(*arguments)
+    except KeyboardInterrupt:
+        logger.error(LINE.rstrip())
+        sys.exit(INTERRUPTED)
     except I2V3DError as error:
         logger.error(f"i2v3d: error: {error}")
         sys.exit(2)
 
 
+show_no_stack()
 ASKED = told(Asked.read, config, told(set_up, ROOT, Path.cwd()))
 CACHE = ASKED.cache
 SETTINGS = ASKED.settings
@@ -49,6 +55,7 @@ SETTINGS = ASKED.settings
 def run_plan():
     """The plan of a run. Jobs on clusters parse this file too, but ask for none: they read their frozen node."""
     plan = told(plan_run, ASKED)
+    check_this_machine(plan.runtime)
     if len(plan.variants) > 1:
         logger.info(plan.told())
     return plan

@@ -1,6 +1,7 @@
 """What jobs ask of the machine that they run on: of this one, or of a cluster's."""
 
 from i2v3d.workflow.demands import Computer, asked_cards, asked_threads, forks_jobs
+from i2v3d.workflow.machine_checks import check_here
 from i2v3d.workflow.warm.client import offer
 
 
@@ -31,6 +32,12 @@ def machine(stage):
         return attempt * (needs.memory_mb or planned_runtime(SETTINGS)["memory_mb"])
 
     return {"gpu": cards, "mem_mb": memory, "runtime": needs.minutes}
+
+
+def check_this_machine(runtime):
+    """Ends snakemake with a line if jobs are to run here, and could not. runtime: the options, as the plan has them."""
+    if here() is not None and not workflow.dryrun:
+        told(check_here, runtime.device, here())
 
 
 def offer_forks():

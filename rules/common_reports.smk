@@ -12,6 +12,7 @@ BENCHMARK = report_folder(ASKED)
 def benchmark_plan():
     """The planned clips and variants, and the path of what the report reads about them."""
     plan, path = told(plan_asked, ASKED)
+    check_this_machine(plan.planned.plan.runtime)
     logger.info(plan.told())
     return plan, path
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import MutableMapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
 from i2v3d.errors import ConfigError, MachineError
 from i2v3d.workflow.home import cache_of_home, may_write
+from i2v3d.workflow.interrupts import INTERRUPTED
 from i2v3d.workflow.workplace import project_folder
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ def launch(options: Options, target: Sequence[str] = ()) -> int:
                 "say it once"
             )
     settings = [*(f"{name}={value}" for name, value in own.items()), *given]
-    command = [sys.executable, "-m", "snakemake"]
+    command = [sys.executable, "-m", "i2v3d.workflow.interrupts"]  # snakemake
     if not any(word.split("=")[0] in CHOOSES_CORES for word in handed):
         command += ["--cores", "all"]
     chosen = any(word.split("=")[0] in CHOOSES_SNAKEFILE for word in handed)
@@ -136,7 +138,7 @@ def wait_for(command: Sequence[str]) -> int:
     """Runs a command to its end; returns its exit code.
 
     Ctrl-C reaches the child as well, which then stops its jobs and unlocks the folder: it is waited for, and
-    KeyboardInterrupt raised afterwards.
+    KeyboardInterrupt raised afterwards, unless the child has told the user.
     """
     interrupted = False
     with subprocess.Popen(command) as child:
@@ -145,9 +147,9 @@ def wait_for(command: Sequence[str]) -> int:
                 child.wait()
             except KeyboardInterrupt:
                 interrupted = True
-    if interrupted:
+    if interrupted and child.returncode not in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    return child.returncode
+    return INTERRUPTED if interrupted else child.returncode
 
 
 def overrides_value(words: Sequence[str]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from packaging.requirements import Requirement
 
 from i2v3d.blender.crew import usable_cores
 from i2v3d.config.runtime import TrackingConfig
 from i2v3d.config.sections import build
-from i2v3d.errors import ConfigError, I2V3DError, MachineError, WeightsError
+from i2v3d.errors import ConfigError, I2V3DError, WeightsError
 from i2v3d.images import ENCODER
 from i2v3d.models.gpu import Gpu, found_gpus
 from i2v3d.models.manifest import check_headers, load_manifest
@@ -27,11 +24,17 @@ from i2v3d.models.weights import resolve
 from i2v3d.workflow.composition import Variant, compose_variants
 from i2v3d.workflow.estimates import estimate
 from i2v3d.workflow.fingerprint import Fingerprints
+from i2v3d.workflow.machine_checks import (
+    TEMPORARY_BYTES,
+    check_device,
+    check_encoder,
+    check_temporary_folder,
+    check_versions,
+)
 from i2v3d.workflow.plan import Plan, make_plan
-from i2v3d.workflow.preflight import BYTES_A_PIXEL, check_writable, plan_checks, read_needs
+from i2v3d.workflow.preflight import BYTES_A_PIXEL, plan_checks, read_needs, size_told
 from i2v3d.workflow.provenance import versions
 from i2v3d.workflow.tracking.mode import VARIABLE, tracking_mode
-from i2v3d.workflow.workplace import project_folder
 
 State = Literal["ok", "note", "blocker"]
 
@@ -47,7 +50,7 @@ class Finding:
 
 def examine(conf: Path, words: Sequence[str], cache: Path) -> list[Finding]:
     """Everything about these Hydra words and this machine; what raises elsewhere is a finding here."""
-    found = [*_versions(), *_memory(), _encoder()]
+    found = [*_installed(), *_memory()]
     try:
         (variant,) = compose_variants(conf, words)
         prints = Fingerprints(cache / "plan" / "fingerprints.json")
@@ -63,24 +66,12 @@ def examine(conf: Path, words: Sequence[str], cache: Path) -> list[Finding]:
     return found
 
 
-def _versions() -> Iterator[Finding]:
+def _installed() -> Iterator[Finding]:
     """What is installed, against what this package asks for."""
-    wrong = []
-    for line in metadata.requires("i2v3d") or ():
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            there = metadata.version(wanted.name)
-        except metadata.PackageNotFoundError:
-            wrong.append(f"{wanted.name} is not installed")
-            continue
-        if not wanted.specifier.contains(there, prereleases=True):
-            wrong.append(f"{wanted.name} is {there}, expected {wanted.specifier}")
     yield Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in versions().items()))
-    if wrong:
-        lock = shlex.quote(str(project_folder() / "requirements.lock"))
-        yield Finding("versions", "blocker", f"{'; '.join(wrong)}; install with: pip install -r {lock}")
+    if (found := _of_check("versions", "", check_versions)).state == "blocker":
+        yield found
+    yield _of_check("video encoder", f"{ENCODER} of PyAV {metadata.version('av')}", check_encoder)
 
 
 def _memory() -> Iterator[Finding]:
@@ -98,22 +89,9 @@ def _memory() -> Iterator[Finding]:
     )
     free, total = psutil.virtual_memory().available / 1e9, psutil.virtual_memory().total / 1e9
     yield Finding("memory", "ok", f"{free:.1f} of {total:.1f} GB free")
-    folder = Path(tempfile.gettempdir())
-    yield _of_check("temporary folder", str(folder), lambda: check_writable(folder, 1_000_000_000))
-
-
-def _encoder() -> Finding:
-    return _of_check("video encoder", f"{ENCODER} of PyAV {metadata.version('av')}", check_encoder)
-
-
-def check_encoder() -> None:
-    """Raises MachineError unless PyAV brings the encoder of the videos."""
-    import av
-
-    if ENCODER not in av.codecs_available:
-        raise MachineError(
-            f"the installed PyAV has no encoder {ENCODER}; install its own wheel with: pip install --force-reinstall av"
-        )
+    yield _of_check(
+        "temporary folder", f"{TEMPORARY_BYTES // 10**6} MB free at least", check_temporary_folder
+    )
 
 
 def _weights(config: Mapping[str, Any], prints: Fingerprints) -> Iterator[Finding]:
@@ -155,10 +133,8 @@ def _shot(variant: Variant, segments: int, gpus: Sequence[Gpu]) -> Iterator[Find
     cards = (
         ", ".join(f"{gpu.name}: {gpu.free_gib:.0f} of {gpu.total_gib:.0f} GiB free" for gpu in gpus) or "none"
     )
-    if str(device).startswith("cuda") and not gpus:
-        yield Finding(
-            "GPU", "blocker", f"none, but runtime.device={device}; use runtime.device=auto or mend the driver"
-        )
+    if (wrong := _of_check("GPU", "", partial(check_device, str(device), bool(gpus)))).state == "blocker":
+        yield wrong
     elif on_gpu and max(gpu.total_gib for gpu in gpus) < need_gib:
         yield Finding(
             "GPU",
@@ -178,9 +154,9 @@ def _shot(variant: Variant, segments: int, gpus: Sequence[Gpu]) -> Iterator[Find
         else "the CPU"
     )
     yield Finding("Blender renders on", "ok", rendered)
-    disk = BYTES_A_PIXEL * scene["width"] * scene["height"] * scene["frames"] / 1e9
+    disk = size_told(BYTES_A_PIXEL * scene["width"] * scene["height"] * scene["frames"])
     size = f"{scene['width']}x{scene['height']}, {scene['frames']} frames, {segments} segments"
-    yield Finding("shot", "ok", f"{size}; up to {disk:.1f} GB of disk")
+    yield Finding("shot", "ok", f"{size}; up to {disk} of disk")
     if costs:
         yield Finding(
             "time",

@@ -244,12 +244,12 @@ def check_writable(folder: Path, need_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < need_bytes:
         raise MachineError(
-            f"{folder} has {_told(free)} free, this run writes up to {_told(need_bytes)}; "
+            f"{folder} has {size_told(free)} free, this run writes up to {size_told(need_bytes)}; "
             f"free some or set another cache with --config cache=FOLDER"
         )
 
 
-def _told(size: float) -> str:
+def size_told(size: float) -> str:
     """Bytes in the unit that gives one to three digits before the point."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:

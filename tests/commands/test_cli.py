@@ -246,13 +246,15 @@ def test_the_launcher_hands_on_words(words: list[str], expected: list[str], star
     assert started == [expected]
 
 
-def test_ctrl_c_waits_for_snakemake_and_is_one_line(tmp_path: Path) -> None:
-    """As in a terminal: both processes get the signal; the child tidies up before the parent ends."""
+@pytest.mark.parametrize("end", ["", "; import os, sys; sys.stderr.write('told\\n'); os._exit(130)"])
+def test_ctrl_c_waits_for_snakemake_and_is_one_line(end: str, tmp_path: Path) -> None:
+    """As in a terminal: both processes get the signal; the child tidies up before the parent ends, and may tell."""
     child = (
         "import pathlib, time\n"
         "pathlib.Path('ready').touch()\n"
         "try:\n    time.sleep(60)\n"
-        "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('tidy').touch()\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5); pathlib.Path('tidy').touch()"
+        f"{end}\n"
     )
     parent = (  # in the background of a shell tests are told to ignore the signal, and would pass that on
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -272,7 +274,7 @@ def test_ctrl_c_waits_for_snakemake_and_is_one_line(tmp_path: Path) -> None:
             time.sleep(0.05)
         os.killpg(started.pid, signal.SIGINT)
         said = started.communicate(timeout=30)[1]
-    assert said.splitlines() == ["i2v3d: interrupted; run the same command again to go on"]
+    assert said.splitlines() == ["told" if end else "i2v3d: interrupted; run the same command again to go on"]
     assert started.returncode == 130 and (tmp_path / "tidy").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from i2v3d import cli
-from i2v3d.errors import MachineError, WeightsError
+from i2v3d.errors import WeightsError
 from i2v3d.models.gpu import Gpu
 from i2v3d.workflow import doctor, preflight
 from i2v3d.workflow.composition import compose_variants
@@ -177,9 +177,3 @@ def test_a_run_is_refused_truncated_weights_before_any_work(tmp_path: Path) -> N
 
 
 FOLDERS = {"base": "image", "controlnet": "image_controlnet"}
-
-
-def test_a_missing_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "ENCODER", "no_such_encoder")
-    with pytest.raises(MachineError, match="PyAV has no encoder no_such_encoder"):
-        doctor.check_encoder()

@@ -75,6 +75,7 @@ MODULES = {
     "tests.support.mesh_pictures": "blender",
     "tests.support.pinned_passes": "blender",
     "i2v3d.commands.thread_costs": "stage",
+    "i2v3d.workflow.interrupts": "snakemake",
     "i2v3d.workflow.warm.server": "stage",
     "miniature": "stage",
     "snakemake": "snakemake",
