@@ -10,7 +10,10 @@ from pathlib import Path
 REASON = (
     "failed: "  # begins the line of a log file that says why a command failed; the traceback comes after it
 )
-NOISY = ("PIL", "urllib3", "matplotlib", "wandb", "git", "filelock", "httpx", "httpcore", "asyncio")
+NOISY = (
+    *("PIL", "urllib3", "matplotlib", "wandb", "git", "filelock", "asyncio"),
+    *("httpx", "httpcore", "httpx2", "httpcore2"),  # the hub's requests
+)
 
 
 class LogFile(logging.FileHandler):

@@ -63,7 +63,20 @@ def offer(need: Need) -> Offer:
     ref = need.ref
     with _explained(need):
         api = HfApi(endpoint=_endpoint())
-        told = api.model_info(ref.source, revision=ref.revision, files_metadata=True)
+        try:
+            told = api.model_info(ref.source, revision=ref.revision, files_metadata=True)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:  # what it makes of a page, or of other JSON
+            if isinstance(error, OSError):
+                raise
+            raise MachineError(
+                f"{_endpoint()} does not answer as a hub of models does; log in to the network if it asks for that, "
+                "check HF_ENDPOINT and proxies, or copy the files from another machine with --from FOLDER"
+            ) from error
         if told.gated:
             api.auth_check(ref.source)
     siblings = {file.rfilename: file for file in told.siblings or ()}
@@ -191,6 +204,11 @@ def _told(need: Need, error: BaseException) -> WeightsError | MachineError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
         return MachineError(
             f"{cache_folder()} cannot be written ({error.strerror}); free its disk, or set HF_HOME to another folder"
+        )
+    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return WeightsError(
+            f"{hub} refuses {repo} with code {error.response.status_code}; log in anew with: hf auth login (or correct "
+            "HF_TOKEN), and check proxies"
         )
     reason = str(error).strip().splitlines()
     return MachineError(

@@ -22,6 +22,7 @@ from i2v3d.config.models import ImageModelConfig, VideoModelConfig
 from i2v3d.config.sections import plain
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import I2V3DError, MachineError, WeightsError
+from i2v3d.logs import NOISY
 from i2v3d.models.hub_cache import verify
 from i2v3d.models.manifest import Manifest
 from i2v3d.models.needs import Need, judge_needs, model_needs, scene_needs
@@ -213,6 +214,24 @@ def test_a_gated_repository_is_explained(family: Family, hub: Hub, monkeypatch: 
     assert f"accept it on {hub.url}/o/image, then log in with: hf auth login" in said
     monkeypatch.setenv("HF_TOKEN", "hf_token_of_a_test")
     fetched(family.needs[:1])
+
+
+@pytest.mark.parametrize(
+    ("instead", "told"),
+    [
+        ((200, b"<html>log in to the network</html>"), "does not answer as a hub of models does; log in"),
+        ((200, b"{}"), "does not answer as a hub of models does"),
+        ((200, b"[]"), "does not answer as a hub of models does"),
+        ((401, b"no"), "refuses o/image with code 401; log in anew with: hf auth login"),
+        ((403, b"no"), "refuses o/image with code 403"),
+    ],
+)
+def test_what_is_no_hub_or_refuses_is_told_in_a_line(
+    instead: tuple[int, bytes], told: str, family: Family, hub: Hub
+) -> None:
+    hub.instead = instead
+    assert told in refused(family.needs[:1], I2V3DError)
+    assert type(huggingface_hub.get_session()).__module__.partition(".")[0] in NOISY
 
 
 def test_repositories_and_revisions_that_do_not_exist_are_named(family: Family, hub: Hub) -> None:

@@ -22,13 +22,14 @@ LARGE = ".safetensors"  # files that a hub keeps by SHA-256; the others it keeps
 class Hub:
     """repositories: OWNER/NAME -> folder. gated: those that ask for a token. asked: "METHOD path range" of every
     request. cut: name -> bytes after which its transfer breaks off, every time. swapped: name -> content that is sent
-    instead."""
+    instead. instead: code and content that every request gets, as from a proxy."""
 
     repositories: dict[str, Path]
     gated: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)
     swapped: dict[str, bytes] = field(default_factory=dict)
+    instead: tuple[int, bytes] | None = None
     url: str = ""
 
     def fetched(self) -> set[str]:
@@ -82,6 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Listings of repositories and their files; 404 as the hub says it for anything else."""
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append(f"{self.command} {path} {self.headers.get('Range', '')}".strip())
+        if self.hub.instead is not None:
+            code, content = self.hub.instead
+            return self.send(code, {"Content-Length": str(len(content))}, content)
         listing = re.fullmatch(
             r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|auth-check))?(?:/([^/]+))?", path
         )
