@@ -16,12 +16,14 @@ from i2v3d.workflow.planning import Asked, plan_run, planned_runtime
 from i2v3d.workflow.shares import SHARES, share_marks
 from i2v3d.workflow.workplace import set_up
 
+AS_THEY_ARE = str.maketrans({"{": "{{", "}": "}}"})  # snakemake takes others for wildcards
 ROOT = Path(str(workflow.current_basedir)).parent
-ENVIRONMENT = f"{ROOT}/rules/environment.yaml"
+ENVIRONMENT = f"{ROOT}/rules/environment.yaml".translate(AS_THEY_ARE)
 DEPLOYED = "conda" in {
     str(method) for method in workflow.deployment_settings.deployment_method
 }
-PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
+INTERPRETER = "python" if DEPLOYED else sys.executable
+PYTHON = shlex.quote(INTERPRETER).translate(AS_THEY_ARE)  # in shell lines
 
 
 wildcard_constraints:

@@ -26,7 +26,7 @@ def benchmark_command(plan):
 def report_command(kind, files):
     """Shell words of `i2v3d report`, quoted. files: option -> path."""
     words = [word for option, path in files.items() for word in (f"--{option}", path)]
-    return f"{PYTHON} -m i2v3d report {shlex.join(map(str, [kind, *words]))}"
+    return shlex.join(map(str, [INTERPRETER, "-m", "i2v3d", "report", kind, *words]))
 
 
 @functools.cache

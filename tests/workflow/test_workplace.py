@@ -91,7 +91,9 @@ def _dry_run(folder: Path, *command: str) -> str:
 def test_runs_start_in_any_folder_by_either_command_and_as_a_module(here: Path, tmp_path: Path) -> None:
     words = ["scene=mine", *(word for word in QUICK if not word.startswith("scene="))]
     settings = ["--config", f"overrides={' '.join(words)}"]
-    snakefile = str(ROOT / "Snakefile")
+    clone = tmp_path / "cl{o}ne's"
+    clone.symlink_to(ROOT)
+    snakefile = str(clone / "Snakefile")
     plans = [
         _dry_run(here, "i2v3d", *words, "--", "-n"),
         _dry_run(tmp_path, "snakemake", "-n", "--cores", "1", "-s", snakefile, "-d", str(here), *settings),
