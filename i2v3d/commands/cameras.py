@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, pixels
+from i2v3d.errors import ArtifactError, InputError
 
 RENDERED = "rendered"  # our own cameras.json
 WRITTEN = ("nerfstudio", "colmap", "look_at")
@@ -37,12 +38,18 @@ def add_parser(group: Group) -> None:
 
 
 def run(options: Options) -> int:
-    """Reads the one format and writes the other."""
+    """Reads the one format and writes the other. Raises InputError for what is not that format."""
     from i2v3d.artifacts.rendered_cameras import RenderedCameras
     from i2v3d.scene.motion.camera_files import read_track, write_track
 
     if options.given == RENDERED:
-        track = RenderedCameras.load(options.source).track(options.source)
+        try:
+            track = RenderedCameras.load(options.source).track(options.source)
+        except ArtifactError as error:  # which would have the user make the folder anew
+            raise InputError(
+                f"{options.source} is not the cameras of a finished render; name "
+                f"results/RUN/VARIANT/stages/render/cameras.json, or what it is with --from {', '.join(READ)}"
+            ) from error
     else:
         track = read_track(options.source, options.given, options.size)
     write_track(options.out, options.wanted, track)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options
+from i2v3d.errors import InputError
 
 
 def add_parser(group: Group) -> None:
@@ -22,9 +23,11 @@ def add_parser(group: Group) -> None:
 
 
 def run(options: Options) -> int:
-    """Writes the file."""
+    """Writes the file. Raises InputError for a folder that is no scene."""
     from i2v3d.blender import api
 
+    if not (options.scene / "scene.json").is_file():
+        raise InputError(f"{options.scene} is no finished scene; name results/RUN/VARIANT/stages/scene")
     api.export_scene(options.scene, options.out)
     sys.stdout.write(f"{options.out}\n")
     return 0

@@ -43,11 +43,12 @@ def add_parser(group: Group) -> None:
 
 
 def run(options: Options) -> int:
-    """Writes the scene into the current project and says what to do next."""
+    """Writes the scene into the current folder, as runs see it, and says what to do next."""
     from i2v3d.commands.new_scene import Wanted, new_scene
+    from i2v3d.workflow.workplace import project_folder, set_up
 
     wanted = Wanted(
         options.name, options.image, options.mask, options.prompt, options.class_name, options.size
     )
-    sys.stdout.write(new_scene(wanted, Path()))
+    sys.stdout.write(new_scene(wanted, Path(), lambda: set_up(project_folder(), Path.cwd())))
     return 0

@@ -89,7 +89,7 @@ def _check_names(wanted: Wanted, conf: Path, folder: Path, target: Path) -> None
             f"{wanted.name!r} is no name for a scene; use up to 40 small letters, digits, _ and -, "
             "a letter or digit first"
         )
-    for existing in (target, folder):
+    for existing in (target, folder, conf / f"{wanted.name}.yaml"):
         if existing.exists():
             raise ConfigError(f"{existing} exists already; choose another name or delete it first")
 

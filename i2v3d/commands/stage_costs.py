@@ -26,6 +26,7 @@ from i2v3d.toy.tokenizer import write_tokenizer
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.runner import load_entry, resolve_perf
 from i2v3d.workflow.selection import stage_config
+from i2v3d.workflow.workplace import project_folder, set_up
 
 
 def measure(
@@ -141,7 +142,7 @@ def _time_run(
 
 def full_size_config(folder: Path, *words: str) -> dict[str, Any]:
     """models=sdxl_svd with weights below `folder`, `words` on top. Raises ConfigError if they do not compose."""
-    (variant,) = compose_variants(Path("conf"), _words(folder / "weights", *words))
+    (variant,) = compose_variants(set_up(project_folder(), Path()), _words(folder / "weights", *words))
     return variant.config
 
 

@@ -18,6 +18,7 @@ from i2v3d.errors import ConfigError, InputError
 from i2v3d.images import read_mask, read_rgb
 from i2v3d.scene.photo.framing import fitted_size
 from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.workplace import set_up
 
 ROOT = Path(__file__).parents[2]
 EXIF_ORIENTATION, QUARTER_TURN = 0x0112, 6
@@ -60,6 +61,26 @@ def scene_of(project: Path, *words: str) -> PhotoSceneConfig:
     section = build(SceneConfig, variant.config["scene"], "scene")
     assert isinstance(section, PhotoSceneConfig)
     return section
+
+
+def test_a_scene_is_made_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Beside the project nothing of conf/ is there yet, and a name that the project has is taken."""
+    here = tmp_path / "mein Ordner ünd 東"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    photo(here)
+    Image.fromarray(disc().astype(np.uint8) * 255).save(here / "m.png")
+    words = ["--image", "given.png", "--mask", "m.png", "--class-name", "cup"]
+    for taken in ("photo", "coffee", "toy"):
+        assert cli.main(["new", taken, *words]) == 2
+        assert "exists already; choose another name" in capsys.readouterr().err
+    assert cli.main(["new", "mine", *words]) == 0
+    files = sorted(
+        str(p.relative_to(here)) for name in ("conf", "scenes/mine") for p in (here / name).rglob("*.*")
+    )
+    assert files == ["conf/scene/mine.yaml", "scenes/mine/mask.png", "scenes/mine/photo.png"]
+    (variant,) = compose_variants(set_up(ROOT, here), ["scene=mine"])
+    assert variant.config["scene"]["prompt"] == "a sks cup"
 
 
 @pytest.mark.slow
