@@ -17,6 +17,7 @@ from typing import Any
 
 from i2v3d.errors import MachineError
 from i2v3d.workflow.process_environment import WAITING_THREADS
+from i2v3d.workflow.workplace import project_folder
 
 SETTINGS: tuple[dict[str, str], ...] = (
     {},
@@ -70,7 +71,7 @@ def time_calls(threads: int, calls: int) -> float:
     from diffusers import UNetSpatioTemporalConditionModel
 
     torch.set_num_threads(threads)
-    unet = UNetSpatioTemporalConditionModel.from_pretrained("weights/mini/video/unet")
+    unet = UNetSpatioTemporalConditionModel.from_pretrained(project_folder() / "weights/mini/video/unet")
     config, source = unet.config, torch.Generator().manual_seed(0)
     clips = torch.randn(3, 8, config.in_channels, 16, 24, generator=source)
     pictures = torch.randn(3, 1, config.cross_attention_dim, generator=source)

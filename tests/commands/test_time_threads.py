@@ -31,8 +31,11 @@ def test_the_default_of_the_jobs_is_among_the_measured_settings() -> None:
 
 
 @pytest.mark.slow
-def test_settings_are_measured_alone_and_beside_a_busy_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_settings_are_measured_alone_and_beside_a_busy_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # any folder will do
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     rows = measure(threads=2, calls=1, busy=1, settings=[WAITING_THREADS])
     assert [row["threads"] for row in rows] == [2, 1]
     assert all(row["alone_s"] > 0 and row["beside_s"] > 0 for row in rows)
