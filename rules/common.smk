@@ -13,6 +13,7 @@ from i2v3d.workflow.finished import FINISHED, OWN, watched
 from i2v3d.workflow.interrupts import INTERRUPTED, LINE, heeded_at_once, show_no_stack
 from i2v3d.workflow.plan import PREVIEWED, Node, upstream_dirs
 from i2v3d.workflow.planning import Asked, plan_run, planned_runtime
+from i2v3d.workflow.profiles import check_profile
 from i2v3d.workflow.shares import SHARES, share_marks
 from i2v3d.workflow.workplace import set_up
 
@@ -48,6 +49,7 @@ def told(make, *arguments):
 
 
 show_no_stack()
+told(check_profile, sys.argv, ROOT, Path(str(workflow.main_snakefile)).parent)
 ASKED = told(Asked.read, config, told(set_up, ROOT, Path.cwd()))
 CACHE = ASKED.cache
 SETTINGS = ASKED.settings

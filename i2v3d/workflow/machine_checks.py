@@ -25,6 +25,10 @@ TEMPORARY_BYTES = 100_000_000  # pages and what Blender hands over; far more tha
 
 def check_here(device: str, here: Computer) -> None:
     """All checks of this module. device: runtime.device. Raises ConfigError or MachineError as they do."""
+    if here.cores < 1:
+        raise ConfigError(
+            f"--cores is {here.cores}, with which no job would ever start; give --cores 1, or all"
+        )
     check_versions()
     check_encoder()
     check_temporary_folder()

@@ -25,6 +25,11 @@ def test_a_ready_machine_is_silent(device: str) -> None:
         check_device(device, WITH_CARD.has_card)
 
 
+def test_no_cores_are_too_few() -> None:
+    with pytest.raises(ConfigError, match="--cores is 0, with which no job would ever start"):
+        check_here("auto", Computer(0, has_card=False, memory_mb=8000))
+
+
 @pytest.mark.parametrize(
     ("device", "here", "told"),
     [
