@@ -10,7 +10,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import MutableMapping, Sequence
+import threading
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
@@ -138,10 +140,11 @@ def wait_for(command: Sequence[str]) -> int:
     """Runs a command to its end; returns its exit code.
 
     Ctrl-C reaches the child as well, which then stops its jobs and unlocks the folder: it is waited for, and
-    KeyboardInterrupt raised afterwards, unless the child has told the user.
+    KeyboardInterrupt raised afterwards, unless the child has told the user. SIGTERM, which batch systems and containers
+    send to this process alone, is handed on.
     """
     interrupted = False
-    with subprocess.Popen(command) as child:
+    with subprocess.Popen(command) as child, _handed_on(signal.SIGTERM, child):
         while child.poll() is None:
             try:
                 child.wait()
@@ -149,7 +152,22 @@ def wait_for(command: Sequence[str]) -> int:
                 interrupted = True
     if interrupted and child.returncode not in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    return INTERRUPTED if interrupted else child.returncode
+    if interrupted:
+        return INTERRUPTED
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode  # as shells tell a signal
+
+
+@contextmanager
+def _handed_on(number: signal.Signals, child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Gives a signal of this process to its child meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(number, lambda *_: child.send_signal(number))
+    try:
+        yield
+    finally:
+        signal.signal(number, usual)
 
 
 def overrides_value(words: Sequence[str]) -> str:

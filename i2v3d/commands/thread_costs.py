@@ -95,7 +95,7 @@ def _median_s(threads: int, calls: int, setting: dict[str, str]) -> float:
     if done.returncode:
         raise MachineError(
             f"a measuring process failed: {done.stderr.strip().splitlines()[-1:]}; "
-            "run the command in the project's folder, on a machine with free memory"
+            "run the command on a machine with free memory"
         )
     return float(done.stdout)
 

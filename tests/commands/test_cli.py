@@ -278,6 +278,25 @@ def test_ctrl_c_waits_for_snakemake_and_is_one_line(end: str, tmp_path: Path) ->
     assert started.returncode == 130 and (tmp_path / "tidy").exists()
 
 
+def test_who_ends_the_command_ends_snakemake(tmp_path: Path) -> None:
+    """Batch systems and containers end the process that they know, and nobody may go on without it."""
+    child = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+        "pathlib.Path('ready').touch()\ntime.sleep(60)"
+    )
+    parent = (
+        "import sys; from i2v3d.commands.run import wait_for; "
+        f"sys.exit(wait_for([sys.executable, '-c', {child!r}]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path) as started:
+        while not (tmp_path / "ready").exists():
+            assert started.poll() is None
+            time.sleep(0.05)
+        started.terminate()
+        assert started.wait(timeout=30) == 3
+
+
 def test_a_defect_is_one_line_too_and_its_traceback_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
