@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 SAMPLES_A_SECOND = 0.9e6
 """Of flat surfaces, a CPU core: 1024x576 with 64 samples took 2.5 s on 16 cores."""
-COMPILING_S = 240.0
-"""What a GPU may take to compile its kernels before the first frame, seen on an H100 with OptiX and CUDA, each process
-anew as far as is known."""
+COMPILING_S = 600.0
+"""What a GPU may take to compile its kernels before the first frame: the driver was not done after 500 s on an H200 and
+415 s on an H100."""
 LOADING_S = 20.0
 """What it may take to load kernels that Blender brings: assumed, no such card was at hand."""
 

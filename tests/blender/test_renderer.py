@@ -22,7 +22,7 @@ H100, RTX_4090 = (9, 0), (8, 9)
             FLAT,
             False,
             "cpu",
-            "about 60 s of 8 cores, a GPU may compile its kernels for 240 s",
+            "about 60 s of 8 cores, a GPU may compile its kernels for 600 s",
         ),
         ("auto", "cuda", LARGE, False, "cuda", "compile its kernels"),
         ("auto", "cuda", FLAT, True, "cuda", "a GPU may load its kernels for 20 s first"),
