@@ -165,10 +165,12 @@ def _guidance(keyframes: KeyframesConfig) -> KeyframeGuidance:
 def _branches(
     keyframes: KeyframesConfig, models: ImageModels, renders: Renders, source_prompt: str, max_batch: int
 ) -> Branches[ImageCondition]:
-    """The conditions of source, unconditional and conditional branch, one row a keyframe."""
+    """The conditions of source, unconditional and conditional branch, one row a keyframe; a guidance of 1 reads no
+    unconditional branch, so there is none."""
     prompts = encode_prompts(models, [source_prompt, keyframes.negative_prompt, keyframes.prompt])
     control = embed_depth(models, renders.depth, max_batch)
     scale, rows = keyframes.control_scale, len(renders.frames)
-    return Branches(
-        *(frame_condition(models, prompts.repeat(i, rows), renders.size, control, scale) for i in range(3))
+    source, negative, positive = (
+        frame_condition(models, prompts.repeat(i, rows), renders.size, control, scale) for i in range(3)
     )
+    return Branches(source, None if keyframes.guidance == 1 else negative, positive)
