@@ -6,9 +6,13 @@ starts one of them would spoil that, and fails here.
 
 from __future__ import annotations
 
+import builtins
+import functools
+import io
 import re
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +42,16 @@ class Guard:
         self.slow_fixtures: set[tuple[str, str]] = set()
         self.broken: list[str] = []
 
-    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """An audit hook of Python (they cannot be removed again)."""
-        if self.now is None:
-            return
-        if event == "subprocess.Popen":
-            words = " ".join(map(str, _words(arguments[1])))
-            if STARTS.search(words):
-                self.found(f"starts {words[:80]}")
-        elif event == "open" and _is_shipped_network(arguments[0]):
-            self.found(f"loads {arguments[0]}")
+    def before_start(self, command: object) -> None:
+        """A process is to be started."""
+        words = " ".join(map(str, _words(command)))
+        if self.now is not None and STARTS.search(words):
+            self.found(f"starts {words[:80]}")
+
+    def before_open(self, file: object) -> None:
+        """A file is to be opened."""
+        if self.now is not None and _is_shipped_network(file):
+            self.found(f"loads {file}")
 
     def found(self, what: str) -> None:
         """Notes it for the fixtures under way; raises AssertionError in a test that is not marked."""
@@ -71,8 +75,24 @@ def _is_shipped_network(path: object) -> bool:
     return frame.f_code.co_name == LOADS and str(Path(path).resolve()).startswith(SHIPPED)
 
 
+def _watched(call: Callable[..., Any], before: Callable[[Any], None], place: int) -> Callable[..., Any]:
+    """`call`, whose argument number `place` `before` sees first."""
+
+    @functools.wraps(call)
+    def watched(*arguments: Any, **options: Any) -> Any:
+        if len(arguments) > place:
+            before(arguments[place])
+        elif "args" in options:  # of Popen
+            before(options["args"])
+        return call(*arguments, **options)
+
+    return watched
+
+
 GUARD = Guard()
-sys.addaudithook(GUARD.hook)
+# No audit hook of Python: it would be called for every `id()` as well, hundreds of thousands of times a second.
+subprocess.Popen.__init__ = _watched(subprocess.Popen.__init__, GUARD.before_start, 1)  # type: ignore[method-assign]
+builtins.open = io.open = _watched(builtins.open, GUARD.before_open, 0)
 
 
 @pytest.hookimpl(wrapper=True)
