@@ -19,10 +19,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if ALL_SLOW.search(collection_path.read_text(encoding="utf-8")) else None
 
 
+SELDOM = (
+    50_000,
+    20,
+    100,
+)  # thresholds of `gc`: objects that no test keeps are few beside what libraries keep
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """What is imported now stays: no search for garbage looks at it, neither meanwhile nor later."""
+    """What is imported now stays: no search for garbage looks at it, neither meanwhile nor later.
+
+    Later searches are seldom, too: tests import much more, and a search takes longer than what it finds.
+    """
     gc.disable()
+    gc.set_threshold(*SELDOM)
     try:
         return (yield)
     finally:
