@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -70,12 +71,13 @@ def model_config(tmp_path_factory: pytest.TempPathFactory) -> ImageModelConfig:
 @pytest.fixture(scope="module")
 def plain_models(model_config: ImageModelConfig) -> ImageModels:
     """For tests that add no adapter."""
-    return load_image_models(model_config, "cpu", ("unet", "vae"))
+    return load_image_models(model_config, "cpu", ("unet", "vae", "text"))
 
 
 @pytest.fixture
-def models(model_config: ImageModelConfig) -> ImageModels:
-    return load_image_models(model_config, "cpu", ("unet", "vae", "text"))
+def models(plain_models: ImageModels) -> ImageModels:
+    """With a UNet of its own."""
+    return dataclasses.replace(plain_models, unet=copy.deepcopy(plain_models.unet))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from i2v3d.diffusion.fusion import Pass
 from i2v3d.guidance.branches import Branches
@@ -33,9 +34,15 @@ class CountingDenoiser(ClipDenoiser):
         return super().__call__(x, level, condition)
 
 
+@pytest.fixture(scope="module")
+def networks() -> tuple[nn.Module, nn.Module]:
+    """The UNet and the ControlNet; guidance leaves both as they were."""
+    return seeded(tiny_unet), seeded(tiny_controlnet)
+
+
 @pytest.fixture
-def denoiser() -> CountingDenoiser:
-    return CountingDenoiser(seeded(tiny_unet), seeded(tiny_controlnet), control_scale=1.0)
+def denoiser(networks: tuple[nn.Module, nn.Module]) -> CountingDenoiser:
+    return CountingDenoiser(*networks, control_scale=1.0)
 
 
 @pytest.fixture
@@ -126,27 +133,38 @@ def _turned(one: DirectionalPass) -> DirectionalPass:
 
 
 @pytest.mark.parametrize(
-    ("injected", "max_batch", "calls"),
+    ("injected", "calls"),  # clips of each call, by max_batch
     [
-        (True, 0, [6]),  # clips: two passes of three branches
-        (True, 1, [3, 3]),  # the branches of one pass are the least
-        (True, 5 * FRAMES, [3, 3]),
-        (True, 6 * FRAMES, [6]),
-        (False, 0, [4]),  # nothing couples the branches, and there is no source
-        (False, 1, [1] * 4),  # a clip is the least
-        (False, 2 * FRAMES, [2, 2]),
-        (False, 3 * FRAMES, [2, 2]),
+        (
+            True,
+            {
+                0: [6],  # two passes of three branches
+                1: [3, 3],  # the branches of one pass are the least
+                5 * FRAMES: [3, 3],
+                6 * FRAMES: [6],
+            },
+        ),
+        (
+            False,
+            {
+                0: [4],  # nothing couples the branches, and there is no source
+                1: [1] * 4,  # a clip is the least
+                2 * FRAMES: [2, 2],
+                3 * FRAMES: [2, 2],
+            },
+        ),
     ],
 )
 def test_a_network_call_has_at_most_max_batch_pictures_or_what_cannot_be_split(
-    denoiser: CountingDenoiser, layers: ClipInjection, injected: bool, max_batch: int, calls: list[int]
+    denoiser: CountingDenoiser, layers: ClipInjection, injected: bool, calls: dict[int, list[int]]
 ) -> None:
-    used = layers if injected else None
-    expected = predict(guided(denoiser, passes(denoiser), used), latents())
-    denoiser.__dict__["calls"].clear()
-    chunked = predict(guided(denoiser, passes(denoiser), used, max_batch=max_batch), latents())
-    torch.testing.assert_close(chunked, expected, rtol=1e-4, atol=1e-5)
-    assert denoiser.__dict__["calls"] == calls
+    both, whole = passes(denoiser), None
+    for max_batch, expected in calls.items():
+        denoiser.__dict__["calls"] = []
+        found = predict(guided(denoiser, both, layers if injected else None, max_batch=max_batch), latents())
+        assert denoiser.__dict__["calls"] == expected, max_batch
+        whole = found if whole is None else whole  # the first is of one call
+        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_only_what_is_read_is_computed(denoiser: CountingDenoiser, layers: ClipInjection) -> None:
