@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from i2v3d.artifacts.manifest import require_undamaged
 from i2v3d.artifacts.metrics_file import read_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import MASK, PHOTO, SHEET, SPEC, SceneFolder
 from i2v3d.figures.labelled import Panel, labelled_rows
 from i2v3d.images import Mask, Rgb, write_rgb, write_video
-from i2v3d.workflow.plan import stage_dirs
+from i2v3d.workflow.plan import read_variant, stage_dirs
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,12 @@ class Coarse:
 def write_preview(variant_file: Path, cache: Path, out: Path) -> None:
     """Writes coarse.mp4, depth.mp4, mask.mp4 and sheet.png of a planned variant whose scene and render stages are done.
 
-    Raises ArtifactError if one of their folders lacks a file.
+    Raises ArtifactError if one of their folders lacks a file or has changed.
     """
-    variant = json.loads(variant_file.read_text())
+    variant = read_variant(variant_file)
     (scene,), (render,) = (stage_dirs(cache, s, variant["keys"][s], 0, None) for s in ("scene", "render"))
+    for folder in (scene, render):
+        require_undamaged(folder)
     coarse = Coarse.load(scene, render)
     options = variant["config"]["assemble"]
     out.mkdir(parents=True, exist_ok=True)

@@ -212,6 +212,18 @@ def variant_path(cache: Path, variant: PlannedVariant) -> Path:
     return cache / "plan" / "variants" / f"{variant.digest}.json"
 
 
+def read_variant(path: Path) -> dict[str, Any]:
+    """A variant's frozen file, with the name of its run. Raises ArtifactError if it is missing or not one."""
+    try:
+        found = json.loads(path.read_text())
+        PlannedVariant(**{name: value for name, value in found.items() if name != "run"})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path} is not a planned variant ({error}); run snakemake again to re-plan"
+        ) from error
+    return dict(found)
+
+
 def plan_probe(stage: Stage, config: Mapping[str, Any], prints: Fingerprints) -> Node:
     """The node of a job that reads no other stage. Raises ConfigError, InputError and WeightsError as `make_plan`."""
     validate_sections(config)

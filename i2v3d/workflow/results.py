@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from i2v3d.artifacts.manifest import require_undamaged
 from i2v3d.errors import ArtifactError
 from i2v3d.workflow.finished import RECORD
-from i2v3d.workflow.plan import Plan, stage_dirs
+from i2v3d.workflow.plan import Plan, read_variant, stage_dirs
 from i2v3d.workflow.provenance import code_versions, machine
 from i2v3d.workflow.runner import Settings
 from i2v3d.workflow.tracking.variant import variant_run
@@ -56,9 +57,9 @@ def finished_files(plan: Plan) -> list[Path]:
 def publish_variant(variant_file: Path, cache: Path, settings: Path, out: Path) -> None:
     """Writes links, config.yaml and provenance.json of a finished variant, and its run in the tracker.
 
-    Raises ArtifactError if one of the variant's stage folders is missing.
+    Raises ArtifactError if one of the variant's stage folders is missing or changed.
     """
-    variant = json.loads(variant_file.read_text())
+    variant = read_variant(variant_file)
     records = [json.loads((folder / RECORD).read_text()) for folder in _folders(variant, cache)]
     out.mkdir(parents=True, exist_ok=True)
     for stage, names in LINKS.items():
@@ -113,11 +114,12 @@ def provenance(variant: dict[str, Any], records: list[dict[str, Any]]) -> dict[s
 
 
 def _folders(variant: dict[str, Any], cache: Path) -> Iterator[Path]:
-    """The finished folder of every job of a variant."""
+    """The finished folder of every job of a variant, as it was made."""
     for stage, key in variant["keys"].items():
         for folder in stage_dirs(cache, stage, key, variant["segments"], None):
             if not (folder / RECORD).is_file():
                 raise ArtifactError(f"{folder / RECORD} is missing; delete {folder} and run snakemake again")
+            require_undamaged(folder)
             yield folder
 
 
