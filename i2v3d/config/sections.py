@@ -71,10 +71,12 @@ def _of_source(cls: type[T], data: Mapping[str, Any], where: str) -> type[T]:
     choices = {get_args(get_type_hints(sub)["source"])[0]: sub for sub in cls.__subclasses__()}
     if not choices:
         return cls
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where} is {str(data)[:80]!r}; expected options, such as source")
     if "source" not in data:
         raise ConfigError(f"{where}.source is missing; expected {' or '.join(sorted(choices))}")
     source = data["source"]
-    if source not in choices:
+    if not isinstance(source, str) or source not in choices:
         raise ConfigError(f"{where}.source is {source!r}; {nearest(str(source), choices)}")
     return choices[source]
 

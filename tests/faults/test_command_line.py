@@ -91,6 +91,9 @@ FILES = {
     "defaults in a circle": ("scene/own.yaml", "defaults: [own, _self_]\n", "scene=own"),
     "an empty scene": ("scene/own.yaml", "", "scene=own"),
     "a value in a circle": ("scene/own.yaml", "defaults: [coffee, _self_]\nprompt: ${.prompt}\n", "scene=own"),
+    "a section that is a number": ("experiment/own.yaml", "# @package _global_\nscene: 5\n", "experiment=own"),
+    "a section that is a list": ("experiment/own.yaml", "# @package _global_\nlora: [5]\n", "experiment=own"),
+    "a section that is nothing": ("experiment/own.yaml", "# @package _global_\nscene: null\n", "experiment=own"),
     "another list of sections": ("experiment/own.yaml", "# @package _global_\nsceen: {fps: 3}\n", "experiment=own"),
 }  # fmt: skip
 
