@@ -17,7 +17,9 @@ from i2v3d.workflow.profiles import check_profile
 from i2v3d.workflow.shares import SHARES, share_marks
 from i2v3d.workflow.workplace import set_up
 
-AS_THEY_ARE = str.maketrans({"{": "{{", "}": "}}"})  # snakemake takes others for wildcards
+AS_THEY_ARE = str.maketrans(
+    {"{": "{{", "}": "}}"}
+)  # snakemake takes others for wildcards
 ROOT = Path(str(workflow.current_basedir)).parent
 ENVIRONMENT = f"{ROOT}/rules/environment.yaml".translate(AS_THEY_ARE)
 DEPLOYED = "conda" in {
