@@ -14,6 +14,7 @@ from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProject
 from i2v3d.models import direct_loading
 from i2v3d.models.direct_loading import Reading, build, files_of
 from tests.support import image_family, video_family
+from tests.support.guard import GUARD, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,9 @@ def test_a_file_that_ends_too_early_is_an_error(family: Path, tmp_path: Path) ->
     short.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(OSError, match=r"ends after \d+ bytes"):
         Reading([short], "cpu", torch.float32).tensors()
+
+
+def test_the_guard_keeps_shipped_networks_from_tests_that_are_not_marked() -> None:
+    with pytest.raises(AssertionError, match="not marked slow and loads"):
+        UNet2DConditionModel.from_pretrained(ROOT / "weights" / "mini" / "image" / "unet")
+    GUARD.broken.clear()
