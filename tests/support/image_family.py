@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
@@ -73,18 +75,23 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
-def write_tiny_family(folder: Path) -> ImageModelConfig:
-    """Writes `image` and `image_controlnet` below `folder` from a fixed seed; returns their configuration."""
+@functools.cache
+def _family() -> dict[str, Any]:
+    """The networks by their folders, from a fixed seed; they are written and nothing else."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        networks = {
+        return {
             "image/unet": tiny_unet(),
             "image/vae": tiny_vae(),
             "image/text_encoder": text_encoder(),
             "image/text_encoder_2": text_encoder_2(),
             "image_controlnet": tiny_controlnet(),
         }
-    for name, network in networks.items():
+
+
+def write_tiny_family(folder: Path) -> ImageModelConfig:
+    """Writes `image` and `image_controlnet` below `folder`, always the same; returns their configuration."""
+    for name, network in _family().items():
         network.save_pretrained(folder / name, safe_serialization=True)
     for name in ("tokenizer", "tokenizer_2"):
         write_tokenizer(folder / "image" / name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
@@ -86,16 +88,22 @@ def tiny_image_encoder() -> CLIPVisionModelWithProjection:
     )
 
 
-def write_tiny_video_family(folder: Path) -> VideoModelConfig:
-    """Writes `video` and `video_controlnet` below `folder` from a fixed seed; returns their configuration."""
+@functools.cache
+def _family() -> dict[str, Any]:
+    """The networks by their folders, from a fixed seed; they are written and nothing else."""
     networks = {
         "video/unet": tiny_unet,
         "video/vae": tiny_vae,
         "video/image_encoder": tiny_image_encoder,
         "video_controlnet": tiny_controlnet,
     }
-    for name, build in networks.items():
-        seeded(build).save_pretrained(folder / name, safe_serialization=True)
+    return {name: seeded(build) for name, build in networks.items()}
+
+
+def write_tiny_video_family(folder: Path) -> VideoModelConfig:
+    """Writes `video` and `video_controlnet` below `folder`, always the same; returns their configuration."""
+    for name, network in _family().items():
+        network.save_pretrained(folder / name, safe_serialization=True)
     for name, content in {
         "scheduler/scheduler_config.json": EDM_SCHEDULER,
         "feature_extractor/preprocessor_config.json": feature_extractor(VISION_SIDE),
