@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,11 @@ from i2v3d.studio.yaml_edit import Edit, applied, edited, flow
 SHIPPED = sorted(Path("conf/scene").glob("*.yaml"))
 KEY = {"frame": 3, "position_m": [0.1, 0, 1], "look_at_m": [0, 2, 0.6], "rotation_deg": None, "fov_deg": None,
        "interpolation": "BEZIER"}  # fmt: skip
+
+
+def _read(text: str) -> Any:
+    """As `yaml.safe_load`, in a tenth of the time."""
+    return yaml.load(text, yaml.CSafeLoader)
 
 
 def _leaves(data: object, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], object]]:
@@ -33,10 +39,10 @@ def _comments(text: str) -> list[str]:
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_a_changed_value_is_all_that_changes(file: Path) -> None:
     text = file.read_text()
-    data = yaml.safe_load(text)
+    data = _read(text)
     for path, _ in _leaves(data)[::7]:
         new = edited(text, [Edit(path, 4.25)], data)
-        assert yaml.safe_load(new) == applied(data, Edit(path, 4.25)), path
+        assert _read(new) == applied(data, Edit(path, 4.25)), path
         assert _comments(new) == _comments(text), path
         differing = [
             pair for pair in zip(text.splitlines(), new.splitlines(), strict=True) if pair[0] != pair[1]
@@ -47,7 +53,7 @@ def test_a_changed_value_is_all_that_changes(file: Path) -> None:
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_entries_of_lists_come_and_go_with_comments_in_their_places(file: Path) -> None:
     text = file.read_text()
-    data = yaml.safe_load(text)
+    data = _read(text)
     for option in (("camera", "moves"), ("keys",), ("camera", "keys")):
         inherited = {"camera": {"moves": [], "keys": []}, "keys": [], **data}
         inherited["camera"] = {"moves": [], "keys": [], **inherited["camera"]}
@@ -55,13 +61,13 @@ def test_entries_of_lists_come_and_go_with_comments_in_their_places(file: Path) 
         for index in range(len(entries) + 1):
             there = Edit((*option, index), KEY, "insert")
             new = edited(text, [there], inherited)
-            found = yaml.safe_load(new)
+            found = _read(new)
             for part in option:
                 found = found[part]
             assert found[index] == KEY and len(found) == len(entries) + 1
             assert _comments(new) == _comments(text)
             gone = edited(new, [Edit((*option, index), None, "delete")], applied(inherited, there))
-            back = yaml.safe_load(gone)
+            back = _read(gone)
             for part in option:
                 back = back[part]
             assert back == entries
@@ -71,9 +77,9 @@ def test_what_a_file_inherits_is_written_where_it_changes() -> None:
     resolved = {"camera": {"keys": [], "fov_deg": 45, "moves": [{"kind": "orbit", "amount": 10}]}, "keys": []}
     text = "defaults: [photo, _self_]\nname: mug # of the scene\n"
     new = edited(text, [Edit(("camera", "moves", 0, "amount"), 20.0)], resolved)
-    assert yaml.safe_load(new)["camera"] == {"moves": [{"kind": "orbit", "amount": 20.0}]}
+    assert _read(new)["camera"] == {"moves": [{"kind": "orbit", "amount": 20.0}]}
     new = edited(new, [Edit(("camera", "handheld"), {"seed": 0})], resolved)
-    assert yaml.safe_load(new)["camera"]["handheld"] == {"seed": 0}
+    assert _read(new)["camera"]["handheld"] == {"seed": 0}
     assert new.startswith(text)
 
 
@@ -97,7 +103,7 @@ def test_anchors_are_refused_and_nothing_is_written() -> None:
     )
 )
 def test_any_plain_value_is_read_back_as_it_was(value: object) -> None:
-    assert yaml.safe_load(flow(value)) == value
+    assert _read(flow(value)) == value
 
 
 def test_numbers_keep_six_digits() -> None:
@@ -166,7 +172,7 @@ def test_edits_of_two_threads_are_both_kept(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert yaml.safe_load(document.file.read_text()) == {f"v{n}": n for n in range(20)}
+    assert _read(document.file.read_text()) == {f"v{n}": n for n in range(20)}
 
 
 @pytest.mark.parametrize("name", ["../photo", "/etc/passwd", "a/b", "", "."])
