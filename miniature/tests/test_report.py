@@ -27,7 +27,13 @@ from tests.support.published_shots import publish_shot
 
 ROOT = Path(__file__).parents[2]
 CONF, OWN = ROOT / "conf", ROOT / "miniature" / "conf"
-SMALL = ("scene.width=96", "scene.height=64", "scene.frames=5", "interpolate.segment_frames=3")
+SMALL = (
+    "scene.width=96",
+    "scene.height=64",
+    "scene.frames=5",
+    "scene.samples=1",
+    "interpolate.segment_frames=3",
+)
 BEST, WORST = "base", "no_injection"
 
 
