@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from i2v3d.commands.stage_costs import full_size_config
-from i2v3d.commands.video_costs import Job, jobs_of, measure_video, process_of_card
-from tests.commands.test_time_stages import tiny_words
-from tests.support.image_family import write_tiny_family
-from tests.support.video_family import write_tiny_video_family
-
-
-def write_tiny(folder: Path, device: str) -> None:
-    write_tiny_family(folder)
-    write_tiny_video_family(folder)
+from i2v3d.commands.video_costs import Job, jobs_of, process_of_card
+from tests.support.checkout import ROOT
 
 
 def test_jobs_wait_for_what_their_stages_read(tmp_path: Path) -> None:
@@ -41,8 +37,11 @@ def test_a_process_sees_its_own_card_from_its_start(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_two_processes_make_a_video(tmp_path: Path) -> None:
-    words = [*tiny_words(), "lora.steps=2"]
-    told = measure_video(tmp_path, (64, 32), 2, 2, ["0", "1"], "cpu", "auto", words, write_tiny)
+    """Where a job runs and when, on forks; a process of a card as it is started is tested above."""
+    command = [sys.executable, "-m", "tests.support.video_on_cards", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
     ends = {(row["stage"], row["segment"]): row["end_s"] for row in told["jobs"]}
     begins = {(row["stage"], row["segment"]): row["begin_s"] for row in told["jobs"]}
     assert len(ends) == 7 and told["video_s"] == pytest.approx(max(ends.values()), abs=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.checkout import ROOT, make_checkout
 from tests.support.warm.kinds import kind_of
 from tests.support.warm.plugin import COLD, python
 
 SEEN = (
     "import bpy, os, sys; print(os.environ['WORD'], os.getcwd(), sys.argv[1:], sys.stdin.read()); "
     "sys.stderr.write('said'); sys.exit(7)"
+)
+WHERE = (
+    "import bpy; from i2v3d import errors; from i2v3d.workflow import workplace; "
+    "print(errors.__file__, workplace.__file__)"
 )
 ASKED = "import bpy, os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
@@ -50,6 +56,22 @@ def test_words_folder_environment_files_and_status_are_those_of_the_command(tmp_
     with python():
         assert sys.executable == COLD and seen() == warm
     assert warm == (7, f"here {tmp_path} ['a', 'b c'] in\n", "said")
+
+
+@pytest.mark.slow
+def test_modules_of_the_project_are_those_of_the_folder_that_a_command_runs_in(tmp_path: Path) -> None:
+    """The server's own where the folder has the same files; where it has others, these."""
+
+    def found(folder: Path) -> tuple[str, str]:
+        words = [sys.executable, "-c", WHERE]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+        before, after = done.stdout.split()
+        return before, after
+
+    checkout, other = make_checkout(tmp_path / "checkout"), tmp_path / "other"
+    assert found(checkout) == (str(ROOT / "i2v3d/errors.py"), str(checkout / "i2v3d/workflow/workplace.py"))
+    shutil.copytree(ROOT / "i2v3d", other / "i2v3d", ignore=shutil.ignore_patterns("__pycache__"))
+    assert found(other) == (str(other / "i2v3d/errors.py"), str(other / "i2v3d/workflow/workplace.py"))
 
 
 @pytest.mark.slow

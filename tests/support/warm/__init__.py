@@ -4,5 +4,6 @@ A start of Blender, of snakemake or of a stage takes 1 to 10 s of CPU time, near
 snakemake, torch and diffusers, which is no test's subject. `plugin` lets slow tests see `client` as `sys.executable`;
 it asks a `server`, started with the first wish of its kind, to fork, and stands for the forked process: its words,
 environment, folder, files and exit status are those of the command, and it dies with it. The project's own modules are
-imported afresh every time. What has to be seen as users start it stands in `with plugin.python():`.
+imported afresh, but for those of `kinds.PROJECT` where the process would import the very files that the server has.
+What has to be seen as users start it stands in `with plugin.python():`.
 """

@@ -33,7 +33,25 @@ _WORKFLOW = (
 )
 # kind -> the modules that its server has imported
 KINDS: dict[str, tuple[str, ...]] = {
-    "blender": ("bpy", "mathutils.bvhtree", "pydantic.dataclasses", "numpy", "PIL.PngImagePlugin", "OpenEXR"),
+    "blender": (
+        "bpy",
+        "mathutils.bvhtree",
+        "bl_pkg.cli.blender_ext",
+        "io_scene_gltf2.blender.imp.blender_gltf",
+        "io_scene_gltf2.io.imp.gltf2_io_gltf",
+        "io_scene_gltf2.blender.exp.export",
+        "io_scene_fbx.import_fbx",
+        "io_scene_fbx.export_fbx_bin",
+        "pydantic.dataclasses",
+        "pydantic.type_adapter",
+        "numpy",
+        "numpy.typing",
+        "plyfile",
+        "psutil",
+        "logging.handlers",
+        "PIL.PngImagePlugin",
+        "OpenEXR",
+    ),
     "snakemake": (
         "snakemake.cli",
         "snakemake.report",
@@ -69,11 +87,28 @@ KINDS: dict[str, tuple[str, ...]] = {
         *_WORKFLOW,
     ),
 }
+# kind -> modules of the project that its server has imported, for processes in whose folder they are the same files.
+# None of them asks where it lies: in a checkout that is another name of the same folder.
+PROJECT: dict[str, tuple[str, ...]] = {
+    "blender": (
+        "i2v3d.blender.inside.adopt",
+        "i2v3d.blender.inside.build",
+        "i2v3d.blender.inside.export",
+        "i2v3d.blender.inside.figure",
+        "i2v3d.blender.inside.frames",
+        "i2v3d.blender.inside.inspection",
+        "i2v3d.blender.inside.viewset",
+        "i2v3d.blender.machine",
+    ),
+    "snakemake": ("i2v3d.stages.registry",),
+    "stage": ("i2v3d.stages.registry",),
+}
 MODULES = {
     "i2v3d.blender.inside.worker": "blender",
     "tests.support.artists_blends": "blender",
     "tests.support.mesh_pictures": "blender",
     "tests.support.pinned_passes": "blender",
+    "tests.support.video_on_cards": "stage",
     "i2v3d.commands.thread_costs": "stage",
     "i2v3d.workflow.interrupts": "snakemake",
     "i2v3d.workflow.warm.server": "stage",

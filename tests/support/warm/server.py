@@ -9,6 +9,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import importlib.util
 import marshal
 import os
 import runpy
@@ -24,8 +25,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-sys.path[0] = str(Path(__file__).parents[3])
-from tests.support.warm.kinds import KINDS  # noqa: E402
+ROOT, PACKAGE = Path(__file__).resolve().parents[3], "i2v3d"
+sys.path[0] = str(ROOT)
+from tests.support.warm.kinds import KINDS, PROJECT  # noqa: E402
 
 del sys.path[0]  # each process has its own folder there
 OFFLINE = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}  # as every stage sets for itself
@@ -116,6 +118,7 @@ def run(
     os.environ.update(environment)
     sys.executable = python
     sys.path.insert(0, folder if arguments[0] == "-m" else "")
+    place_project()
     status = 1
     try:
         status = _status(arguments)
@@ -146,8 +149,28 @@ def _status(arguments: list[str]) -> int:
     return 0
 
 
-def import_all(names: Sequence[str]) -> None:
-    """Imports modules so that no thread but this one lives afterwards that a fork would miss.
+def place_project() -> None:
+    """What the server imported of the project stays if a new process would import the same files.
+
+    What is imported from now on lies where a new process finds it, which may be a link to these files.
+    """
+    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE}
+    for name in loaded:
+        del sys.modules[name]
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        return
+    folder = Path(found.origin).parent
+    if folder.resolve() != ROOT / PACKAGE:
+        return
+    sys.modules.update(loaded)
+    for name, module in loaded.items():
+        if hasattr(module, "__path__"):
+            module.__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
+
+
+def import_all(names: Sequence[str], project: Sequence[str]) -> None:
+    """Imports libraries and modules of the project so that no thread but this one lives afterwards that a fork misses.
 
     Blender's TBB has no workers where it sees one core, and its OpenEXR writes by itself once its pool is empty.
     """
@@ -155,6 +178,10 @@ def import_all(names: Sequence[str]) -> None:
     os.sched_setaffinity(0, {min(cores)})
     for name in names:
         importlib.import_module(name)
+    sys.path.insert(0, str(ROOT))
+    for name in project:
+        importlib.import_module(name)
+    sys.path.remove(str(ROOT))
     os.sched_setaffinity(0, cores)
     gc.collect()
     gc.freeze()  # or a fork's searches for garbage would copy all of it
@@ -165,5 +192,5 @@ def import_all(names: Sequence[str]) -> None:
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     os.environ.update(OFFLINE)
-    import_all(KINDS[place.name])
+    import_all(KINDS[place.name], PROJECT[place.name])
     Server(place, int((place.parent / "owner").read_text()), place.parent / "python").serve()
