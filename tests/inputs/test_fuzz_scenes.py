@@ -102,7 +102,8 @@ def test_any_values_in_a_scene() -> None:
 def _change(data: Any, place: tuple[Any, ...], how: str, value: Any) -> None:
     """Changes what stands at a place, if an earlier change has left one."""
     for part in place[:-1]:
-        if not ((isinstance(data, dict) and part in data) or (isinstance(data, list) and part < len(data))):
+        there = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if not (there or (isinstance(data, dict) and part in data)):
             return
         data = data[part]
     last = place[-1]
