@@ -113,7 +113,10 @@ def _can_be_typed(value: object) -> bool:
 def faults() -> dict[str, Fault]:
     """All of them, by name."""
     found = {f"value {word[:40]}": Fault(("scene=coffee", word), told) for word, told in WRONG}
-    found |= {f"agreement {word}": Fault(("scene=coffee", word), told) for word, told in REFUSED.items()}
+    found |= {
+        f"agreement {words}": Fault(("scene=coffee", "runtime.perf=plain", *words.split()), told)
+        for words, told in REFUSED.items()
+    }
     found |= {
         f"option {kind}": Fault((), told, config)
         for kind, (config, told) in OPTIONS.items()
