@@ -11,6 +11,7 @@ pytest_plugins = (
     "tests.support.collection",
     "tests.support.composed",
     "tests.support.guard",
+    "tests.support.hashed",
     "tests.support.order",
     "tests.support.warm.plugin",
 )
