@@ -185,10 +185,14 @@ def predictions(denoiser: KeyframeDenoiser, x: Tensor, step: int) -> Prediction:
 
 
 @pytest.mark.parametrize(
-    ("extended", "injected", "max_batch"),
-    [(True, True, 0), (False, True, 12), (True, False, 12), (False, False, 6)],
+    ("extended", "injected", "max_batch", "step"),
+    [
+        *((True, True, 0, step) for step in (0, 6, 8, 9)),  # with fewer and fewer injected
+        *((False, True, 12, step) for step in (0, 6, 8, 9)),
+        (True, False, 12, 0),
+        (False, False, 6, 0),
+    ],
 )
-@pytest.mark.parametrize("step", [0, 6, 8, 9])  # with fewer and fewer injected
 def test_keyframes(
     image_networks: tuple[ImageDenoiser, FastImageDenoiser],
     extended: bool,
