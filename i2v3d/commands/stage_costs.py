@@ -28,9 +28,12 @@ from i2v3d.workflow.runner import load_entry, resolve_perf
 from i2v3d.workflow.selection import stage_config
 from i2v3d.workflow.workplace import project_folder, set_up
 
+PUBLISHED = "sdxl_svd"  # the family whose weights are made up here
+
 
 def measure(
     folder: Path,
+    family: str,
     size: tuple[int, int],
     segments: int,
     interpolated: int,
@@ -44,21 +47,24 @@ def measure(
 ) -> dict[str, Any]:
     """Runs the stages `timed` on a made-up shot of width x height pixels in `folder`, once for each of `perfs`.
 
-    interpolated: how many of the segments per-segment stages run on. perfs: values of runtime.perf; the same one twice
-    shows what only its first run pays for, kernels compiled and plans made. words: Hydra words on top of
-    models=sdxl_svd. cap_gib: GPU memory that the stages may use. counted: whether the operations of sampled steps are
-    counted. Returns the machine's names, on a GPU the rate of
-    large half-precision matrix products, and of every run what `_time_stage` says of its stages. Raises
-    ConfigError for words that do not compose.
+    family: of models; the published ones get random weights, the shipped ones are read from `weights/`. interpolated:
+    how many of the segments per-segment stages run on. perfs: values of runtime.perf; the same one twice shows what
+    only its first run pays for, kernels compiled and plans made. words: Hydra words on top of the family. cap_gib: GPU
+    memory that the stages may use. counted: whether the operations of sampled steps are counted. Returns the machine's
+    names, on a GPU the rate of large half-precision matrix products, and of every run what `_time_stage` says of its
+    stages. Raises ConfigError for words that do not compose.
     """
-    config = full_size_config(folder, *words)
+    published = family == PUBLISHED
+    config = full_size_config(folder, *words) if published else _composed(f"models={family}", *words)
     frames = segments * (config["interpolate"]["segment_frames"] - 1) + 1
     write_shot(folder, size, frames, views)
     begin = time.monotonic()
-    write_random(folder / "weights", device, write_tokenizer)
+    if published:
+        write_random(folder / "weights", device, write_tokenizer)
     result: dict[str, Any] = {
-        "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor(),
+        "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {platform.machine()}",
         "torch": torch.__version__,
+        "models": family,
         "size": "{}x{}".format(*size),
         "frames": frames,
         "keyframes": len(keyframe_numbers(frames, config["interpolate"]["segment_frames"])),
@@ -142,13 +148,17 @@ def _time_run(
 
 def full_size_config(folder: Path, *words: str) -> dict[str, Any]:
     """models=sdxl_svd with weights below `folder`, `words` on top. Raises ConfigError if they do not compose."""
-    (variant,) = compose_variants(set_up(project_folder(), Path()), _words(folder / "weights", *words))
+    return _composed(*_words(folder / "weights", *words))
+
+
+def _composed(*words: str) -> dict[str, Any]:
+    (variant,) = compose_variants(set_up(project_folder(), Path()), words)
     return variant.config
 
 
 def _words(weights: Path, *words: str) -> list[str]:
     """models=sdxl_svd with all weights below the folder `weights`."""
-    own = ["models=sdxl_svd", "models.image.vae=null"]
+    own = [f"models={PUBLISHED}", "models.image.vae=null"]
     for side, folders in FOLDERS.items():
         for part, folder in zip(("base", "controlnet"), folders, strict=True):
             place = f"models.{side}.{part}"

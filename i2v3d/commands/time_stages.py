@@ -5,6 +5,7 @@ from __future__ import annotations
 from i2v3d.commands.parsers import Group, Options, Several, count, pixels, positive
 from i2v3d.commands.timing import add_timing_options, run_timing
 
+SIZES = {"sdxl_svd": (1024, 576), "mini": (192, 128)}  # of the families, pixels
 STAGES = ("lora", "keyframe_inversion", "keyframes", "interpolation_inversion", "interpolate")
 
 
@@ -14,11 +15,19 @@ def add_parser(group: Group) -> None:
         "time-stages",
         run,
         what="time and GPU memory of the stages with networks at full size, with random weights",
-        more="Nothing is downloaded. Needs 15 GB of disk below --folder while it runs.",
-        examples=("i2v3d time-stages --segments 2 lora.steps=250", "i2v3d time-stages --size 768x448"),
+        more="Nothing is downloaded. Needs 15 GB of disk below --folder while it runs. The shipped miniature, for a "
+        "machine without a GPU, comes with its own weights.",
+        examples=(
+            "i2v3d time-stages --segments 2 lora.steps=250",
+            "i2v3d time-stages --size 768x448",
+            "i2v3d time-stages --models mini --device cpu lora.steps=10",
+        ),
     )
     parser.add_argument(
-        "--size", metavar="WxH", type=pixels, default="1024x576", help="pixels (default: 1024x576)"
+        "--models", choices=tuple(SIZES), default="sdxl_svd", help="which (default: sdxl_svd)"
+    )
+    parser.add_argument(
+        "--size", metavar="WxH", type=pixels, help="pixels (default: 1024x576, of the miniature 192x128)"
     )
     parser.add_argument("--segments", type=count, default=1, help="segments of the shot (default: 1)")
     parser.add_argument(
@@ -59,7 +68,8 @@ def run(options: Options) -> int:
         options,
         lambda folder, device: measure(
             folder,
-            options.size,
+            options.models,
+            options.size or SIZES[options.models],
             options.segments,
             min(options.time_segments or options.segments, options.segments),
             options.views,

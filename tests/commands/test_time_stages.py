@@ -109,3 +109,20 @@ def test_wrong_hydra_words_are_refused_before_anything_is_written(
     monkeypatch.setattr(stage_costs, "write_random", lambda *_: pytest.fail("weights were written"))
     assert main(["time-stages", "lora.stepps=3", "--device", "cpu", "--size", "64x32"]) == 2
     assert "stepps" in capsys.readouterr().err
+
+
+def test_the_miniature_is_timed_with_the_weights_that_it_comes_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stage_costs, "write_random", lambda *_: pytest.fail("weights were written"))
+    sources = []
+    monkeypatch.setattr(
+        stage_costs,
+        "_time_run",
+        lambda config, *_: sources.append(config["models"]["image"]["base"]["source"]),
+    )
+    words = ["--models", "mini", "--segments", "2", "--device", "cpu", "--json", "--folder", str(tmp_path)]
+    assert main(["time-stages", *words]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["models"], result["size"], result["frames"]) == ("mini", "192x128", 15)
+    assert sources == ["weights/mini/image"] * 2, "once plain and once fast"
