@@ -62,7 +62,9 @@ def measure(
     if published:
         write_random(folder / "weights", device, write_tokenizer)
     result: dict[str, Any] = {
-        "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {platform.machine()}",
+        "machine": torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else f"CPU, {platform.machine()}",
         "torch": torch.__version__,
         "models": family,
         "size": "{}x{}".format(*size),
