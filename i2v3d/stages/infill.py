@@ -210,7 +210,8 @@ def _sampled(
     if ctx.fast and whole:
         if cfg.models.storage is None:
             fuse_gelu(transformer)
-        if not ctx.weighing or compiling_pays(settings.steps * branches // at_once, tokens):
+        roomy = ctx.memory.gb > TILED_GB  # compiled calls of 81 frames of 832x480 held 13 GiB
+        if not ctx.weighing or (roomy and compiling_pays(settings.steps * branches // at_once, tokens)):
             compile_blocks(transformer)
     network = FillNetwork(transformer, settings.control_scale)
     with ctx.bar(f"infill segment {cfg.segment}") as bar:

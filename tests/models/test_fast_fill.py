@@ -68,4 +68,5 @@ def test_the_operation_is_one_that_can_be_compiled() -> None:
 
 def test_compiling_pays_for_long_samplings_of_long_clips_alone() -> None:
     assert not compiling_pays(calls=8, tokens=34320) and not compiling_pays(calls=100, tokens=1000)
-    assert compiling_pays(calls=400, tokens=34320)
+    assert not compiling_pays(calls=99, tokens=34320)
+    assert compiling_pays(calls=100, tokens=34320), "a segment of 81 frames in 50 steps, as measured"
