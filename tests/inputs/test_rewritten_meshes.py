@@ -86,3 +86,11 @@ def test_names_in_other_letters_and_old_gltf_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.gltf").write_text(json.dumps(gltf(asset={"version": "1.0"})))
     with pytest.raises(InputError, match=r"is of glTF 1\.0, which is not read; export it as glTF 2\.0"):
         check_mesh(tmp_path / "a.gltf", CAP)
+
+
+def test_colours_that_are_no_numbers_are_left_out_of_a_far_obj(tmp_path: Path) -> None:
+    lines = [f"v 1000000.5 {y} 0 0 0 {blue}" for y, blue in ((200, "1"), (201, "!"), (202, "1"))]
+    (tmp_path / "a.obj").write_text("\n".join([*lines, "f 1 2 3"]))
+    copy = copy_mesh(tmp_path / "a.obj", tmp_path / "copy", CAP).read_text().splitlines()
+    assert [len(line.split()) for line in copy] == [4, 4, 4, 4]
+    assert copy[-1] == "f 1 2 3" and abs(float(copy[0].split()[1])) < 1

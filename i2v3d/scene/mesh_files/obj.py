@@ -89,8 +89,8 @@ def _strays(colours: NDArray[np.float64]) -> bool:
 
 
 def rewritten(path: Path, offset: Offset) -> bytes:
-    """The file's text with `offset` taken off every position, colours brought to 0..1 (255 means 1), and one library
-    a statement: what Blender's importer takes."""
+    """The file's text with `offset` taken off every position, colours brought to 0..1 (255 means 1) or left out if one
+    is no number, and one library a statement: what Blender's importer takes."""
     text = _text(path)
     colours = vertex_colours(text)
     scale = 1.0 if colours is None or colours.max() <= BYTES_FROM else 1 / 255
@@ -99,7 +99,7 @@ def rewritten(path: Path, offset: Offset) -> bytes:
         words = line.split()
         if words[:1] == [b"v"]:
             position = [float(word) - shift for word, shift in zip(words[1:4], offset, strict=True)]
-            rest = [float(word) for word in words[4:7]] if len(words) == 7 else []
+            rest = [float(word) for word in words[4:7]] if colours is not None and len(words) == 7 else []
             colour = np.clip(np.nan_to_num(np.array(rest)) * scale, 0, 1).tolist()
             line = b"v " + " ".join(repr(value) for value in (*position, *colour)).encode()
         elif words[:1] == [b"mtllib"]:
