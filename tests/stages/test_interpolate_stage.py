@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
 from i2v3d.toy.moving_disc import write_moving_disc
+from tests.support.networks import loaded_once
 from tests.support.video_family import CHANNELS, FACTOR, write_tiny_video_family
 
 FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 7, 4, 3, 16, 24
@@ -118,7 +120,7 @@ def largest_difference(first: np.ndarray, second: np.ndarray) -> int:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("interpolate")
     made = World(
         write_tiny_video_family(root),
@@ -132,8 +134,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     for number in (1, 4, 7):
         coarse = read_rgb(made.inputs["render"] / "rgb" / frame_name(number))
         write_rgb(made.inputs["keyframes"] / frame_name(number), 255 - coarse[::-1].copy())
-    made.invert(made.inputs["interpolation_inversion"])
-    return made
+    with loaded_once():
+        made.invert(made.inputs["interpolation_inversion"])
+        yield made
 
 
 @pytest.fixture(scope="module")
