@@ -32,6 +32,7 @@ class World:
     ) -> None:
         self.settings, self.device, self.checkpoint = settings, device, checkpoint
         self.bank: Bank = build_bank(settings.variants, settings.seed)
+        self._held_out: dict[int, tuple[Scenes, Frames]] = {}
         self.renderer = Renderer(
             settings.width,
             settings.height,
@@ -41,10 +42,13 @@ class World:
         )
 
     def held_out(self, frames: int) -> tuple[Scenes, Frames]:
-        """The same held-out scenes on every device, drawn on the CPU."""
+        """The same held-out scenes on every device, drawn on the CPU; rendered once."""
+        if frames in self._held_out:
+            return self._held_out[frames]
         generator = torch.Generator().manual_seed(self.settings.seed)
         scenes = sample(self.settings.held_out, frames, self.bank, generator, "held_out").to(self.device)
-        return scenes, self.renderer(scenes)
+        self._held_out[frames] = scenes, self.renderer(scenes)
+        return self._held_out[frames]
 
     def pool(
         self, frames: int, stream: int, paces: Sequence[float] = (1.0,)

@@ -52,19 +52,19 @@ def infill_vae() -> AutoencoderKLWan:
 
 
 def infill_transformer() -> WanVACETransformer3DModel:
-    """Five layers, three of them with a control branch; a token is a latent."""
+    """Eight layers, four of them with a control branch; a token is a latent."""
     return WanVACETransformer3DModel(
         patch_size=(1, 1, 1),
-        num_attention_heads=3,
+        num_attention_heads=4,
         attention_head_dim=32,
         in_channels=CHANNELS,
         out_channels=CHANNELS,
         text_dim=TEXT_WIDTH,
         freq_dim=64,
-        ffn_dim=176,
-        num_layers=5,
+        ffn_dim=256,
+        num_layers=8,
         rope_max_seq_len=64,
-        vace_layers=[0, 2, 4],
+        vace_layers=[0, 2, 4, 6],
         vace_in_channels=2 * CHANNELS + FACTOR**2,
     )
 
