@@ -46,8 +46,9 @@ def run(options: Options) -> int:
         try:
             track = RenderedCameras.load(options.source).track(options.source)
         except ArtifactError as error:  # which would have the user make the folder anew
+            what = "is not the cameras of a finished render" if options.source.exists() else "is not there"
             raise InputError(
-                f"{options.source} is not the cameras of a finished render; name "
+                f"{options.source} {what}; name "
                 f"results/RUN/VARIANT/stages/render/cameras.json, or what it is with --from {', '.join(READ)}"
             ) from error
     else:

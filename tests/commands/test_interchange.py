@@ -87,9 +87,11 @@ def test_other_suffixes_and_unfinished_scenes_are_refused(scene: Path, tmp_path:
     with pytest.raises(InputError, match=r"as \.glb or \.blend, not s\.usd"):
         api.export_scene(scene, tmp_path / "s.usd")
     assert main(["export", str(tmp_path), str(tmp_path / "s.glb")]) == 2
-    assert "lacks scene.json" in capsys.readouterr().err
+    assert "is no finished scene; name results/RUN/VARIANT/stages/scene" in capsys.readouterr().err
     assert main(["cameras", str(tmp_path / "no.json"), "x", "--to", "colmap"]) == 2
-    assert "no.json cannot be read" in capsys.readouterr().err
+    assert (
+        "no.json is not there; name results/RUN/VARIANT/stages/render/cameras.json" in capsys.readouterr().err
+    )
 
 
 def test_a_mesh_is_described(scene: Path, tmp_path: Path, capsys) -> None:

@@ -140,7 +140,7 @@ def test_a_broken_sweep_is_one_line(kind: str, tmp_path: Path) -> None:
         (["new", "mug", "--image", "none.png"], "none.png"),
         (["mesh", "none.glb"], "none.glb"),
         (["export", "scenes", "out.blend"], "scenes is no finished scene; name results/RUN/VARIANT/stages/scene"),
-        (["cameras", "none.json", "o.json", "--to", "look_at"], "none.json is not the cameras of a"),
+        (["cameras", "none.json", "o.json", "--to", "look_at"], "none.json is not there; name results/RUN/VARIANT"),
         (["cameras", "Snakefile", "o.json", "--to", "look_at"], "Snakefile is not the cameras of a finished render"),
         (["scene", "--node", "none.json", "--cache", "c", "--out", "o", "--settings", "s"], "none.json is not a plan"),
     ],

@@ -28,6 +28,9 @@ SOFT = (
     "fixedDpr=0.25"  # fewer pixels of the 3D view: without a GPU, drawing it is most of what these tests cost
 )
 CLOSES = ".mantine-Notification-closeButton"  # messages lie over the 3D view for a while
+# Of the messages that a page works off at once viser applies updates last: after the removal of what they update.
+LATE = "Tried to update non-existent component"
+CLICK_S = 10  # in which a click is heeded
 PATIENCE_S = 120  # for what takes a moment, on a machine that does other things too
 Point = tuple[float, float]
 # Where a point, in the axes of a node of the page's scene, is drawn now; null while the page has no such node.
@@ -76,9 +79,9 @@ class Opened:
         self._drawn = self.desk.shown
 
     def complaints(self) -> list[str]:
-        """What the browser's console said since it was asked last."""
+        """What the browser's console said since it was asked last, but for what is of viser's own making."""
         found, self._said = self._said, []
-        return found
+        return [said for said in found if not said.startswith(LATE)]
 
     def restore(self) -> None:
         """The shipped scene and words, whatever a test before has left; its meshes stay while the scene is open."""
@@ -107,10 +110,25 @@ class Opened:
 
     def until(self, true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Waits, the browser at work meanwhile."""
+        assert self._comes(true, patience_s), "waited in vain"
+
+    def click_until(self, where: Callable[[], Point], true: Callable[[], object]) -> None:
+        """Clicks a place until it is heeded: one between two of a slow browser's frames may miss what was drawn."""
+        end = time.monotonic() + PATIENCE_S
+        heeded = False
+        while not heeded:
+            assert time.monotonic() < end, "clicked in vain"
+            self.rests()
+            self.page.mouse.click(*where())
+            heeded = self._comes(true, CLICK_S)
+
+    def _comes(self, true: Callable[[], object], patience_s: float) -> bool:
         end = time.monotonic() + patience_s
         while not true():
-            assert time.monotonic() < end, "waited in vain"
+            if time.monotonic() >= end:
+                return False
             self.page.wait_for_timeout(50)
+        return True
 
     # ------------------------------------------------------------ the page
     def tab(self, name: str) -> None:

@@ -65,9 +65,10 @@ def test_the_camera_is_dragged_and_its_key_is_found_by_a_click(studio: Opened) -
     studio.until(lambda: gizmo.target is None)
     studio.desk.moved(0)
     studio.at(np.zeros(3), "/camera/key8")
-    studio.rests()
-    studio.page.mouse.click(*studio.at(np.array(first["position_m"])))
-    studio.until(lambda: gizmo.target == "/camera" and studio.desk.index == 7)
+    studio.click_until(
+        lambda: studio.at(np.array(first["position_m"])),
+        lambda: gizmo.target == "/camera" and studio.desk.index == 7,
+    )
     studio.drag("/gizmo", 0.8 * gizmo.size_m * ALONG_X, 0.5 * gizmo.size_m * ALONG_X)
     studio.until(lambda: _only_key(studio) != first)
     again = _only_key(studio)
