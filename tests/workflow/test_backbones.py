@@ -114,13 +114,22 @@ def test_keys_follow_what_a_stage_reads(tmp_path: Path) -> None:
         assert differing - {"assemble", "evaluate"} == changed, word
 
 
-def test_the_sweep_of_backbones_shares_scene_and_render(tmp_path: Path) -> None:
-    variants = compose_variants(ROOT / "conf", [], "backbones")
+@pytest.mark.parametrize(
+    ("sweep", "words", "names", "segments"),
+    [
+        ("backbones", [], ["svd", "wan_vace", "wan_vace_photo"], [4, 3, 3]),
+        ("mini_backbones", ["experiment=demo"], ["mini", "mini_vace", "mini_vace_photo"], [2, 2, 2]),
+    ],
+)
+def test_the_sweeps_of_backbones_share_scene_and_render(
+    tmp_path: Path, sweep: str, words: list[str], names: list[str], segments: list[int]
+) -> None:
+    variants = compose_variants(ROOT / "conf", words, sweep)
     made = make_plan(variants, Fingerprints(tmp_path / "memo.json"))
-    assert [variant.name for variant in made.variants] == ["svd", "wan_vace", "wan_vace_photo"]
+    assert [variant.name for variant in made.variants] == names
     for stage in ("scene", "render"):
         assert len({variant.keys[stage] for variant in made.variants}) == 1
-    assert [variant.segments for variant in made.variants] == [4, 3, 3]
+    assert [variant.segments for variant in made.variants] == segments
 
 
 def test_stages_of_another_backbone_are_refused() -> None:
