@@ -31,9 +31,8 @@ from i2v3d.models.weights import load_network
 from i2v3d.stages.infill import fill_segment, segment_clip, start_latents
 from i2v3d.stages.registry import STAGES
 from i2v3d.toy.moving_disc import write_moving_disc
-from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.composition import compose_here
 from i2v3d.workflow.selection import stage_config
-from i2v3d.workflow.workplace import project_folder, set_up
 
 TIER_STEPS = 2  # of a run under a cap, whose memory is asked for
 CONTEXT_GIB = 0.6  # of a card, which the driver takes for a process before any tensor
@@ -53,10 +52,8 @@ def measure_infill(
     not compose.
     """
     own = [f"models.video.{part}.base.source={folder / 'weights'}" for part in ("networks", "text")]
-    (variant,) = compose_variants(
-        set_up(project_folder(), Path()), ["models=wan_vace", "infill.paste=nothing", *own, *words]
-    )
-    cfg = build(InfillStage, {**stage_config(STAGES["infill"], variant.config), "segment": 0}, "infill")
+    config = compose_here(["models=wan_vace", "infill.paste=nothing", *own, *words])
+    cfg = build(InfillStage, {**stage_config(STAGES["infill"], config), "segment": 0}, "infill")
     _write_inputs(folder, size, cfg.infill.segment_frames)
     write_random_wan(folder / "weights", model, device)
     on_gpu = device.startswith("cuda")

@@ -18,8 +18,7 @@ from i2v3d.errors import MachineError
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.render import render_passes
 from i2v3d.stages.scene import build_scene
-from i2v3d.workflow.composition import compose_variants
-from i2v3d.workflow.workplace import project_folder, set_up
+from i2v3d.workflow.composition import compose_here
 
 
 def composed(scene: str, size: tuple[int, int], frames: int, samples: int | None) -> dict[str, Any]:
@@ -27,8 +26,7 @@ def composed(scene: str, size: tuple[int, int], frames: int, samples: int | None
     pixel; None: conf/render's. Raises ConfigError for words that do not compose."""
     words = [f"scene={scene}", f"scene.frames={frames}", f"scene.width={size[0]}", f"scene.height={size[1]}"]
     words += [f"render.samples={samples}"] if samples else []
-    (variant,) = compose_variants(set_up(project_folder(), Path()), words)
-    return variant.config
+    return compose_here(words)
 
 
 def measure(config: dict[str, Any], cores: int, device: str) -> dict[str, Any]:

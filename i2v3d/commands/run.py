@@ -10,15 +10,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from i2v3d.commands.parsers import Group, Options, Parser, add_hydra_words
 from i2v3d.errors import ConfigError, MachineError
 from i2v3d.workflow.home import cache_of_home, may_write
-from i2v3d.workflow.interrupts import INTERRUPTED
+from i2v3d.workflow.interrupts import INTERRUPTED, given_to
 from i2v3d.workflow.workplace import project_folder
 
 log = logging.getLogger(__name__)
@@ -144,7 +142,10 @@ def wait_for(command: Sequence[str]) -> int:
     send to this process alone, is handed on.
     """
     interrupted = False
-    with subprocess.Popen(command) as child, _handed_on(signal.SIGTERM, child):
+    with (
+        subprocess.Popen(command) as child,
+        given_to(signal.SIGTERM, lambda number, _: child.send_signal(number)),
+    ):
         while child.poll() is None:
             try:
                 child.wait()
@@ -155,19 +156,6 @@ def wait_for(command: Sequence[str]) -> int:
     if interrupted:
         return INTERRUPTED
     return child.returncode if child.returncode >= 0 else 128 - child.returncode  # as shells tell a signal
-
-
-@contextmanager
-def _handed_on(number: signal.Signals, child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Gives a signal of this process to its child meanwhile."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = signal.signal(number, lambda *_: child.send_signal(number))
-    try:
-        yield
-    finally:
-        signal.signal(number, usual)
 
 
 def overrides_value(words: Sequence[str]) -> str:

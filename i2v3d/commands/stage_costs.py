@@ -23,10 +23,9 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.stages.stage import Stage
 from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.toy.tokenizer import write_tokenizer
-from i2v3d.workflow.composition import compose_variants
+from i2v3d.workflow.composition import compose_here
 from i2v3d.workflow.runner import load_entry, resolve_perf
 from i2v3d.workflow.selection import stage_config
-from i2v3d.workflow.workplace import project_folder, set_up
 
 PUBLISHED = "sdxl_svd"  # the family whose weights are made up here
 
@@ -55,7 +54,7 @@ def measure(
     stages. Raises ConfigError for words that do not compose.
     """
     published = family == PUBLISHED
-    config = full_size_config(folder, *words) if published else _composed(f"models={family}", *words)
+    config = full_size_config(folder, *words) if published else compose_here([f"models={family}", *words])
     frames = segments * (config["interpolate"]["segment_frames"] - 1) + 1
     write_shot(folder, size, frames, views)
     begin = time.monotonic()
@@ -150,12 +149,7 @@ def _time_run(
 
 def full_size_config(folder: Path, *words: str) -> dict[str, Any]:
     """models=sdxl_svd with weights below `folder`, `words` on top. Raises ConfigError if they do not compose."""
-    return _composed(*_words(folder / "weights", *words))
-
-
-def _composed(*words: str) -> dict[str, Any]:
-    (variant,) = compose_variants(set_up(project_folder(), Path()), words)
-    return variant.config
+    return compose_here(_words(folder / "weights", *words))
 
 
 def _words(weights: Path, *words: str) -> list[str]:

@@ -9,8 +9,6 @@ from pydantic import Field
 from i2v3d.config.bounds import DepthRange, Fraction, Frames, Guidance, Index, Scale, Steps, Strength
 from i2v3d.config.sections import section
 
-Shared = Literal["background", "everything"]  # of the frames of a window
-
 
 @section
 class KeyframeInversionConfig:
@@ -45,7 +43,7 @@ class KeyframesConfig:
     first: Literal["generated", "photo"]
     injection: bool
     extended_attention: bool
-    shared: Shared
+    shared: Literal["background", "everything"]
     tau_foreground: Fraction
     tau_background: Fraction
     tau_conv: Fraction

@@ -21,6 +21,7 @@ from i2v3d.progress import track
 from i2v3d.workflow.misspelt import explain
 from i2v3d.workflow.sweeps import expand, named_apart, read_sweep
 from i2v3d.workflow.untrusted import check_scene_file, chosen_files, is_untrusted, may_be_untrusted
+from i2v3d.workflow.workplace import project_folder, set_up
 
 T = TypeVar("T")
 BASE = "base"
@@ -44,6 +45,12 @@ class Variant:
     name: str
     overrides: tuple[str, ...]
     config: dict[str, Any]
+
+
+def compose_here(words: Sequence[str]) -> dict[str, Any]:
+    """The one configuration of `words` in the present folder. Raises ConfigError as `compose_variants`."""
+    (variant,) = compose_variants(set_up(project_folder(), Path()), words)
+    return variant.config
 
 
 def compose_variants(

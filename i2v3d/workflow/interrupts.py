@@ -8,26 +8,35 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType, TracebackType
 
 INTERRUPTED = 130  # the exit code
 LINE = "i2v3d: interrupted; run the same command again to go on\n"
 
 
 @contextmanager
-def heeded_at_once() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt meanwhile: asyncio, in which snakemake plans, heeds it at its next pause only."""
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield  # where signals cannot be set, or are ignored as in the background of a shell
+def given_to(number: signal.Signals, handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """A signal of this process goes to `handler` meanwhile, but in threads that cannot set signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.signal(number, usual)
+
+
+def heeded_at_once() -> AbstractContextManager[None]:
+    """Ctrl-C raises KeyboardInterrupt meanwhile: asyncio, in which snakemake plans, heeds it at its next pause only.
+
+    Not where it is ignored, as in the background of a shell.
+    """
+    if not callable(signal.getsignal(signal.SIGINT)):
+        return nullcontext()
+    return given_to(signal.SIGINT, signal.default_int_handler)
 
 
 def show_no_stack() -> None:

@@ -23,17 +23,10 @@ from miniature.report import collect, keyframe_gain_db
 from miniature.report_plan import ReportPlan, ReportSettings, plan_report
 from miniature.tests.support import command
 from tests.support.evaluated_shot import random_estimator, read_frames, write_scene_and_render, write_video
-from tests.support.published_shots import publish_shot
+from tests.support.published_shots import SMALL, publish_shot
 
 ROOT = Path(__file__).parents[2]
 CONF, OWN = ROOT / "conf", ROOT / "miniature" / "conf"
-SMALL = (
-    "scene.width=96",
-    "scene.height=64",
-    "scene.frames=5",
-    "scene.samples=1",
-    "interpolate.segment_frames=3",
-)
 BEST, WORST = "base", "no_injection"
 
 

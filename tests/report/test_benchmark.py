@@ -25,19 +25,12 @@ from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.plan import settings_path
 from tests.support.checkout import make_checkout, planned_jobs, snakemake
 from tests.support.evaluated_shot import random_estimator
-from tests.support.published_shots import publish_shot
+from tests.support.published_shots import SMALL, publish_shot
 
 pytestmark = pytest.mark.slow  # six shots are evaluated
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
-SMALL = (
-    "scene.width=96",
-    "scene.height=64",
-    "scene.frames=5",
-    "scene.samples=1",
-    "interpolate.segment_frames=3",
-)
 BEST, WORST, BROKEN = "base", "no_injection", "no_extended_attention"
 
 

@@ -18,6 +18,15 @@ from i2v3d.stages import evaluate
 from i2v3d.stages.context import StageContext
 from tests.support.evaluated_shot import read_frames, write_scene_and_render, write_video
 
+# Of planned shots that are judged in a moment: two segments, one ray a pixel.
+SMALL = (
+    "scene.width=96",
+    "scene.height=64",
+    "scene.frames=5",
+    "scene.samples=1",
+    "interpolate.segment_frames=3",
+)
+
 
 def publish_shot(cache: Path, trial: Trial, config: dict[str, Any], *, good: bool) -> None:
     """The finished stage folders of a trial whose frames are almost the truth (good) or the coarse render.
