@@ -127,6 +127,7 @@ class Composer:
         _parse_equal_texts_once()
         try:
             parsed = OverridesParser.create().parse_overrides(list(words))
+            _check_one_scene(parsed)
             values = [word for word in parsed if _sets_value(self._conf, word)]
             files = tuple(str(word.input_line) for word in parsed if word not in values)
             if may_be_untrusted(parsed, self._texts):
@@ -154,6 +155,16 @@ def _parse_equal_texts_once() -> None:
 
     if not hasattr(base.parse, "cache_info"):
         vars(base)["parse"] = functools.cache(base.parse)
+
+
+def _check_one_scene(words: Sequence[Any]) -> None:
+    """Raises ConfigError for a list of scenes, of which Hydra would make a mixture. words: parsed overrides."""
+    for word in words:
+        if word.key_or_group == "scene" and not word.is_sweep_override() and isinstance(word.value(), list):
+            raise ConfigError(
+                f"{word.input_line} names {len(word.value())} scenes, and a run has one; name one, or make a variant "
+                "of each: i2v3d -m scene=coffee,toy"
+            )
 
 
 def _sets_value(conf: Path, word: Any) -> bool:

@@ -13,6 +13,7 @@ from yaml import YAMLError
 from i2v3d.config.yaml_files import yaml_reason
 from i2v3d.errors import nearest
 
+ASKED_OF_SNAKEMAKE = ("sweep", "benchmark")  # folders of conf/ that no Hydra word chooses from
 GLOBAL = "# @package _global_"  # first line of a file that sets values of any group
 
 
@@ -40,6 +41,13 @@ def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
         key, full_key = match.groups()
         return f"{full_key} is not an option; {nearest(key, _sibling_keys(conf, full_key))}"
     if match := re.search(r"Could not override '([^']+)'.*?No match in the defaults list", text):
+        if (
+            word := next((w for w in overrides if w.partition("=")[0] in ASKED_OF_SNAKEMAKE), None)
+        ) is not None:
+            target = "benchmark " if word.startswith("benchmark=") else ""
+            return (
+                f"{word} is no Hydra word; snakemake takes it: snakemake --cores all {target}--config {word}"
+            )
         return f"{match[1]} is not a configuration group; {nearest(match[1], _groups(conf))}"
     return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}"
 
@@ -62,7 +70,7 @@ def group_choices(conf: Path, group: str) -> list[str]:
 
 
 def _groups(conf: Path) -> list[str]:
-    return sorted(p.name for p in conf.iterdir() if p.is_dir())
+    return sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name not in ASKED_OF_SNAKEMAKE)
 
 
 def _sibling_keys(conf: Path, full_key: str) -> set[str]:

@@ -17,6 +17,7 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.finished import OWN
+from i2v3d.workflow.misspelt import group_choices
 from i2v3d.workflow.plan import PREVIEWED, Plan, make_plan, settings_path, write_plan
 from i2v3d.workflow.preflight import check_plan, out_of_its_world
 
@@ -57,7 +58,7 @@ class Asked:
             said=config.get("overrides", []),
             sweep=None if sweep is None else check_name(sweep, "--config sweep"),
             multirun=_switch(config.get("multirun", False)),
-            benchmark=check_name(config.get("benchmark", "benchmark"), "--config benchmark"),
+            benchmark=_benchmark(config["benchmark"], conf) if "benchmark" in config else "benchmark",
             settings=settings_path(OWN, config),
         )
 
@@ -98,6 +99,14 @@ def _switch(value: object) -> bool:
     if str(value).lower() not in ("true", "false"):
         raise ConfigError(f"--config multirun is {value!r}; expected true or false")
     return str(value).lower() == "true"
+
+
+def _benchmark(value: object, conf: Path) -> str:
+    """The file of conf/benchmark that benchmark=... names, whether or not this run reads it."""
+    name, known = check_name(value, "--config benchmark"), group_choices(conf, "benchmark")
+    if name not in known:
+        raise ConfigError(f"benchmark={name} does not exist; {nearest(name, known)}")
+    return name
 
 
 def _cache(value: object) -> Path:
