@@ -14,7 +14,8 @@ from i2v3d.toy.tokenizer import END, MAX_TOKENS, START, tokenizer_files
 from i2v3d.toy.world.catalogue import SHAPES, SUBJECT
 from i2v3d.toy.world.render import Frames, Renderer
 from i2v3d.toy.world.sampling import Scenes, caption_parts, sample
-from i2v3d.toy.world.shapes import Bank, build_bank
+from i2v3d.toy.world.shapes import build_bank
+from i2v3d.toy.world.solids import Bank
 from miniature.checkpoint import Checkpoint
 from miniature.settings import ControlSettings, PromptSettings, WorldSettings
 

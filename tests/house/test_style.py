@@ -10,6 +10,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
+LONGEST = 350  # lines of a module
+
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
@@ -50,6 +52,13 @@ def test_the_map_of_the_house_names_what_is_there() -> None:
         name for name in re.findall(r"`([\w/]+\.py)`", text) if "NAME" not in name and "GROUP" not in name
     ]
     assert len(modules) > 10 and [name for name in modules if not (package / name).is_file()] == []
+
+
+def test_no_module_is_too_long_to_live_in() -> None:
+    modules = [path for room in ("i2v3d", "miniature") for path in (ROOT / room).rglob("*.py")]
+    modules = [path for path in modules if "tests" not in path.relative_to(ROOT).parts]
+    long = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules}
+    assert len(long) > 250 and {name: lines for name, lines in long.items() if lines > LONGEST} == {}
 
 
 def test_the_rules_environment_has_the_locked_versions() -> None:

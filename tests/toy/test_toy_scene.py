@@ -30,7 +30,7 @@ from i2v3d.toy.world.clips import held_out_clip
 from i2v3d.toy.world.meshes import toy_meshes
 from i2v3d.toy.world.render import Renderer, coverage, flow
 from i2v3d.toy.world.sampling import captions, is_held_out
-from i2v3d.toy.world.shapes import BOX, ELLIPSOID, FRUSTUM
+from i2v3d.toy.world.solids import BOX, ELLIPSOID, FRUSTUM
 from i2v3d.workflow.composition import compose_variants
 
 CONF = Path(__file__).parents[2] / "conf"

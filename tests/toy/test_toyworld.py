@@ -11,7 +11,8 @@ from i2v3d.errors import ConfigError
 from i2v3d.toy.world.catalogue import SHAPES, vocabulary
 from i2v3d.toy.world.render import Renderer, cameras, flow, pixel_rays
 from i2v3d.toy.world.sampling import HELD_OUT_VARIANTS, captions, is_held_out, sample
-from i2v3d.toy.world.shapes import BOX, ELLIPSOID, FRUSTUM, Bank, build_bank
+from i2v3d.toy.world.shapes import build_bank
+from i2v3d.toy.world.solids import BOX, ELLIPSOID, FRUSTUM, Bank
 from i2v3d.toy.world.tracing import (
     Solids,
     axis_rotation,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2v3d.errors import ShapeError
-from i2v3d.toy.world.shapes import BOX, ELLIPSOID, FRUSTUM
+from i2v3d.toy.world.solids import BOX, ELLIPSOID, FRUSTUM
 
 Array = NDArray[np.float64]
 Faces = NDArray[np.int64]
@@ -64,7 +64,7 @@ def grid_chart(columns: int, rows: int, point: Callable[[Array], Array]) -> Char
 
 
 def solid_charts(kind: int, taper: float) -> list[Chart]:
-    """Charts that cover a unit solid of `i2v3d.toy.world.shapes`: ball, cube, or frustum of radius 1 + taper z.
+    """Charts that cover a unit solid of `i2v3d.toy.world.solids`: ball, cube, or frustum of radius 1 + taper z.
 
     Raises ShapeError for another kind.
     """

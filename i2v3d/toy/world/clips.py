@@ -10,7 +10,8 @@ import torch
 from i2v3d.errors import ConfigError
 from i2v3d.toy.world.held_out import HELD_OUT_CLIPS, HeldOut, Motion, check_index
 from i2v3d.toy.world.sampling import Scenes, captions, sample
-from i2v3d.toy.world.shapes import Bank, build_bank
+from i2v3d.toy.world.shapes import build_bank
+from i2v3d.toy.world.solids import Bank
 
 STILL = 1e-6  # metres or radians a frame
 

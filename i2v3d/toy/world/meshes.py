@@ -28,7 +28,7 @@ from i2v3d.toy.world.shading import (
     sky_colour,
     tone_curve,
 )
-from i2v3d.toy.world.shapes import BODY, Bank
+from i2v3d.toy.world.solids import BODY, Bank
 from i2v3d.toy.world.tracing import axis_rotation
 
 OVERSAMPLE = 2.0  # texels a pixel, where an object or the ground is nearest

@@ -13,7 +13,7 @@ import torch
 
 from i2v3d.errors import ConfigError
 from i2v3d.toy.world.catalogue import COLOURS, GROUNDS, PATTERNS, SHAPES, SKIES
-from i2v3d.toy.world.shapes import BODY, JOINTS, Bank
+from i2v3d.toy.world.solids import BODY, JOINTS, Bank
 
 Split = Literal["train", "held_out"]
 HELD_OUT_VARIANTS = 32  # the last variants of every shape in the bank

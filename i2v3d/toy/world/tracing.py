@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from i2v3d.toy.world.sampling import Scenes
-from i2v3d.toy.world.shapes import BOX, ELLIPSOID
+from i2v3d.toy.world.solids import BOX, ELLIPSOID
 
 _FAR = 1e9
 
