@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from i2v3d.artifacts.files import write_text
 from i2v3d.errors import ConfigError, I2V3DError
 from i2v3d.progress import track
 from i2v3d.workflow.misspelt import explain
+from i2v3d.workflow.repetition import spare_repetition
 from i2v3d.workflow.sweeps import expand, named_apart, read_sweep
 from i2v3d.workflow.untrusted import check_scene_file, chosen_files, is_untrusted, may_be_untrusted
 from i2v3d.workflow.workplace import project_folder, set_up
@@ -124,7 +124,7 @@ class Composer:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
-        _parse_equal_texts_once()
+        spare_repetition()
         try:
             parsed = OverridesParser.create().parse_overrides(list(words))
             _check_one_scene(parsed)
@@ -144,17 +144,6 @@ class Composer:
             raise ConfigError(explain(self._conf, words, error)) from error
         assert isinstance(config, dict)
         return {str(key): value for key, value in config.items()}
-
-
-def _parse_equal_texts_once() -> None:
-    """Lets OmegaConf keep the parse trees of interpolations, which it only reads.
-
-    It parses each one whenever it resolves it: half of the time that a sweep's variants take.
-    """
-    from omegaconf import base
-
-    if not hasattr(base.parse, "cache_info"):
-        vars(base)["parse"] = functools.cache(base.parse)
 
 
 def _check_one_scene(words: Sequence[Any]) -> None:

@@ -1,13 +1,9 @@
-"""Hydra reads equal files, and composes equal words over them, once a process.
-
-Most tests begin with one of few configurations, or with one that differs from them in a file.
-"""
+"""Hydra composes equal words over equal files once a process: most tests begin with one of few configurations."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,6 @@ from urllib.parse import urlparse
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 
 def _state() -> str:
@@ -33,12 +28,8 @@ def _state() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _composed_once() -> Iterator[None]:
-    """`hydra.compose` and `OmegaConf.load` remember.
-
-    What is composed is shared: `Composer` changes copies of it only. What is loaded is a copy, since Hydra changes it.
-    """
+    """`hydra.compose` remembers. What it composes is shared: `Composer` changes copies of it only."""
     plain, known = hydra.compose, {}
-    read, texts = OmegaConf.load, {}
 
     def compose(config_name: str, overrides: list[str]) -> Any:
         asked = (_state(), config_name, *overrides)
@@ -46,16 +37,6 @@ def _composed_once() -> Iterator[None]:
             known[asked] = plain(config_name, overrides=overrides)
         return known[asked]
 
-    def load(file: Any) -> Any:
-        if not hasattr(file, "read"):
-            return read(file)
-        text = file.read()
-        if text not in texts:
-            file.seek(0)  # read from the file itself, whose name an error tells
-            texts[text] = pickle.dumps(read(file))
-        return pickle.loads(texts[text])
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hydra, "compose", compose)
-        patch.setattr(OmegaConf, "load", load)
         yield
