@@ -100,8 +100,11 @@ class InterpolateConfig:
     conditioning: the pictures that guide a segment: its keyframes; chained, where the last frame of the segment
     before takes the first keyframe's place; or the photo and then the last frame of the segment before (one
     stage instead of two, section 5 of the method). anchor: what the frames take over from the pictures that
-    guide the last step (i2v3d.guidance.anchoring). segment_seeds: instead of `seed`, by segment from 0. solver: of
-    first or second order. unconditional_every: the unconditional branch is computed at one step of so many.
+    guide the last step (i2v3d.guidance.anchoring). drift_foreground, drift_background: of anchor detail with an
+    interp_strength below 1: what a segment adds to the error of its last frame, on the object and elsewhere
+    (i2v3d.guidance.anchoring.Drift).
+    segment_seeds: instead of `seed`, by segment from 0. solver: of first or second order. unconditional_every: the
+    unconditional branch is computed at one step of so many.
     Raises ConfigError if photo is asked to guide from both ends, since nothing is known of the last frame, and for a
     solver whose steps the fusion does not take.
     """
@@ -121,6 +124,8 @@ class InterpolateConfig:
     interp_strength: Fraction
     fusion: FusionConfig
     anchor: Literal["none", "colour", "detail"]
+    drift_foreground: Fraction
+    drift_background: Fraction
     injection: bool
     tau_attention: Fraction
     tau_block: Fraction

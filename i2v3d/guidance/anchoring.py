@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,23 +14,55 @@ from i2v3d.geometry.correspondence import Motion
 SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing about contrast
 
 
+@dataclass(frozen=True)
+class Drift:
+    """How far the last frame of a segment whose last steps did not see its keyframe may be from the truth.
+
+    foreground: (H, W) bool, where that frame shows the object. on_object, elsewhere: root mean square of the error that
+    a segment adds there, as a fraction of a colour's range; 0: unknown, the frame stays. segments: from the last
+    picture that was known to that frame.
+    """
+
+    foreground: Tensor
+    on_object: float
+    elsewhere: float
+    segments: int
+
+    def share(self, difference: Tensor) -> Tensor:
+        """(H, W) in [0, 1]: how much of its keyframe makes the truest mixture with the frame.
+
+        difference: (3, H, W) of keyframe and frame, in [-1, 1] each. Both estimate one true frame. The frame's squared
+        error has grown by q a segment; the keyframe's does not grow and is unknown, but their mean squared difference S
+        is the sum of both. A Kalman filter's gain for an error P of the frame is then P / S: k q / S after k segments
+        that were not mixed, and sqrt(q / S) where mixing keeps P steady at sqrt(q S); the smaller one holds.
+        Source: Kalman, A New Approach to Linear Filtering and Prediction Problems, 1960; S is taken from what is seen
+        as in Mehra, On the Identification of Variances and Adaptive Kalman Filtering, 1970.
+        """
+        share = torch.zeros(self.foreground.shape)
+        for inside, added in ((self.foreground, self.on_object), (~self.foreground, self.elsewhere)):
+            apart = float((difference[:, inside] / 2).square().mean()) if bool(inside.any()) else 0.0
+            if apart > 0:
+                share[inside] = min(1.0, self.segments * added**2 / apart, added / apart**0.5)
+        return share
+
+
 def anchored(
     frames: Tensor,
     pictures: Sequence[Tensor],
     anchor: Literal["none", "colour", "detail"],
     motion: Motion | None,
-    interp_strength: float,
+    drift: Drift | None,
 ) -> Tensor:
-    """Frames (F, 3, H, W) uint8 with what they take over from the pictures of the ends that guide the last step.
+    """Frames (F, 3, H, W) uint8 with what they take over from the pictures of their ends.
 
     pictures: (3, H, W) in [-1, 1] of the first and, if known, the last frame. motion: of the render, None where it is
-    not known: detail then stays as decoded. interp_strength: below 1 the last steps see the first picture only.
+    not known: detail then stays as decoded. drift: of the last frame, where the last steps see the first picture
+    alone: of the last one, colour then takes nothing and detail a share; None where both guide to the last step.
     """
-    guiding = pictures if interp_strength == 1 else pictures[:1]
     if anchor == "colour":
-        return anchor_colour(frames, guiding)
+        return anchor_colour(frames, pictures[:1] if drift else pictures)
     if anchor == "detail" and motion is not None:
-        return anchor_detail(frames, guiding, motion)
+        return anchor_detail(frames, pictures, motion, drift)
     return frames
 
 
@@ -51,19 +84,24 @@ def anchor_colour(frames: Tensor, pictures: Sequence[Tensor]) -> Tensor:
     return _bytes(gain[..., None, None] * signed + offset[..., None, None])
 
 
-def anchor_detail(frames: Tensor, pictures: Sequence[Tensor], motion: Motion) -> Tensor:
+def anchor_detail(frames: Tensor, pictures: Sequence[Tensor], motion: Motion, drift: Drift | None) -> Tensor:
     """Frames (F, 3, H, W) uint8 with what their end frames lack of the pictures that they stand for.
 
-    pictures: (3, H, W) in [-1, 1] of the first and, if known, the last frame. The difference of picture and end
-    frame (what the autoencoder lost and sampling changed) moves with the surfaces along the render's exact flow
-    wherever they stay in sight, with weights that fall linearly from 1 at its own end to 0 at the other, as those
-    of the two directions do. An end frame becomes its picture, so that segments that share one meet in it.
+    pictures: (3, H, W) in [-1, 1] of the first and, if known, the last frame. drift: as in `anchored`. The difference
+    of picture and end frame (what the autoencoder lost and sampling changed) moves with the surfaces along the render's
+    exact flow wherever they stay in sight, with weights that fall linearly from 1 at its own end to 0 at the other, as
+    those of the two directions do. An end frame becomes its picture, so that segments that share one meet in it; a last
+    frame that has drifted takes over its share alone, and the next segment goes on from the mixture.
     """
     signed = _signed(frames)
     weight = torch.linspace(0, 1, len(frames)).view(-1, 1, 1, 1)
     added = (1 - weight) * motion.reversed().carried(pictures[0] - signed[0]).flip(0)
     if len(pictures) > 1:
-        added = added + weight * motion.carried(pictures[1] - signed[-1])
+        difference = pictures[1] - signed[-1]
+        if drift is not None:
+            difference = drift.share(difference) * difference
+        if bool(difference.any()):
+            added = added + weight * motion.carried(difference)
     return _bytes(signed + added)
 
 

@@ -19,7 +19,7 @@ from i2v3d.config.models import VideoLayers
 from i2v3d.config.stages import InterpolateStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.geometry.correspondence import Motion
-from i2v3d.guidance.anchoring import anchored
+from i2v3d.guidance.anchoring import Drift, anchored
 from i2v3d.guidance.clip_features import SourceMemory, copied_of_clips
 from i2v3d.guidance.fast_video import FastClipDenoiser, clip_denoiser
 from i2v3d.guidance.interpolation import (
@@ -82,9 +82,8 @@ def interpolate_segment(
     latents = _sample(cfg, models, schedule, clip, inverted, pictures, ctx)
     models = models.without_denoiser()
     motion = _motion(inputs["render"], clip.numbers) if settings.anchor == "detail" else None
-    frames = anchored(
-        decode_frames(models, latents), pictures, settings.anchor, motion, settings.interp_strength
-    )
+    drift = _drift(cfg, inputs["render"], clip.numbers[-1])
+    frames = anchored(decode_frames(models, latents), pictures, settings.anchor, motion, drift)
     rows = frames.permute(0, 2, 3, 1).contiguous().numpy()
     write_pictures((out / frame_name(n), row) for n, row in zip(clip.numbers, rows, strict=True))
     first, last = clip.numbers[0], clip.numbers[-1]
@@ -221,6 +220,16 @@ def _motion(render: Path, numbers: list[int]) -> Motion | None:
             "%s has no optical flow, along which detail could be carried; frames stay as decoded", render
         )
     return motion
+
+
+def _drift(cfg: InterpolateStage, render: Path, last: int) -> Drift | None:
+    """Of the segment's last frame; None if its keyframe guides the last step. last: that frame's number."""
+    settings = cfg.interpolate
+    if settings.interp_strength == 1:
+        return None
+    foreground = torch.from_numpy(RenderFolder(render).foreground(last))
+    segments = cfg.segment + 1 if settings.conditioning == "chained" else 1
+    return Drift(foreground, settings.drift_foreground, settings.drift_background, segments)
 
 
 def _conditions(settings: InterpolateConfig, inputs: Mapping[str, Path], clip: CoarseClip) -> list[Path]:

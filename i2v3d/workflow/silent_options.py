@@ -13,7 +13,13 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "shared": ("background",),
     },
     "inversion": {"solver": ("euler",)},
-    "interpolate": {"solver": ("euler",), "unconditional_every": (1,), "segment_seeds": (None, {})},
+    "interpolate": {
+        "solver": ("euler",),
+        "unconditional_every": (1,),
+        "segment_seeds": (None, {}),
+        "drift_foreground": (0,),
+        "drift_background": (0,),
+    },
 }
 """Section of a stage's configuration -> option -> the values that are off."""
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from i2v3d.geometry.correspondence import Motion
-from i2v3d.guidance.anchoring import anchor_colour, anchor_detail
+from i2v3d.guidance.anchoring import Drift, anchor_colour, anchor_detail
 
 
 def picture(seed: int) -> torch.Tensor:
@@ -76,22 +76,69 @@ def blurred(frame: torch.Tensor) -> torch.Tensor:
     return functional.avg_pool2d(frame[None], 3, 1, 1, count_include_pad=False)[0]
 
 
+def two_ends() -> list[torch.Tensor]:
+    return [as_frames([picture(n)])[0] / 127.5 - 1 for n in (1, 2)]
+
+
 def test_end_frames_become_their_pictures() -> None:
-    ends = [as_frames([picture(1)])[0] / 127.5 - 1, as_frames([picture(2)])[0] / 127.5 - 1]
-    anchored = anchor_detail(as_frames([picture(n) for n in range(5, 9)]), ends, sliding(4, 2))
+    ends = two_ends()
+    anchored = anchor_detail(as_frames([picture(n) for n in range(5, 9)]), ends, sliding(4, 2), None)
     assert torch.equal(anchored[0], as_frames(ends[:1])[0])
     assert torch.equal(anchored[-1], as_frames(ends[1:])[0])
 
 
+LEFT = torch.zeros(16, 24, dtype=torch.bool)
+LEFT[:, :12] = True
+
+
+def test_a_drifted_last_frame_takes_over_a_share_of_its_keyframe() -> None:
+    ends, frames = two_ends(), as_frames([picture(n) for n in range(5, 9)])
+    alone = anchor_detail(frames, ends[:1], still(4), None)
+    unknown = anchor_detail(frames, ends, still(4), Drift(LEFT, on_object=0, elsewhere=0, segments=3))
+    assert torch.equal(unknown, alone)
+    shared = anchor_detail(frames, ends, still(4), Drift(LEFT, on_object=0.1, elsewhere=0, segments=1))
+    assert torch.equal(shared[..., 12:], alone[..., 12:]) and torch.equal(shared[0], alone[0])
+    last, keyframe = frames[-1, ..., :12].float(), as_frames(ends[1:])[0, ..., :12].float()
+    share = 0.1**2 / float(((last - keyframe) / 255).square().mean())
+    assert 0.1 < share < 0.9
+    assert float((shared[-1, ..., :12].float() - torch.lerp(last, keyframe, share)).abs().max()) <= 0.5 + 1e-3
+
+
+def test_the_share_is_the_one_that_makes_the_mixture_truest() -> None:
+    noise = torch.randn(10, 3, 128, 192, generator=torch.Generator().manual_seed(0))
+    added, of_keyframe = 0.05, 0.1
+    everywhere = torch.ones(128, 192, dtype=torch.bool)
+    frame, mixed, best = (
+        torch.zeros(3, 128, 192),
+        [],
+        0.0,
+    )  # the truth is 0; the best error, squared, that there is
+    for segment in range(5):
+        frame = frame + 2 * added * noise[2 * segment]
+        keyframe = 2 * of_keyframe * noise[2 * segment + 1]
+        drift = Drift(everywhere, on_object=added, elsewhere=0, segments=segment + 1)
+        frame = torch.lerp(frame, keyframe, drift.share(keyframe - frame))
+        best = 1 / (1 / (best + added**2) + 1 / of_keyframe**2)
+        mixed.append(float((frame / 2).square().mean()) / best)
+    assert 0.99 < mixed[0] < 1.01  # one segment: exactly Kalman's gain
+    assert max(mixed) < 1.05 and best < 0.7 * of_keyframe**2
+
+
+def test_a_share_is_never_more_than_the_keyframe_itself() -> None:
+    almost = Drift(LEFT, on_object=0.5, elsewhere=0.5, segments=9).share(torch.full((3, 16, 24), 1e-3))
+    assert torch.equal(almost, torch.ones(16, 24))
+    assert not Drift(LEFT, on_object=0.5, elsewhere=0.5, segments=9).share(torch.zeros(3, 16, 24)).any()
+
+
 def test_lost_detail_comes_back_where_nothing_moves() -> None:
     true = picture(1)
-    anchored = anchor_detail(as_frames([blurred(true)] * 5), [true, true], still(5))
+    anchored = anchor_detail(as_frames([blurred(true)] * 5), [true, true], still(5), None)
     assert (anchored.float() - as_frames([true]).float()).abs().max() <= 1
 
 
 def test_one_picture_counts_less_towards_the_other_end() -> None:
     true = picture(1)
-    anchored = anchor_detail(as_frames([blurred(true)] * 5), [true], still(5)).float()
+    anchored = anchor_detail(as_frames([blurred(true)] * 5), [true], still(5), None).float()
     errors = (anchored - as_frames([true]).float()).abs().mean((1, 2, 3))
     lost = float((as_frames([blurred(true)]).float() - as_frames([true]).float()).abs().mean())
     torch.testing.assert_close(errors / lost, torch.linspace(0, 1, 5), atol=0.03, rtol=0)
@@ -107,5 +154,5 @@ def test_detail_moves_with_the_surfaces() -> None:
             (made[2, :, 1:-1, 9:15].float() - as_frames(true)[2, :, 1:-1, 9:15].float()).abs().mean()
         )
 
-    assert error(anchor_detail(frames, ends, sliding(5, 2))) < 0.05 * error(frames)
-    assert error(anchor_detail(frames, ends, still(5))) > 0.5 * error(frames)
+    assert error(anchor_detail(frames, ends, sliding(5, 2), None)) < 0.05 * error(frames)
+    assert error(anchor_detail(frames, ends, still(5), None)) > 0.5 * error(frames)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from i2v3d.artifacts.folders import frame_name
 from i2v3d.artifacts.latents import InvertedClip
 from i2v3d.artifacts.pictures import read_signed_picture
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.interpolate import FusionConfig, InterpolateConfig, InterpolationInversionConfig
 from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, LayerError, ShapeError
@@ -57,6 +58,8 @@ SAMPLING = InterpolateConfig(
     interp_strength=1.0,
     fusion=FUSION,
     anchor="none",
+    drift_foreground=0.0,
+    drift_background=0.0,
     injection=True,
     tau_attention=1.0,
     tau_block=1.0,
@@ -286,6 +289,13 @@ def test_anchored_detail_makes_the_ends_that_guide_the_last_step_their_pictures(
     alone = world.interpolate(tmp_path / "alone", anchor="detail", interp_strength=0.4)
     assert np.array_equal(alone[0], keyframe(world, NUMBERS[0]))
     assert not np.array_equal(alone[-1], keyframe(world, NUMBERS[-1]))
+    drifted = world.interpolate(
+        tmp_path / "drifted", anchor="detail", interp_strength=0.4, drift_foreground=1.0
+    )
+    on_object = RenderFolder(world.inputs["render"]).foreground(NUMBERS[-1])
+    assert 0 < on_object.mean() < 1
+    mixture = np.where(on_object[..., None], keyframe(world, NUMBERS[-1]), alone[-1])
+    assert np.array_equal(drifted[-1], mixture)
 
 
 def test_renders_without_flow_leave_frames_as_decoded(

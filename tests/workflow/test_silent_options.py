@@ -49,6 +49,7 @@ def test_no_key_knows_an_option_that_is_off(prints: Fingerprints) -> None:
         ("keyframes.cache_interval=2", {"keyframes"}),
         ("interpolate.solver=dpmpp_2m", {"interpolate", "interpolation_inversion"}),
         ("interpolate.unconditional_every=2", {"interpolate"}),
+        ("interpolate.drift_foreground=0.05", {"interpolate"}),
     ],
 )
 def test_an_option_that_is_on_changes_the_keys_of_what_reads_it(
