@@ -74,7 +74,7 @@ def unet() -> nn.Module:
 def inputs(branches: int, frames: int = FRAMES) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     rows = branches * frames
-    shapes = ((rows, CHANNELS, 16, 24), (rows, 5, 128), (rows, 64), (rows, 6))
+    shapes = ((rows, CHANNELS, 8, 12), (rows, 5, 128), (rows, 64), (rows, 6))
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
@@ -85,7 +85,7 @@ def run(
 
 
 def plan(branches: int, plain: int, windows: list[int] | None = None, kind: str = "some") -> CrossFramePlan:
-    foreground = LayerMask(some_foreground(kind, 64, 96))
+    foreground = LayerMask(some_foreground(kind, 32, 48))
     return CrossFramePlan(foreground, windows or [FRAMES], branches, plain)
 
 
@@ -139,7 +139,7 @@ def test_leaving_the_source_out_changes_nothing_for_the_rest(unet: nn.Module) ->
 
 def test_injected_queries_and_keys_are_what_it_attends_with(unet: nn.Module) -> None:
     names, rows = resolve_layers(unet, LAYERS.attention), inputs(3)
-    everywhere = LayerMask(torch.ones(FRAMES, 64, 96, dtype=torch.bool))
+    everywhere = LayerMask(torch.ones(FRAMES, 32, 48, dtype=torch.bool))
     copies = InjectionPlan((FeatureCopy("query_key", names, everywhere),), branches=3)
     with extend_attention(unet, names, plan(3, 1)):
         without = run(unet, *rows)

@@ -31,7 +31,9 @@ from tests.models.test_fast_networks import assert_same, image_condition, random
 from tests.support import image_family, video_family
 from tests.support.video_family import seeded
 
-FRAMES, STEPS = 4, 10
+FRAMES, STEPS = 3, 10
+CLIP, MASK = (4, 6), (16, 24)  # latents of the video networks, which halve them once, and their pictures
+PICTURE = 4, 8  # latents of the image networks, which halve them twice
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +45,18 @@ def clip_networks() -> tuple[ClipDenoiser, FastClipDenoiser]:
 def clip_condition(seed: int) -> ClipCondition:
     return ClipCondition(
         random(seed, 1, 1, video_family.EMBED_WIDTH),
-        random(seed + 1, 1, video_family.CHANNELS, 8, 12),
+        random(seed + 1, 1, video_family.CHANNELS, *CLIP),
         random(seed + 2, 1, 3),
-        random(seed + 3, 1, FRAMES, 64, 8, 12),
+        random(seed + 3, 1, FRAMES, 64, *CLIP),
     )
 
 
 def clip_pass(seed: int, unconditional: bool, backwards: bool) -> DirectionalPass:
     condition = clip_condition(seed)
     return DirectionalPass(
-        random(seed + 4, STEPS, FRAMES, video_family.CHANNELS, 8, 12),
+        random(seed + 4, STEPS, FRAMES, video_family.CHANNELS, *CLIP),
         Branches(clip_condition(seed + 5), condition.unconditional() if unconditional else None, condition),
-        random(seed + 6, FRAMES, 32, 48) > 0,
+        random(seed + 6, FRAMES, *MASK) > 0,
         backwards,
     )
 
@@ -74,7 +76,7 @@ def test_clips(
         0.5,
     )
     both = clip_pass(10, unconditional, False), clip_pass(30, unconditional, True)
-    x = random(1, FRAMES, video_family.CHANNELS, 8, 12)
+    x = random(1, FRAMES, video_family.CHANNELS, *CLIP)
     plain, fast = (
         GuidedPasses(network, *both, 1.5 if unconditional else 1.0, injection, 1, max_batch)(
             x, 0.9, step, ("forward", "reversed")
@@ -100,7 +102,7 @@ def test_clips_whose_unconditional_branch_is_sparse(
         for network in clip_networks
     )
     for step in (0, 1):
-        x = random(step, FRAMES, video_family.CHANNELS, 8, 12)
+        x = random(step, FRAMES, video_family.CHANNELS, *CLIP)
         expected, found = (each(x, 0.9, step, ("forward", "reversed")) for each in (plain, fast))
         for ours, theirs in zip(found, expected, strict=True):
             assert_same(ours.guided, theirs.guided)
@@ -118,7 +120,7 @@ def test_clips_in_calls_of_their_own(
     injection = ClipInjection(names[0], names[1], 0.8, 0.5)
     both, x = (
         (clip_pass(10, True, False), clip_pass(30, True, True)),
-        random(1, FRAMES, video_family.CHANNELS, 8, 12),
+        random(1, FRAMES, video_family.CHANNELS, *CLIP),
     )
     expected = GuidedPasses(plain, *both, 1.5, injection, 1, 0)(x, 0.9, 0, ("forward", "reversed"))
     if remembered:  # as an inversion leaves it
@@ -128,7 +130,7 @@ def test_clips_in_calls_of_their_own(
         fast(torch.stack([p.source[0] for p in both]), 0.9, source)
         memory.close()
         assert (
-            memory.take(0.9, random(2, 2, FRAMES, video_family.CHANNELS, 8, 12)) is None
+            memory.take(0.9, random(2, 2, FRAMES, video_family.CHANNELS, *CLIP)) is None
         )  # of other latents nothing is known
     found = GuidedPasses(fast, *both, 1.5, injection, 1, 0)(x, 0.9, 0, ("forward", "reversed"))
     for ours, theirs in zip(found, expected, strict=True):
@@ -159,13 +161,13 @@ def keyframe_denoiser(
     """A denoiser of seven frames in windows of four that share one, for a network."""
 
     def of(network: ImageDenoiser) -> KeyframeDenoiser:
-        masks = FrameMasks(LayerMask(random(1, 7, 32, 48) > -1), LayerMask(random(2, 7, 32, 48) > 1))
-        conditions = [image_condition(network.unet, 7, 0.8, seed) for seed in (10, 20, 30)]
+        masks = FrameMasks(LayerMask(random(1, 7, 16, 32) > -1), LayerMask(random(2, 7, 16, 32) > 1))
+        conditions = [image_condition(network.unet, 7, 0.8, seed, PICTURE) for seed in (10, 20, 30)]
         layers = KeyframeLayers(image_family.LAYERS.attention, image_family.LAYERS.conv)
         return KeyframeDenoiser(
             network,
             layers,
-            random(3, STEPS, 7, network.unet.config.in_channels, 8, 12),
+            random(3, STEPS, 7, network.unet.config.in_channels, *PICTURE),
             Branches(*conditions),
             masks,
             Windows.over(7, 4, 1),
@@ -200,7 +202,7 @@ def test_keyframes(
     max_batch: int,
     step: int,
 ) -> None:
-    x = random(4, 7, image_networks[0].unet.config.in_channels, 8, 12)[list(Windows.over(7, 4, 1).rows)]
+    x = random(4, 7, image_networks[0].unet.config.in_channels, *PICTURE)[list(Windows.over(7, 4, 1).rows)]
     made = keyframe_denoiser(extended, injected, max_batch)
     expected, found = (predictions(made(network), x, step) for network in image_networks)
     assert_same(found.conditional, expected.conditional)
@@ -214,7 +216,7 @@ def test_keyframes_whose_unconditional_branch_is_sparse(
     made = keyframe_denoiser(True, True, 12, every=2)
     plain, fast = (made(network) for network in image_networks)
     for step in (0, 1):
-        x = random(step, 7, image_networks[0].unet.config.in_channels, 8, 12)[rows]
+        x = random(step, 7, image_networks[0].unet.config.in_channels, *PICTURE)[rows]
         expected, found = (predictions(denoiser, x, step) for denoiser in (plain, fast))
         assert_same(found.conditional, expected.conditional)
         assert_same(found.unconditional, expected.unconditional)
@@ -254,7 +256,7 @@ def test_deep_features_are_those_of_the_step_before(
     deep = DeepOf(image_networks[0].unet)
     # what is injected changes behind step 4 and behind step 6, and with it what the rows are
     for step, again in ((4, False), (5, not injected), (6, injected), (8, not injected)):
-        x = random(step, 7, image_networks[0].unet.config.in_channels, 8, 12)[rows]
+        x = random(step, 7, image_networks[0].unet.config.in_channels, *PICTURE)[rows]
         with deep.given(again):
             expected = predictions(plain, x, step)
         found = predictions(fast, x, step)
@@ -269,7 +271,8 @@ def test_deep_features_are_those_of_the_step_before(
 @torch.no_grad()
 def test_rows_in_chunks_are_the_rows_at_once(image_networks: tuple[ImageDenoiser, FastImageDenoiser]) -> None:
     plain, fast = image_networks
-    x, condition = random(4, 5, plain.unet.config.in_channels, 8, 12), image_condition(plain.unet, 5, 0.8)
+    x = random(4, 5, plain.unet.config.in_channels, *PICTURE)
+    condition = image_condition(plain.unet, 5, 0.8, size=PICTURE)
     expected = plain(x, 300, condition)
     for size in (0, 2, 5):
         assert_same(fast.in_chunks(x, 300, condition, size), expected)
@@ -280,8 +283,8 @@ def test_weights_go_with_their_last_user(image_networks: tuple[ImageDenoiser, Fa
     plain, _ = image_networks
     network = FastImageNetwork(plain.unet, plain.controlnet, 0.8)
     fast, gone = FastImageDenoiser(plain.unet, plain.controlnet, torch.float32, network), weakref.ref(network)
-    x = random(4, 8, plain.unet.config.in_channels, 8, 12)
-    fast(x, 300, image_condition(plain.unet, 8, 0.8))
+    x = random(4, 8, plain.unet.config.in_channels, *PICTURE)
+    fast(x, 300, image_condition(plain.unet, 8, 0.8, size=PICTURE))
     predictions(keyframe_denoiser(True, True, 0)(fast), x, 0)
     gc.disable()
     try:

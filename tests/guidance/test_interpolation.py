@@ -36,8 +36,7 @@ from tests.support.video_family import (
     tiny_unet,
 )
 
-FRAMES, HEIGHT, WIDTH, STEPS = 4, 4, 6, 3
-SCHEDULE = EDMSchedule.from_config(EDM_SCHEDULER, STEPS)
+FRAMES, HEIGHT, WIDTH, STEPS = 3, 4, 6, 2
 GUIDANCE = InterpolationGuidance(
     scale=1.5,
     interp_strength=1.0,
@@ -57,7 +56,8 @@ def random(seed: int, *shape: int) -> torch.Tensor:
 class Segment:
     """A small segment, its inversion and its end pictures."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = STEPS) -> None:
+        self.schedule = EDMSchedule.from_config(EDM_SCHEDULER, steps)
         self.network = ClipDenoiser(seeded(tiny_unet), seeded(tiny_controlnet), control_scale=1.0)
         with torch.no_grad():
             self.control = self.network.control(random(1, FRAMES, 3, HEIGHT * FACTOR, WIDTH * FACTOR))
@@ -78,7 +78,7 @@ class Segment:
     ) -> ClipInversion[ClipCondition]:
         return invert_clip(
             self.network,
-            SCHEDULE,
+            self.schedule,
             self.clean,
             self.condition(10),
             self.condition(20),
@@ -92,7 +92,7 @@ class Segment:
         shape = (CHANNELS, HEIGHT, WIDTH)
         return interpolate(
             self.network,
-            SCHEDULE,
+            self.schedule,
             self.inversion,
             self.visible,
             self.ends[:ends],
@@ -120,7 +120,6 @@ def usual(segment: Segment) -> torch.Tensor:
         {"injection": None},
         {"compat_unflipped_masks": True},
         {"compat_scaled_source": True},
-        {"solver": "dpmpp_2m"},
         {"unconditional_every": 2},
         {"fusion": replace(GUIDANCE.fusion, renoise=1)},
         {"fusion": replace(GUIDANCE.fusion, method="sequential")},
@@ -132,6 +131,12 @@ def usual(segment: Segment) -> torch.Tensor:
 )
 def test_every_value_changes_the_clip(segment: Segment, usual: torch.Tensor, changes: dict[str, Any]) -> None:
     assert not torch.allclose(segment.frames(**changes), usual, atol=1e-4)
+
+
+def test_second_order_changes_the_clip() -> None:
+    """The first step and the last are of first order."""
+    segment = Segment(3)
+    assert not torch.allclose(segment.frames(solver="dpmpp_2m"), segment.frames(), atol=1e-4)
 
 
 def test_the_network_is_left_as_it_was(segment: Segment, usual: torch.Tensor) -> None:
@@ -175,7 +180,7 @@ def test_the_inversion_does_not_depend_on_the_batch_size(segment: Segment) -> No
         (single.forward, segment.inversion.forward),
         (single.reversed, segment.inversion.reversed),
     ):
-        assert float((found - expected).norm() / expected.norm()) < 1e-5
+        assert float((found - expected).norm() / expected.norm()) < 3e-5
 
 
 def test_the_source_is_what_each_step_starts_from_scaled_twice_if_asked() -> None:
@@ -190,7 +195,7 @@ def test_the_source_is_what_each_step_starts_from_scaled_twice_if_asked() -> Non
 def test_an_inversion_of_other_steps_is_refused(segment: Segment) -> None:
     other = EDMSchedule.from_config(EDM_SCHEDULER, STEPS + 1)
     noise = ClipNoise.seeded(list(range(1, FRAMES + 1)), (CHANNELS, HEIGHT, WIDTH), 0, "cpu")
-    with pytest.raises(ShapeError, match="the inversion has 4 noise levels; expected 5"):
+    with pytest.raises(ShapeError, match="the inversion has 3 noise levels; expected 4"):
         interpolate(
             segment.network,
             other,

@@ -29,7 +29,7 @@ from i2v3d.models.sdxl import ImageCondition, ImageDenoiser
 from tests.support.image_family import CHANNELS, LAYERS, tiny_unet
 from tests.support.video_family import seeded
 
-FRAMES, STEPS, HEIGHT, WIDTH = 5, 3, 8, 8
+FRAMES, STEPS, HEIGHT, WIDTH = 5, 3, 4, 4
 EVERYTHING = KeyframeInjection(1.0, 1.0, 1.0, compat_inclusive_tau=False)
 GUIDANCE = KeyframeGuidance(
     3.0,
@@ -175,7 +175,7 @@ def generated(
     visible = torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
     visible[:, 1:] = True
     foreground = torch.zeros_like(visible)
-    foreground[:, 2:5, 2:5] = True
+    foreground[:, 1:3, 1:3] = True
     trajectory = guide_keyframes(
         network,
         layers or KeyframeLayers(LAYERS.attention, LAYERS.conv),

@@ -23,7 +23,7 @@ from tests.support.video_family import (
     tiny_unet,
 )
 
-FRAMES, HEIGHT, WIDTH, STEPS, SIGMA = 4, 4, 6, 4, 1.5
+FRAMES, HEIGHT, WIDTH, STEPS, SIGMA = 3, 4, 4, 4, 1.5
 
 
 class CountingDenoiser(ClipDenoiser):

@@ -70,10 +70,12 @@ def test_the_fast_image_network_is_unet_and_controlnet(scale: float) -> None:
     assert_kept(unet, before)
 
 
-def image_condition(unet: nn.Module, rows: int, scale: float, seed: int = 0) -> ImageCondition:
+def image_condition(
+    unet: nn.Module, rows: int, scale: float, seed: int = 0, size: tuple[int, int] = (8, 12)
+) -> ImageCondition:
     config = unet.config
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-    control = random(seed + 4, rows, config.block_out_channels[0], 8, 12)
+    control = random(seed + 4, rows, config.block_out_channels[0], *size)
     return ImageCondition(
         random(seed + 1, rows, 7, config.cross_attention_dim),
         random(seed + 2, rows, pooled),
