@@ -38,7 +38,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_network_is_what_its_library_loads(
     family: Path, cls: Any, part: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct_loading, "PIECE", 1000)  # tensors of several pieces, pieces of several tensors
+    monkeypatch.setattr(direct_loading, "PIECE", 5000)  # tensors of several pieces, pieces of several tensors
     expected = cls.from_pretrained(family / part, torch_dtype=dtype, local_files_only=True)
     files = files_of(cls, family / part, None)
     found = build(cls, family / part, Reading(files, "cpu", dtype))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,16 @@ from tests.support.image_family import reference
 from tests.support.vace_family import velocity, write_tiny_pipeline
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> WanVaceNetworks:
+    folder = tmp_path_factory.mktemp("vace")
+    write_tiny_pipeline(folder)
+    return WanVaceNetworks(reference(folder), "float32", storage=None, transformer=None, loras=())
+
+
 @pytest.fixture
-def transformer(tmp_path: Path) -> Any:
-    write_tiny_pipeline(tmp_path)
-    base = reference(tmp_path)
-    return load_transformer(WanVaceNetworks(base, "float32", storage=None, transformer=None, loras=()), "cpu")
+def transformer(weights: WanVaceNetworks) -> Any:
+    return load_transformer(weights, "cpu")
 
 
 def test_features_lie_token_by_token_and_are_the_same(transformer: Any) -> None:

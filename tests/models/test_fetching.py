@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import shutil
+import ssl
 import time
 from collections import namedtuple
 from collections.abc import Iterator
@@ -38,6 +40,7 @@ from tests.support.video_family import write_tiny_video_family
 UNKNOWN = Manifest({}, ())
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
 UNET = f"unet/{DIFFUSERS}"
+CONTEXT = ssl.create_default_context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +83,21 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
 def hub(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The family's hub, and an empty cache; retries do not wait, and files of a few bytes come in pieces."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 5000)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(ssl, "create_default_context", _certificates)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
     with serve(Hub(dict(family.repositories))) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         yield server
         huggingface_hub.close_session()
+
+
+@functools.cache
+def _certificates(**options: str) -> ssl.SSLContext:
+    """Those of a hub that is asked by https, which every session reads anew: this one's is not."""
+    return CONTEXT(**options)
 
 
 def fetched(needs: list[Need], source: Path | None = None) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from i2v3d.config.models import ImageModelConfig, ModelsConfig
 from i2v3d.config.sections import build
@@ -17,6 +19,7 @@ from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import ShapeError, WeightsError
 from i2v3d.guidance.injection import resolve_layers
 from i2v3d.models import sdxl
+from i2v3d.models.manifest import load_manifest
 from i2v3d.models.sdxl import ImageCondition, ImageModels
 from i2v3d.models.weights import load_network, resolve
 from i2v3d.toy.architectures import image_unet, video_unet
@@ -285,25 +288,22 @@ def test_the_miniatures_layer_patterns_hit_what_the_method_names() -> None:
 
 
 def test_the_published_layer_patterns_hit_what_the_method_names() -> None:
-    """On the real architectures, without their weights."""
-    from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
-
-    loaded = shipped("sdxl_svd")
-    with torch.device("meta"):
-        image = UNet2DConditionModel(
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(320, 640, 1280),
-            transformer_layers_per_block=(1, 2, 10),
-            attention_head_dim=(5, 10, 20),
-            cross_attention_dim=2048,
-            use_linear_projection=True,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-        )
-        video = UNetSpatioTemporalConditionModel()
+    """On the real architectures, of which the manifest has the names."""
+    loaded, known = shipped("sdxl_svd"), load_manifest("sdxl_svd").networks
+    image, video = (modules_of(known[f"models.{kind}.base/unet"].shapes) for kind in ("image", "video"))
     assert len(resolve_layers(image, loaded.image.layers.attention)) == 3 * 10 + 3 * 2
     assert len(resolve_layers(image, loaded.image.layers.conv)) == 9
     assert len(resolve_layers(video, loaded.video.layers.attention)) == 2 + 3 + 3
     assert len(resolve_layers(video, loaded.video.layers.block)) == 1
+
+
+def modules_of(parameters: Iterable[str]) -> nn.Module:
+    """Modules that do nothing, named as those that hold these parameters."""
+    network = nn.Module()
+    for parameter in parameters:
+        module = network
+        for name in parameter.split(".")[:-1]:
+            if name not in module._modules:
+                module.add_module(name, nn.Module())
+            module = module.get_submodule(name)
+    return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,18 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+@functools.cache
+def _family() -> dict[str, Any]:
+    """The networks by their folders, from a fixed seed; they are written and nothing else."""
+    networks = {"transformer": tiny_transformer, "vae": tiny_vae, "text_encoder": tiny_text_encoder}
+    return {name: seeded(build) for name, build in networks.items()}
+
+
 def write_tiny_pipeline(folder: Path) -> None:
-    """Writes all parts from a fixed seed."""
-    seeded(tiny_transformer).save_pretrained(folder / "transformer", safe_serialization=True)
-    seeded(tiny_vae).save_pretrained(folder / "vae", safe_serialization=True)
+    """Writes all parts, always the same."""
+    for name, network in _family().items():
+        network.save_pretrained(folder / name, safe_serialization=True)
     scheduler().save_pretrained(folder / "scheduler")
-    seeded(tiny_text_encoder).save_pretrained(folder / "text_encoder", safe_serialization=True)
     tokenizer().save_pretrained(folder / "tokenizer")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "WanVACEPipeline"}))
 
