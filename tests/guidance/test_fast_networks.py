@@ -190,7 +190,7 @@ def predictions(denoiser: KeyframeDenoiser, x: Tensor, step: int) -> Prediction:
     ("extended", "injected", "max_batch", "step"),
     [
         *((True, True, 0, step) for step in (0, 6, 8, 9)),  # with fewer and fewer injected
-        *((False, True, 12, step) for step in (0, 6, 8, 9)),
+        *((False, True, 12, step) for step in (0, 8)),
         (True, False, 12, 0),
         (False, False, 6, 0),
     ],
@@ -243,9 +243,7 @@ class DeepOf:
             handle.remove()
 
 
-@pytest.mark.parametrize(
-    ("extended", "injected"), [(True, True), (False, True), (True, False), (False, False)]
-)
+@pytest.mark.parametrize(("extended", "injected"), [(True, True), (False, True), (True, False)])
 def test_deep_features_are_those_of_the_step_before(
     image_networks: tuple[ImageDenoiser, FastImageDenoiser], extended: bool, injected: bool
 ) -> None:
