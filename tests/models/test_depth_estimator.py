@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 
 from i2v3d.errors import WeightsError
 from i2v3d.models.depth_estimator import estimate_depth
+from tests.support.networks import loaded_once
 from tests.support.perception import reference, save_depth_anything, save_depth_pro
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    with loaded_once():
+        yield
 
 
 def photo() -> np.ndarray:

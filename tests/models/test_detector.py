@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,14 @@ from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import InputError, WeightsError
 from i2v3d.models import detector
 from i2v3d.models.detector import text_box
+from tests.support.networks import loaded_once
 from tests.support.perception import reference, save_grounding_dino
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    with loaded_once():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +49,10 @@ def test_what_the_network_does_not_see_is_refused_with_what_helps(
         text_box(weights, photo(), "dog", "cpu")
 
 
-def test_missing_parts_are_named(tmp_path: Path) -> None:
+def test_missing_parts_are_named(weights: WeightsRef, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"0\.2 GB, licence: Apache-2\.0.*hf download some/where"):
         text_box(reference("some/where"), photo(), "cat", "cpu")
-    ref = save_grounding_dino(tmp_path)
-    (tmp_path / "preprocessor_config.json").unlink()
+    shutil.copytree(weights.source, tmp_path / "copy")
+    (tmp_path / "copy" / "preprocessor_config.json").unlink()
     with pytest.raises(WeightsError, match="lacks its tokenizer or preprocessor"):
-        text_box(ref, photo(), "cat", "cpu")
+        text_box(reference(tmp_path / "copy"), photo(), "cat", "cpu")

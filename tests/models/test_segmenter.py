@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,16 @@ import torch
 from i2v3d.config.weights import WeightsRef
 from i2v3d.errors import WeightsError
 from i2v3d.models.segmenter import sam2_mask
+from tests.support.networks import loaded_once
 from tests.support.perception import reference, save_sam2
 
 BOX = (0.25, 0.125, 0.75, 1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    with loaded_once():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from i2v3d.models.svd import (
     resize_antialiased,
 )
 from i2v3d.models.temporal_controlnet import TemporalControlNet
+from tests.support.networks import loaded_once
 from tests.support.video_family import (
     CHANNELS,
     EMBED_WIDTH,
@@ -33,6 +35,12 @@ from tests.support.video_family import (
     tiny_vae,
     write_tiny_video_family,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    with loaded_once():
+        yield
 
 
 @pytest.fixture(scope="module")

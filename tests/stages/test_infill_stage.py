@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from i2v3d.stages.infill import fill_segment
 from i2v3d.stages.text import embed_prompts
 from i2v3d.toy.moving_disc import write_moving_disc
 from tests.support.image_family import reference
+from tests.support.networks import loaded_once
 from tests.support.vace_family import write_tiny_pipeline
 
 FRAMES, SEGMENT, HEIGHT, WIDTH = 17, 9, 32, 48
@@ -71,7 +73,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("infill")
     write_tiny_pipeline(root / "weights")
     inputs = {name: root / name for name in ("scene", "render", "keyframes", "text")}
@@ -88,9 +90,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     embed_prompts(
         TextStage(encoder, prompts), {}, inputs["text"], StageContext("cpu", max_batch=0, work=root)
     )
-    return World(
-        WanVaceNetworks(base=base, dtype="float32", storage=None, transformer=None, loras=()), inputs
-    )
+    networks = WanVaceNetworks(base=base, dtype="float32", storage=None, transformer=None, loras=())
+    with loaded_once():
+        yield World(networks, inputs)
 
 
 @pytest.fixture(scope="module")

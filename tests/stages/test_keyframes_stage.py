@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from i2v3d.stages.keyframe_inversion import KeyframeInversionStage, invert_keyfr
 from i2v3d.stages.keyframes import KeyframesStage, generate_keyframes
 from i2v3d.toy.moving_disc import write_moving_disc
 from tests.support.image_family import CHANNELS, FACTOR, write_lora, write_tiny_family
+from tests.support.networks import loaded_once
 
 FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 13, 4, 3, 32, 48
 KEYFRAMES = [1, 4, 7, 10, 13]
@@ -76,7 +78,7 @@ def read_all(folder: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("keyframes")
     models = write_tiny_family(root)
     inputs = {name: root / name for name in ("render", "lora", "keyframe_inversion")}
@@ -85,8 +87,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     write_lora(inputs["lora"])
     inputs["keyframe_inversion"].mkdir()
     stage = KeyframeInversionStage(models, INVERSION, SEGMENT)
-    invert_keyframes(stage, inputs, inputs["keyframe_inversion"], context(root))
-    return World(models, inputs)
+    with loaded_once():
+        invert_keyframes(stage, inputs, inputs["keyframe_inversion"], context(root))
+        yield World(models, inputs)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +17,10 @@ from i2v3d.models.weights import Loading
 def loaded_once() -> Iterator[None]:
     """Meanwhile a network that was loaded before is given to the next who loads it from the same unchanged files.
 
-    Unless somebody has changed it and left it so: then it is loaded again. What lies in memory of its own or is loaded
-    with options is loaded as ever. Not for networks that a LoRA is merged into: peft's writes are not counted.
+    As it was loaded: what somebody has hung on it, exchanged in it or merged into it is taken back first, so that
+    nobody may still use it. What lies in memory of its own or is loaded with options is loaded as ever.
     """
-    kept: dict[tuple[object, ...], tuple[Any, object]] = {}
+    kept: dict[tuple[object, ...], AsLoaded] = {}
     finish = Loading.finish
 
     def finish_once(loading: Loading) -> Any:
@@ -27,26 +28,38 @@ def loaded_once() -> Iterator[None]:
             return finish(loading)
         files = tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loading._folder.iterdir())
         key = (loading._cls, loading._folder, loading._ref, loading._device, loading._dtype, files)
-        network, state = kept.get(key, (None, None))
-        if network is None or look(network) != state:
-            network = finish(loading)
-            kept[key] = network, look(network)
-        return network
+        if key not in kept:
+            kept[key] = AsLoaded(finish(loading))
+        return kept[key].again()
 
     with patch.object(Loading, "finish", finish_once):
         yield
 
 
-def look(network: nn.Module) -> object:
-    """What changes if somebody changes a network: its modules, what hangs on them, and writes to its tensors."""
-    modules = [
-        (name, id(module), tuple(sorted((key, _seen(value)) for key, value in vars(module).items())))
-        for name, module in network.named_modules()
-    ]
-    tensors = [(id(t), t._version, t.data_ptr()) for t in (*network.parameters(), *network.buffers())]
-    return modules, tensors
+HOLDERS = (dict, OrderedDict, list, set)
 
 
-def _seen(value: object) -> int:
-    """The length of what holds others, such as hooks; the identity of anything else."""
-    return len(value) if isinstance(value, dict | list | set) else id(value)
+class AsLoaded:
+    """A network and what is needed to make it again what it is now."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._modules = [(module, _copied(vars(module))) for module in network.modules()]
+        tensors = (*network.parameters(), *network.buffers())
+        self._tensors = [(tensor, tensor.data, tensor.data.clone()) for tensor in tensors]
+
+    def again(self) -> nn.Module:
+        """The network with the modules, hooks and numbers that it had."""
+        for module, attributes in self._modules:
+            vars(module).clear()
+            vars(module).update(_copied(attributes))
+        for tensor, memory, numbers in self._tensors:
+            tensor.data = memory
+            memory.copy_(numbers)
+            tensor.grad = None
+        return self._network
+
+
+def _copied(attributes: dict[str, Any]) -> dict[str, Any]:
+    """What holds others, such as hooks, is copied."""
+    return {key: value.copy() if type(value) in HOLDERS else value for key, value in attributes.items()}
