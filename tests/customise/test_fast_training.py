@@ -8,14 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from i2v3d.config.models import ImageModelConfig
 from i2v3d.customise.adapter import add_lora
 from i2v3d.customise.fast_training import FastLoraTrainer
 from i2v3d.customise.training import LoraTrainer
 from i2v3d.models.sdxl import load_image_models
 from i2v3d.stages.lora import Pause, intervals
-from i2v3d.toy.family import write_random_family
-from tests.customise.test_lora import ALPHA_BAR, CFG, image_config, pool, prompts
+from tests.customise.test_lora import ALPHA_BAR, CFG, pool, prompts
+from tests.support.image_family import write_tiny_family
 
 Trainer = LoraTrainer | FastLoraTrainer
 
@@ -23,9 +22,7 @@ Trainer = LoraTrainer | FastLoraTrainer
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[Trainer], float], Trainer]:
     """A trainer of one kind on networks of its own, for a weight of the views' term."""
-    family = tmp_path_factory.mktemp("family")
-    write_random_family(family, seed=0)
-    config: ImageModelConfig = image_config(family)
+    config = write_tiny_family(tmp_path_factory.mktemp("family"))
 
     def made(kind: type[Trainer], lambda_views: float) -> Trainer:
         models = load_image_models(config, "cpu", ("unet", "vae", "text"))

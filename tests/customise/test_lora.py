@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from diffusers import StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 from i2v3d.config.bounds import Dtype
 from i2v3d.config.lora import LoraConfig
-from i2v3d.config.models import ImageLayers, ImageModelConfig
-from i2v3d.config.weights import WeightsRef
+from i2v3d.config.models import ImageModelConfig
 from i2v3d.customise.adapter import add_lora, check_lora_file, save_lora
 from i2v3d.customise.training import LoraTrainer, Pool, add_noise, draw_rows, masked_loss
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError
@@ -28,7 +27,7 @@ from i2v3d.models.memory import TIERS, UNBOUNDED, Tier
 from i2v3d.models.sdxl import LORA_FILE, ImageModels, PromptEmbedding, encode_prompts, load_image_models
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.lora import LoraStage, photo_pool, resize_rgb, train_lora, view_pool
-from i2v3d.toy.family import write_random_family
+from tests.support.image_family import FACTOR, write_tiny_family
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 CFG = LoraConfig(
@@ -36,7 +35,7 @@ CFG = LoraConfig(
     prompt="a sks car",
     rank=4,
     target_modules=TARGETS,
-    resolution=64,
+    resolution=32,
     mirror=False,
     lambda_views=1.0,
     steps=3,
@@ -52,20 +51,9 @@ CFG = LoraConfig(
 )
 
 
-def image_config(family: Path) -> ImageModelConfig:
-    def ref(name: str) -> WeightsRef:
-        return WeightsRef(str(family / name), None, None, None, 0.0, "none")
-
-    return ImageModelConfig(
-        "sdxl", ref("image"), None, ref("image_controlnet"), "float32", ImageLayers(("a",), ("b",))
-    )
-
-
 @pytest.fixture(scope="module")
 def model_config(tmp_path_factory: pytest.TempPathFactory) -> ImageModelConfig:
-    family = tmp_path_factory.mktemp("family")
-    write_random_family(family, seed=0)
-    return image_config(family)
+    return write_tiny_family(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +70,16 @@ def models(plain_models: ImageModels) -> ImageModels:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A 96x64 photo and two views of 64x64 whose object is the left half."""
+    """A 48x32 photo and two views of 32x32 whose object is the left half."""
     root = tmp_path_factory.mktemp("inputs")
     rng = np.random.default_rng(0)
     for folder in ("scene", "views/rgb", "views/mask"):
         (root / folder).mkdir(parents=True)
-    write_rgb(root / "scene" / "photo.png", rng.integers(0, 256, (64, 96, 3), np.uint8))
-    mask = np.zeros((64, 64), np.bool_)
-    mask[:, :32] = True
+    write_rgb(root / "scene" / "photo.png", rng.integers(0, 256, (32, 48, 3), np.uint8))
+    mask = np.zeros((32, 32), np.bool_)
+    mask[:, :16] = True
     for name in ("0001.png", "0002.png"):
-        picture = np.where(mask[..., None], rng.integers(0, 256, (64, 64, 3), np.uint8), 255).astype(np.uint8)
+        picture = np.where(mask[..., None], rng.integers(0, 256, (32, 32, 3), np.uint8), 255).astype(np.uint8)
         write_rgb(root / "views" / "rgb" / name, picture)
         write_mask(root / "views" / "mask" / name, mask)
     return {"scene": root / "scene", "views": root / "views"}
@@ -100,7 +88,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def pool(models: ImageModels, count: int, side: int = 8, seed: int = 0) -> Pool:
     source = torch.Generator().manual_seed(seed)
     latents = torch.randn((count, models.channels, side, side), generator=source)
-    ids = torch.tensor([side * 8.0, side * 8.0, 0, 0, side * 8.0, side * 8.0]).expand(count, -1)
+    pixels = float(side * FACTOR)
+    ids = torch.tensor([pixels, pixels, 0, 0, pixels, pixels]).expand(count, -1)
     return Pool(latents, torch.ones_like(latents[:, :1]), ids)
 
 
@@ -189,7 +178,7 @@ def test_lambda_weighs_the_views(models: ImageModels) -> None:
 def test_one_minibatch_is_overfitted(models: ImageModels) -> None:
     cfg = dataclasses.replace(CFG, learning_rate=1e-2, lambda_views=0.0, rank=16)
     one = trainer(models, cfg, pool(models, 1), None, ALPHA_BAR)
-    losses = [one.step(1).loss for _ in range(8)]
+    losses = [one.step(1).loss for _ in range(16)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.9 * losses[0]
 
@@ -244,28 +233,28 @@ def test_the_loss_scale_is_part_of_a_checkpoint(
 
 # ---------------------------------------------------------------- training pictures
 def test_crops_slide_on_the_latent_grid(plain_models: ImageModels) -> None:
-    photo = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
-    crops = photo_pool(plain_models, photo, 64, mirror=False)
-    assert crops.latents.shape == (80 // 8 - 64 // 8 + 1, plain_models.channels, 8, 8)
-    assert crops.time_ids[:, 3].tolist() == [0, 8, 16]
-    assert crops.time_ids[0].tolist() == [64, 80, 0, 0, 64, 64]
-    mirrored = photo_pool(plain_models, photo, 64, mirror=True)
+    photo = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    crops = photo_pool(plain_models, photo, 32, mirror=False)
+    assert crops.latents.shape == ((40 - 32) // FACTOR + 1, plain_models.channels, 8, 8)
+    assert crops.time_ids[:, 3].tolist() == [0, 4, 8]
+    assert crops.time_ids[0].tolist() == [32, 40, 0, 0, 32, 32]
+    mirrored = photo_pool(plain_models, photo, 32, mirror=True)
     assert torch.equal(mirrored.latents[:3], crops.latents)
-    flipped = photo_pool(plain_models, np.ascontiguousarray(photo[:, ::-1]), 64, mirror=False)
+    flipped = photo_pool(plain_models, np.ascontiguousarray(photo[:, ::-1]), 32, mirror=False)
     assert torch.equal(mirrored.latents[3:], flipped.latents)
 
 
 def test_the_short_side_is_resized_first(plain_models: ImageModels) -> None:
-    crops = photo_pool(plain_models, np.full((128, 160, 3), 90, np.uint8), 64, mirror=False)
+    crops = photo_pool(plain_models, np.full((64, 80, 3), 90, np.uint8), 32, mirror=False)
     assert crops.latents.shape[0] == 3
-    assert crops.time_ids[0].tolist() == [128, 160, 0, 0, 64, 64]
+    assert crops.time_ids[0].tolist() == [64, 80, 0, 0, 32, 32]
     assert (
-        resize_rgb(np.full((128, 192, 3), 90, np.uint8), 64, 96).tolist() == np.full((64, 96, 3), 90).tolist()
+        resize_rgb(np.full((64, 96, 3), 90, np.uint8), 32, 48).tolist() == np.full((32, 48, 3), 90).tolist()
     )
 
 
 def test_masks_of_views_come_at_latent_size(plain_models: ImageModels, inputs: Mapping[str, Path]) -> None:
-    views = view_pool(plain_models, inputs["views"], 64)
+    views = view_pool(plain_models, inputs["views"], 32)
     assert views.masks.shape == (2, 1, 8, 8)
     assert views.masks[..., :4].eq(1).all()
     assert views.masks[..., 4:].eq(0).all()
@@ -274,10 +263,10 @@ def test_masks_of_views_come_at_latent_size(plain_models: ImageModels, inputs: M
 def test_empty_masks_are_refused(plain_models: ImageModels, tmp_path: Path) -> None:
     for folder in ("rgb", "mask"):
         (tmp_path / folder).mkdir()
-    write_rgb(tmp_path / "rgb" / "0001.png", np.full((64, 64, 3), 255, np.uint8))
-    write_mask(tmp_path / "mask" / "0001.png", np.zeros((64, 64), np.bool_))
+    write_rgb(tmp_path / "rgb" / "0001.png", np.full((32, 32, 3), 255, np.uint8))
+    write_mask(tmp_path / "mask" / "0001.png", np.zeros((32, 32), np.bool_))
     with pytest.raises(ArtifactError, match="shows no foreground"):
-        view_pool(plain_models, tmp_path, 64)
+        view_pool(plain_models, tmp_path, 32)
 
 
 # ---------------------------------------------------------------- the stage
@@ -321,7 +310,7 @@ def trained(
 @pytest.mark.slow
 def test_stage_writes_weights_losses_and_pictures(trained: Path) -> None:
     assert sorted(p.name for p in (trained / "validation").iterdir()) == ["0002.png", "0003.png"]
-    assert read_rgb(trained / "validation" / "0003.png").shape == (64, 96, 3)
+    assert read_rgb(trained / "validation" / "0003.png").shape == (32, 48, 3)
     rows = losses(trained)
     assert [row["step"] for row in rows] == ["1", "2", "3"]
     for row in rows:
@@ -381,8 +370,11 @@ def test_a_checkpoint_of_another_configuration_is_refused(
 
 @pytest.mark.slow
 def test_plain_diffusers_loads_the_file_and_computes_the_same(
-    model_config: ImageModelConfig, models: ImageModels, tmp_path: Path
+    plain_models: ImageModels, models: ImageModels, tmp_path: Path
 ) -> None:
+    assert plain_models.text is not None
+    encoders, tokenizers = plain_models.text.encoders, plain_models.text.tokenizers
+    scheduler = DDIMScheduler.from_config(plain_models.scheduler)
     text, x = (
         prompts(models),
         torch.randn(1, models.channels, 8, 8, generator=torch.Generator().manual_seed(0)),
@@ -395,9 +387,11 @@ def test_plain_diffusers_loads_the_file_and_computes_the_same(
                 parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 10)
         ours = models.unet(x, 500, text.text, added_cond_kwargs=added).sample
         save_lora(models.unet, tmp_path)
-        pipe = StableDiffusionXLPipeline.from_pretrained(model_config.base.source, local_files_only=True)
+        pipe = StableDiffusionXLPipeline(
+            plain_models.vae, *encoders, *tokenizers, copy.deepcopy(plain_models.unet), scheduler
+        )
         pipe.load_lora_weights(str(tmp_path))
-        theirs = pipe.unet.float()(x, 500, text.text, added_cond_kwargs=added).sample
+        theirs = pipe.unet(x, 500, text.text, added_cond_kwargs=added).sample
     torch.testing.assert_close(theirs, ours)
     assert (ours - base).norm() > 0.01 * base.norm()
 
@@ -471,8 +465,8 @@ def test_a_target_that_names_no_layer_is_refused(models: ImageModels) -> None:
 def test_a_resolution_that_does_not_fit_is_refused(
     model_config: ImageModelConfig, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"lora\.resolution is 72; .* multiple of 32, use 64 or 96"):
-        run(model_config, inputs, tmp_path, dataclasses.replace(CFG, resolution=72))
+    with pytest.raises(ConfigError, match=r"lora\.resolution is 36; .* multiple of 16, use 32 or 48"):
+        run(model_config, inputs, tmp_path, dataclasses.replace(CFG, resolution=36))
 
 
 def test_a_diverging_loss_stops_with_advice(models: ImageModels) -> None:
