@@ -1,13 +1,16 @@
-"""Reads what is to be run, and spends no time on the rest."""
+"""Reads what is to be run, and spends no time on the rest, nor on what libraries keep."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from _pytest.logging import catching_logs
 
 ALL_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow\b", re.MULTILINE)
 
@@ -28,7 +31,7 @@ SELDOM = (
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """What is imported now stays: no search for garbage looks at it, neither meanwhile nor later.
+    """What is imported now stays: no search for garbage looks at it, neither meanwhile nor later, nor now.
 
     Later searches are seldom, too: tests import much more, and a search takes longer than what it finds.
     """
@@ -37,6 +40,23 @@ def pytest_collection() -> Iterator[object]:
     try:
         return (yield)
     finally:
-        gc.collect()
         gc.freeze()
         gc.enable()
+
+
+def _attach_to_root(self: catching_logs[Any]) -> Any:
+    """Sees what reaches the root, as our own logs do.
+
+    pytest looks for logs that do not, among the thousands of all libraries and six times a test.
+    """
+    root = logging.getLogger()
+    root.addHandler(self.handler)
+    self.attached_loggers.append(root)
+    if self.level is not None:
+        self.handler.setLevel(self.level)
+        self.orig_level = root.level
+        root.setLevel(min(self.orig_level, self.level))
+    return self.handler
+
+
+catching_logs.__enter__ = _attach_to_root  # type: ignore[method-assign]
