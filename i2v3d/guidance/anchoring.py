@@ -12,6 +12,9 @@ from torch import Tensor
 from i2v3d.geometry.correspondence import Motion
 
 SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing about contrast
+KEYFRAME_ERROR = (
+    2  # least squared error of a keyframe, in what a segment adds: where both err alike, they are close
+)
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,18 @@ class Drift:
         """(H, W) in [0, 1]: how much of its keyframe makes the truest mixture with the frame.
 
         difference: (3, H, W) of keyframe and frame, in [-1, 1] each. Both estimate one true frame. The frame's squared
-        error has grown by q a segment; the keyframe's does not grow and is unknown, but their mean squared difference S
-        is the sum of both. A Kalman filter's gain for an error P of the frame is then P / S: k q / S after k segments
-        that were not mixed, and sqrt(q / S) where mixing keeps P steady at sqrt(q S); the smaller one holds.
-        Source: Kalman, A New Approach to Linear Filtering and Prediction Problems, 1960; S is taken from what is seen
-        as in Mehra, On the Identification of Variances and Adaptive Kalman Filtering, 1970.
+        error P grows by q a segment: k q after k segments that were not mixed, and sqrt(q S) where mixing keeps it
+        steady, the smaller of which holds. The keyframe's R does not grow; S, their mean squared difference, is P + R,
+        unless both err alike, so R is at least KEYFRAME_ERROR q. A Kalman filter's gain is P / (P + R), here at most a
+        half. Source: Kalman, A New Approach to Linear Filtering and Prediction Problems, 1960; S is taken from what is
+        seen as in Mehra, On the Identification of Variances and Adaptive Kalman Filtering, 1970.
         """
         share = torch.zeros(self.foreground.shape)
         for inside, added in ((self.foreground, self.on_object), (~self.foreground, self.elsewhere)):
-            apart = float((difference[:, inside] / 2).square().mean()) if bool(inside.any()) else 0.0
-            if apart > 0:
-                share[inside] = min(1.0, self.segments * added**2 / apart, added / apart**0.5)
+            if added and bool(inside.any()):
+                apart = float((difference[:, inside] / 2).square().mean())
+                frame = min(self.segments * added**2, added * apart**0.5)
+                share[inside] = frame / (frame + max(apart - frame, KEYFRAME_ERROR * added**2))
         return share
 
 
