@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from dataclasses import dataclass
 
 from i2v3d import __version__
@@ -99,8 +100,9 @@ class _Root(Parser):
         return "\n".join(lines) + "\n"
 
 
+@functools.cache
 def build_tree() -> Tree:
-    """The parsers of all commands."""
+    """The parsers of all commands, made once a process."""
     root = _Root(prog="i2v3d", allow_abbrev=False)
     root.add_argument("--version", action="version", version=f"i2v3d {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
