@@ -27,13 +27,12 @@ from i2v3d.models.fast.image import FastImageNetwork
 from i2v3d.models.sdxl import ImageDenoiser
 from i2v3d.models.sdxl_weights import take_depth_embedding
 from i2v3d.models.svd_denoiser import ClipCondition, ClipDenoiser
-from tests.models.test_fast_networks import assert_same, image_condition, random, shaken
+from tests.models.test_fast_networks import CLIP, PICTURE, assert_same, image_condition, random, shaken
 from tests.support import image_family, video_family
 from tests.support.video_family import seeded
 
 FRAMES, STEPS = 3, 10
-CLIP, MASK = (4, 6), (16, 24)  # latents of the video networks, which halve them once, and their pictures
-PICTURE = 4, 8  # latents of the image networks, which halve them twice
+MASK = 16, 24  # pixels of a picture of a clip
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +161,7 @@ def keyframe_denoiser(
 
     def of(network: ImageDenoiser) -> KeyframeDenoiser:
         masks = FrameMasks(LayerMask(random(1, 7, 16, 32) > -1), LayerMask(random(2, 7, 16, 32) > 1))
-        conditions = [image_condition(network.unet, 7, 0.8, seed, PICTURE) for seed in (10, 20, 30)]
+        conditions = [image_condition(network.unet, 7, 0.8, seed) for seed in (10, 20, 30)]
         layers = KeyframeLayers(image_family.LAYERS.attention, image_family.LAYERS.conv)
         return KeyframeDenoiser(
             network,
@@ -270,7 +269,7 @@ def test_deep_features_are_those_of_the_step_before(
 def test_rows_in_chunks_are_the_rows_at_once(image_networks: tuple[ImageDenoiser, FastImageDenoiser]) -> None:
     plain, fast = image_networks
     x = random(4, 5, plain.unet.config.in_channels, *PICTURE)
-    condition = image_condition(plain.unet, 5, 0.8, size=PICTURE)
+    condition = image_condition(plain.unet, 5, 0.8)
     expected = plain(x, 300, condition)
     for size in (0, 2, 5):
         assert_same(fast.in_chunks(x, 300, condition, size), expected)
@@ -282,7 +281,7 @@ def test_weights_go_with_their_last_user(image_networks: tuple[ImageDenoiser, Fa
     network = FastImageNetwork(plain.unet, plain.controlnet, 0.8)
     fast, gone = FastImageDenoiser(plain.unet, plain.controlnet, torch.float32, network), weakref.ref(network)
     x = random(4, 8, plain.unet.config.in_channels, *PICTURE)
-    fast(x, 300, image_condition(plain.unet, 8, 0.8, size=PICTURE))
+    fast(x, 300, image_condition(plain.unet, 8, 0.8))
     predictions(keyframe_denoiser(True, True, 0)(fast), x, 0)
     gc.disable()
     try:

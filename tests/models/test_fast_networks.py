@@ -16,6 +16,9 @@ from i2v3d.models.temporal_controlnet import denoise_with_residuals
 from tests.support import image_family, video_family
 from tests.support.video_family import seeded
 
+CLIP = 4, 6  # latents of the video networks, which halve them once
+PICTURE = 4, 8  # latents of the image networks, which halve them twice
+
 
 def random(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -45,7 +48,7 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 @torch.no_grad()
 def test_the_fast_video_network_is_unet_and_controlnet(scale: float) -> None:
     unet, controlnet = shaken(seeded(video_family.tiny_unet)), shaken(seeded(video_family.tiny_controlnet))
-    sample, control = random(1, 3, 4, 12, 8, 12), random(2, 3, 4, 64, 8, 12)
+    sample, control = random(1, 3, 4, 12, *CLIP), random(2, 3, 4, 64, *CLIP)
     arguments = (sample, 0.3, random(3, 3, 1, video_family.EMBED_WIDTH), random(4, 3, 3))
     residuals = controlnet(*arguments, control, scale, embedded=True) if scale else None
     expected = denoise_with_residuals(unet, *arguments, residuals)
@@ -61,7 +64,7 @@ def test_the_fast_image_network_is_unet_and_controlnet(scale: float) -> None:
     unet, controlnet = shaken(image_family.tiny_unet()), shaken(image_family.tiny_controlnet())
     take_depth_embedding(controlnet)
     condition = image_condition(unet, 4, scale)
-    x = random(5, 4, unet.config.in_channels, 8, 12)
+    x = random(5, 4, unet.config.in_channels, *PICTURE)
     expected = ImageDenoiser(unet, controlnet, torch.float32)(x, 500, condition)
     before = values(unet)
     network = FastImageNetwork(unet, controlnet if scale else None, scale)
@@ -70,12 +73,10 @@ def test_the_fast_image_network_is_unet_and_controlnet(scale: float) -> None:
     assert_kept(unet, before)
 
 
-def image_condition(
-    unet: nn.Module, rows: int, scale: float, seed: int = 0, size: tuple[int, int] = (8, 12)
-) -> ImageCondition:
+def image_condition(unet: nn.Module, rows: int, scale: float, seed: int = 0) -> ImageCondition:
     config = unet.config
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-    control = random(seed + 4, rows, config.block_out_channels[0], *size)
+    control = random(seed + 4, rows, config.block_out_channels[0], *PICTURE)
     return ImageCondition(
         random(seed + 1, rows, 7, config.cross_attention_dim),
         random(seed + 2, rows, pooled),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from i2v3d.errors import ShapeError
 from i2v3d.models.temporal_controlnet import ConditioningEmbedding, TemporalControlNet, denoise_with_residuals
@@ -23,6 +24,18 @@ from tests.support.video_family import (
 CLIPS, FRAMES = 2, 3
 
 
+@pytest.fixture(scope="module")
+def unet() -> nn.Module:
+    """Nobody changes it."""
+    return seeded(tiny_unet)
+
+
+@pytest.fixture(scope="module")
+def controlnet() -> nn.Module:
+    """Nobody changes it."""
+    return seeded(tiny_controlnet)
+
+
 def inputs(height: int = 4, width: int = 6) -> tuple[torch.Tensor, float, torch.Tensor, torch.Tensor]:
     """Sample, timestep, image embedding and added time ids."""
     generator = torch.Generator().manual_seed(0)
@@ -37,15 +50,13 @@ def condition(height: int = 4, width: int = 6) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 7)])
-def test_the_bare_unet_computes_what_diffusers_computes(height: int, width: int) -> None:
-    unet = seeded(tiny_unet)
+def test_the_bare_unet_computes_what_diffusers_computes(unet: nn.Module, height: int, width: int) -> None:
     sample, timestep, embedding, ids = inputs(height, width)
     expected = unet(sample, torch.tensor(timestep), embedding, ids).sample
     assert torch.equal(denoise_with_residuals(unet, sample, timestep, embedding, ids, None), expected)
 
 
-def test_a_controlnet_of_a_unet_starts_with_its_encoder_and_changes_nothing() -> None:
-    unet = seeded(tiny_unet)
+def test_a_controlnet_of_a_unet_starts_with_its_encoder_and_changes_nothing(unet: nn.Module) -> None:
     controlnet = TemporalControlNet.from_unet(unet, (8, 8, 16)).eval()
     assert torch.equal(controlnet.conv_in.weight, unet.conv_in.weight)
     assert torch.equal(
@@ -58,8 +69,9 @@ def test_a_controlnet_of_a_unet_starts_with_its_encoder_and_changes_nothing() ->
     assert torch.equal(denoise_with_residuals(unet, *inputs(), (down, mid)), plain)
 
 
-def test_the_condition_changes_the_prediction_of_its_own_clip_only() -> None:
-    unet, controlnet = seeded(tiny_unet), seeded(tiny_controlnet)
+def test_the_condition_changes_the_prediction_of_its_own_clip_only(
+    unet: nn.Module, controlnet: nn.Module
+) -> None:
     first, other = condition(), condition()
     other[1] = -other[1]
     predictions = [
@@ -69,8 +81,7 @@ def test_the_condition_changes_the_prediction_of_its_own_clip_only() -> None:
     assert (predictions[0][1] - predictions[1][1]).abs().max() > 1e-3
 
 
-def test_an_embedded_condition_gives_the_same_residuals() -> None:
-    controlnet = seeded(tiny_controlnet)
+def test_an_embedded_condition_gives_the_same_residuals(controlnet: nn.Module) -> None:
     down, mid = controlnet(*inputs(), condition(), 0.5)
     embedded = controlnet.embed_condition(condition())
     down_again, mid_again = controlnet(*inputs(), embedded, 0.5, embedded=True)
@@ -78,22 +89,20 @@ def test_an_embedded_condition_gives_the_same_residuals() -> None:
     assert all(torch.equal(a, b) for a, b in zip(down, down_again, strict=True))
 
 
-def test_residuals_are_linear_in_the_conditioning_scale() -> None:
-    controlnet = seeded(tiny_controlnet)
+def test_residuals_are_linear_in_the_conditioning_scale(controlnet: nn.Module) -> None:
     for once, half in zip(*_flat(controlnet, 1.0, 0.5), strict=True):
         torch.testing.assert_close(once, 2 * half)
 
 
-def test_cumulative_residuals_are_those_added_after_every_down_block() -> None:
+def test_cumulative_residuals_are_those_added_after_every_down_block(controlnet: nn.Module) -> None:
     plain = seeded(tiny_controlnet)
     plain.residual_gains = [1] * len(plain.residual_gains)
-    cumulative = seeded(tiny_controlnet)
     added = [torch.zeros_like(r) for r in plain(*inputs(), condition())[0]]
     known = [3, 4]  # skips after each down block: conv_in, one layer, a downsampler; then one layer more
     for count in known:
         for i, residual in enumerate(plain(*inputs(), condition())[0][:count]):
             added[i] = added[i] + residual
-    for expected, got in zip(added, cumulative(*inputs(), condition())[0], strict=True):
+    for expected, got in zip(added, controlnet(*inputs(), condition())[0], strict=True):
         torch.testing.assert_close(got, expected)
     once = TemporalControlNet(
         **NETWORK, conditioning_embedding_out_channels=(8, 8, 16), cumulative_residuals=False
@@ -101,8 +110,8 @@ def test_cumulative_residuals_are_those_added_after_every_down_block() -> None:
     assert once.residual_gains == plain.residual_gains
 
 
-def test_parameters_have_the_published_names() -> None:
-    names = set(tiny_controlnet().state_dict())
+def test_parameters_have_the_published_names(controlnet: nn.Module) -> None:
+    names = set(controlnet.state_dict())
     assert {name.split(".")[0] for name in names} == {
         "add_embedding",
         "controlnet_cond_embedding",
@@ -117,8 +126,7 @@ def test_parameters_have_the_published_names() -> None:
     assert "controlnet_down_blocks.4.bias" not in names
 
 
-def test_it_survives_saving_and_loading(tmp_path: Path) -> None:
-    controlnet = seeded(tiny_controlnet)
+def test_it_survives_saving_and_loading(controlnet: nn.Module, tmp_path: Path) -> None:
     controlnet.save_pretrained(tmp_path, safe_serialization=True)
     again = TemporalControlNet.from_pretrained(tmp_path).eval()
     assert controlnet.config["conditioning_embedding_out_channels"] == (8, 8, 16)
@@ -129,16 +137,16 @@ def test_it_survives_saving_and_loading(tmp_path: Path) -> None:
         torch.testing.assert_close(before, after)
 
 
-def test_a_checkpoint_of_the_published_class_loads(tmp_path: Path) -> None:
-    seeded(tiny_controlnet).save_pretrained(tmp_path, safe_serialization=True)
+def test_a_checkpoint_of_the_published_class_loads(controlnet: nn.Module, tmp_path: Path) -> None:
+    controlnet.save_pretrained(tmp_path, safe_serialization=True)
     path = tmp_path / "config.json"
     config = {**json.loads(path.read_text()), "_class_name": "ControlNetSDVModel"}
     del config["cumulative_residuals"]
     path.write_text(json.dumps(config))
-    controlnet, report = TemporalControlNet.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, report = TemporalControlNet.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    assert controlnet.residual_gains == [2, 2, 2, 1]
+    assert loaded.residual_gains == [2, 2, 2, 1]
 
 
 @pytest.mark.parametrize(("channels", "scale"), [((8,), 1), ((8, 8), 2), ((8, 8, 16, 16), 8)])
@@ -147,8 +155,7 @@ def test_the_number_of_channel_entries_decides_the_down_scale(channels: tuple[in
     assert embedding(torch.zeros(1, 3, 16, 32)).shape == (1, 5, 16 // scale, 32 // scale)
 
 
-def test_a_condition_of_another_size_is_refused() -> None:
-    controlnet = seeded(tiny_controlnet)
+def test_a_condition_of_another_size_is_refused(controlnet: nn.Module) -> None:
     with pytest.raises(ShapeError, match="scales down by 4, which must be the factor of the VAE"):
         controlnet(*inputs(), condition(8, 12))
     with pytest.raises(ShapeError, match="clips, frames"):
