@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import functools
 import shutil
-import ssl
-import time
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +30,13 @@ from i2v3d.models.svd import load_video_models
 from i2v3d.models.weights import resolve
 from i2v3d.workflow import fetching
 from i2v3d.workflow.composition import compose_variants
-from tests.support.hub_server import COMMIT, Hub, serve
+from tests.support.hub_server import COMMIT, Hub, hurry, serve
 from tests.support.image_family import write_tiny_family
 from tests.support.video_family import write_tiny_video_family
 
 UNKNOWN = Manifest({}, ())
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
 UNET = f"unet/{DIFFUSERS}"
-CONTEXT = ssl.create_default_context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,23 +77,15 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
 
 @pytest.fixture
 def hub(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The family's hub, and an empty cache; retries do not wait, and files of a few bytes come in pieces."""
+    """The family's hub, and an empty cache; `hurry` has been told."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 5000)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(ssl, "create_default_context", _certificates)
+    hurry(monkeypatch)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
     with serve(Hub(dict(family.repositories))) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         yield server
         huggingface_hub.close_session()
-
-
-@functools.cache
-def _certificates(**options: str) -> ssl.SSLContext:
-    """Those of a hub that is asked by https, which every session reads anew: this one's is not."""
-    return CONTEXT(**options)
 
 
 def fetched(needs: list[Need], source: Path | None = None) -> list[str]:

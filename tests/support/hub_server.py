@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +17,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
+from i2v3d.models import architectures
+from i2v3d.models.architectures import derived_shapes
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = ".safetensors"  # files that a hub keeps by SHA-256; the others it keeps in git
+_certificates = functools.cache(ssl.create_default_context)
+_shapes: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
 
 
 @dataclass
@@ -162,3 +173,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries do not wait, files of a few bytes come in pieces, and what takes longer than a transfer is done once:
+    reading certificates, which no hub on loopback has, and deriving shapes from the same configuration."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 5000)
+    monkeypatch.setattr(ssl, "create_default_context", _certificates)
+    monkeypatch.setattr(architectures, "derived_shapes", _derived_once)
+
+
+def _derived_once(network: str, folder: Path) -> dict[str, tuple[int, ...]]:
+    key = network, (folder / "config.json").read_text()
+    if key not in _shapes:
+        _shapes[key] = derived_shapes(network, folder)
+    return _shapes[key]
