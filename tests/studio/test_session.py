@@ -33,7 +33,8 @@ from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import make_plan
 
-SMALL = ("scene.width=96", "scene.height=64", "scene.frames=8", "scene.segment.iterations=1")
+TOY = ("scene.width=96", "scene.height=64", "scene.frames=8")
+SMALL = (*TOY, "scene.segment.iterations=1")
 BY_HAND = """\
 defaults: [photo, _self_]
 name: coffee
@@ -182,7 +183,7 @@ def test_a_heavy_mesh_is_thinned_for_the_page_and_stays_whole_for_the_render(
 @pytest.mark.slow
 def test_a_toy_clip_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    toy = Session(Place.of(tmp_path), "toy", SMALL, lambda: None)
+    toy = Session(Place.of(tmp_path), "toy", TOY, lambda: None)
     toy.show()
     assert toy.shown is not None and toy.shown.exact and len(toy.shown.views) == 8
     assert {"ground", "sky"} < set(toy.shown.poses)
