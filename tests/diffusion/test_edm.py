@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -15,6 +16,7 @@ from i2v3d.models.layout import EDM_SCHEDULER
 SPREAD = 0.5  # standard deviation s of the data
 
 
+@functools.cache
 def schedule(steps: int, sigma_max: float = 80.0) -> edm.EDMSchedule:
     return edm.EDMSchedule.from_config({**EDM_SCHEDULER, "sigma_max": sigma_max}, steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -36,6 +37,7 @@ FRAMES, SPREAD = 5, 0.6
 CPU = torch.device("cpu")
 
 
+@functools.cache
 def schedule(steps: int) -> edm.EDMSchedule:
     return edm.EDMSchedule.from_config(EDM_SCHEDULER, steps)
 

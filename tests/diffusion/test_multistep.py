@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from itertools import pairwise
 
@@ -21,6 +22,7 @@ SPREAD, FRAMES = 0.5, 4
 SIGMA_MAX = 80.0
 
 
+@functools.cache
 def schedule(steps: int) -> edm.EDMSchedule:
     return edm.EDMSchedule.from_config({**EDM_SCHEDULER, "sigma_max": SIGMA_MAX}, steps)
 

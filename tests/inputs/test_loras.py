@@ -233,13 +233,13 @@ def test_safetensors_under_another_name_and_damaged_files_are_refused(tmp_path: 
     ("width", "model"), [(768, r"Stable Diffusion 1\.x"), (1024, r"Stable Diffusion 2\.x")]
 )
 def test_a_lora_of_another_model_is_named(
-    width: int, model: str, models: ImageModels, tmp_path: Path
+    width: int, model: str, loaded: ImageModels, tmp_path: Path
 ) -> None:
-    name = next(name for name in layers(models) if name.endswith("attn2.to_k"))
+    name = next(name for name in layers(loaded) if name.endswith("attn2.to_k"))
     state = {f"unet.{name}.lora_A.weight": random(4, width), f"unet.{name}.lora_B.weight": random(320, 4)}
     save_file(state, tmp_path / "lora.safetensors")
     with pytest.raises(InputError, match=f"of shape .* likely one of {model}"):
-        check_lora_file(models.unet, tmp_path / "lora.safetensors")
+        check_lora_file(loaded.unet, tmp_path / "lora.safetensors")
     with pytest.raises(
         InputError, match=f"for texts {width} wide, likely one of {model}, but .* are 2048 wide"
     ):

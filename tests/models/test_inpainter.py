@@ -31,11 +31,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> InpaintModelConfig:
     (folder / "model_index.json").write_text(json.dumps(index))
     torch.manual_seed(0)
     config = json.loads((MINI / "vae" / "config.json").read_text())
-    AutoencoderKL.from_config(config | {"latent_channels": 4}).save_pretrained(folder / "vae")
+    narrow = {"latent_channels": 4, "block_out_channels": [32, 32, 32, 32]}
+    AutoencoderKL.from_config(config | narrow).save_pretrained(folder / "vae")
     config = json.loads((MINI / "unet" / "config.json").read_text())
-    UNet2DConditionModel.from_config(
-        config | {"in_channels": 9, "out_channels": 4, "sample_size": 12}
-    ).save_pretrained(folder / "unet")
+    narrow = {"block_out_channels": [32, 32, 32], "attention_head_dim": [2, 2, 2]}
+    taken = {"in_channels": 9, "out_channels": 4, "sample_size": 12}
+    UNet2DConditionModel.from_config(config | narrow | taken).save_pretrained(folder / "unet")
     return InpaintModelConfig(
         prompt="a table", negative_prompt="", steps=2, guidance=3.0, strength=0.9, seed=1, dtype="float32",
         weights=reference(folder),

@@ -19,6 +19,7 @@ from i2v3d.scene.motion.objects import check_objects, lighting, scene_objects
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import make_plan
+from tests.stages.test_scene_stage import options
 
 ROOT = Path(__file__).parents[2]
 SHOT = Shot(1, 15, 8)
@@ -41,8 +42,7 @@ def entry(name: str, mesh: str | None = None, copy_of: str | None = None, **chan
 
 
 def config(*objects: dict[str, Any], **changes: Any) -> PhotoSceneConfig:
-    (variant,) = compose_variants(ROOT / "conf", ["scene=coffee"])
-    built = build(SceneConfig, variant.config["scene"] | {"objects": list(objects)} | changes, "scene")
+    built = build(SceneConfig, options("coffee") | {"objects": list(objects)} | changes, "scene")
     assert isinstance(built, PhotoSceneConfig)
     return built
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -34,10 +36,15 @@ PHOTOS = ["astronaut", "coffee", "coffee_figure"]
 FILES = ["mask.png", "meshes", "metrics.json", "photo.png", "plate.png", "scene.json", "sheet.png"]
 
 
-def options(name: str) -> dict[str, Any]:
-    """A shipped scene's options for models of 192x128."""
+@functools.cache
+def _composed(name: str) -> dict[str, Any]:
     (variant,) = compose_variants(ROOT / "conf", [f"scene={name}"])
     return variant.config["scene"]
+
+
+def options(name: str) -> dict[str, Any]:
+    """A shipped scene's options for models of 192x128, a copy of their own."""
+    return copy.deepcopy(_composed(name))
 
 
 def object_mask() -> np.ndarray:

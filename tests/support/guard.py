@@ -67,7 +67,9 @@ def _words(command: object) -> list[object]:
 
 def _is_shipped_network(path: object) -> bool:
     """Whether this is a shipped network's configuration, read in order to load it and not to plan with it."""
-    if not isinstance(path, str | Path) or Path(path).name != NETWORK_FILE:
+    if not isinstance(path, str | Path) or not str(path).endswith(NETWORK_FILE):  # of nearly every file
+        return False
+    if Path(path).name != NETWORK_FILE:
         return False
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_name != LOADS:
