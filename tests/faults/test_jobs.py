@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from i2v3d import cli
+from i2v3d.commands import tree
 from i2v3d.artifacts.folders import publish
 from i2v3d.artifacts.latents import InvertedClip, InvertedKeyframes
 from i2v3d.blender.process import run_child
@@ -131,6 +132,7 @@ def test_a_disk_that_refuses_a_page_is_a_line_too(command: str, tmp_path: Path, 
         *(["--settings", "x"] if command == "results" else []),
     ]
     monkeypatch.setattr(f"i2v3d.commands.{command.replace('-', '_')}.run", refuse)
+    monkeypatch.setattr(tree, "build_tree", tree.build_tree.__wrapped__)  # the parsers know the function
     assert cli.main(words) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "No space left on device (x.html); free or unlock the disk and run the same command again" in line
