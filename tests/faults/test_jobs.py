@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 
 from i2v3d import cli
-from i2v3d.commands import tree
 from i2v3d.artifacts.folders import publish
 from i2v3d.artifacts.latents import InvertedClip, InvertedKeyframes
 from i2v3d.blender.process import run_child
+from i2v3d.commands import tree
 from i2v3d.errors import I2V3DError
 from i2v3d.logs import LogFile
 from i2v3d.workflow import runner
