@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from execnet.gateway_io import popen_bootstrapline
 
 from tests.support.checkout import ROOT, make_checkout
 from tests.support.warm.kinds import kind_of
@@ -23,6 +25,14 @@ WHERE = (
     "print(errors.__file__, workplace.__file__)"
 )
 ASKED = "import bpy, os, time; print(os.getpid(), flush=True); time.sleep(60)"
+INTERRUPTED = """
+import bpy, time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +45,7 @@ ASKED = "import bpy, os, time; print(os.getpid(), flush=True); time.sleep(60)"
         (["-c", "import os, bpy"], "blender"),
         (["-c", "import os, torch\nimport sys"], "stage"),
         (["-c", "print('bpy')"], None),
+        (["-c", popen_bootstrapline], "stage"),
         (["-m", "pytest"], None),
         (["script.py"], None),
         ([], None),
@@ -82,5 +93,9 @@ def test_a_process_dies_with_its_client_and_a_signal_is_passed_on() -> None:
         started.kill()
     psutil.wait_procs([process], timeout=10)
     assert not process.is_running()
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None and started.stdout.readline() == "ready\n"
+        started.send_signal(signal.SIGINT)
+        assert started.communicate(timeout=60)[0] == "interrupted\n"
     crash = [sys.executable, "-c", "import bpy, os; os.kill(os.getpid(), 11)"]
     assert subprocess.run(crash, check=False).returncode == -11

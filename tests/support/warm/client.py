@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import marshal
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).parents[3])
 from tests.support.warm.kinds import kind_of  # noqa: E402
 
+INTERRUPT = b"i"  # Ctrl-C, which reaches a client and not its fork
 LONGEST_S = 300  # a server imports for 10 s on a machine of its own
 
 
@@ -51,6 +53,8 @@ def start(python: str, address: Path) -> None:
 
 def main(python: str, folder: Path, arguments: list[str]) -> int:
     """The exit status of the forked process."""
+    if arguments[:1] == ["-u"]:  # what execnet says to workers of tests; it writes to their output by itself
+        arguments = arguments[1:]
     kind = kind_of(arguments)
     if kind is None:
         os.execv(python, [python, *arguments])
@@ -58,6 +62,7 @@ def main(python: str, folder: Path, arguments: list[str]) -> int:
     with connect(python, folder, kind) as link:
         socket.send_fds(link, [len(request).to_bytes(8, "little")], [0, 1, 2])
         link.sendall(request)
+        signal.signal(signal.SIGINT, lambda *_: link.send(INTERRUPT))
         answer = link.recv(8)
     if len(answer) != 8:
         raise SystemExit(f"the server for {kind} is gone")

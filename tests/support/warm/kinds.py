@@ -116,14 +116,23 @@ MODULES = {
     "snakemake": "snakemake",
 }
 RUNS_STAGES = {"--node", "--variant", "time-render"}  # words of `i2v3d`, which starts snakemake without one
+# What execnet starts a worker of pytest-xdist with; what it runs comes through its input.
+_WORKER = re.compile(r"\bexec\(eval\(sys\.stdin\.readline\(\)\)\)")
 _IMPORTED = {"bpy": "blender", "torch": "stage"}  # by a script of `-c` -> which server has it
 _IMPORTS = re.compile(rf"^import\b[^;\n]*\b({'|'.join(_IMPORTED)})\b", flags=re.MULTILINE)
+
+
+def is_worker(arguments: list[str]) -> bool:
+    """Whether `python ARGUMENTS` is a process of pytest-xdist that runs tests."""
+    return len(arguments) == 2 and arguments[0] == "-c" and bool(_WORKER.search(arguments[1]))
 
 
 def kind_of(arguments: list[str]) -> str | None:
     """Which server serves `python ARGUMENTS`; None: none does."""
     if len(arguments) < 2:
         return None
+    if is_worker(arguments):
+        return "stage"
     if arguments[0] == "-c":
         found = _IMPORTS.search(arguments[1])
         return _IMPORTED[found[1]] if found else None

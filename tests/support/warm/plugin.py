@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from execnet import XSpec
 
 FOLDER = "I2V3D_WARM_TESTS"  # of the environment: where the servers of this session listen
 COLD = sys.executable
@@ -30,6 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     os.environ[FOLDER] = str(folder)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
+    """Where slow tests run, which need the server in any case, workers are forked from it, too."""
+    if FOLDER in os.environ and "not slow" not in config.option.markexpr:
+        for spec in specs:
+            spec.python = str(Path(os.environ[FOLDER], "python"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

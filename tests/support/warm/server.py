@@ -27,7 +27,7 @@ from typing import NoReturn
 
 ROOT, PACKAGE = Path(__file__).resolve().parents[3], "i2v3d"
 sys.path[0] = str(ROOT)
-from tests.support.warm.kinds import KINDS, PROJECT  # noqa: E402
+from tests.support.warm.kinds import KINDS, PROJECT, is_worker  # noqa: E402
 
 del sys.path[0]  # each process has its own folder there
 OFFLINE = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}  # as every stage sets for itself
@@ -82,7 +82,7 @@ class Server:
         self.watch(link, child)
 
     def watch(self, link: socket.socket, child: int) -> None:
-        """Tells the client how its process ended; ends the process if the client is gone."""
+        """Tells the client how its process ended. What interrupts or ends the client does so to the process."""
         handle, client = os.pidfd_open(child), link.fileno()
 
         def ended() -> None:
@@ -96,13 +96,17 @@ class Server:
             link.close()
             self.usage.write_text(str(sum(os.times()[:4])))
 
-        def left() -> None:
+        def heard() -> None:
+            with suppress(OSError):  # the client was killed
+                if link.recv(1):
+                    signal.pidfd_send_signal(handle, signal.SIGINT)
+                    return
             if client in self.selector.get_map():  # and not both in one round
                 self.selector.unregister(client)
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
 
         self.listen_to(handle, ended)
-        self.listen_to(client, left)
+        self.listen_to(client, heard)
 
 
 def run(
@@ -116,7 +120,11 @@ def run(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.executable = python
+    if is_worker(arguments):  # where `plugin` chooses, and tests of downloads have a server
+        constants = importlib.import_module("huggingface_hub.constants")
+        constants.HF_HUB_OFFLINE = constants.HF_HUB_DISABLE_PROGRESS_BARS = None
+    else:
+        sys.executable = python
     sys.path.insert(0, folder if arguments[0] == "-m" else "")
     place_project()
     status = 1
