@@ -20,9 +20,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks are
 
 # Ctrl-C is heeded also where tests run in the background, which ignores it.
 SERVER = """
-import os, signal, sys, time
+import atexit, os, signal, sys, tempfile, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from i2v3d.workflow.warm.server import Server, listen
+folder = tempfile.TemporaryDirectory()
+atexit.register(folder.cleanup)
 def run(words):
     try:
         print(os.getcwd(), os.environ["TOLD"], *words, flush=True)
@@ -32,6 +34,9 @@ def run(words):
         return 130
     if words[0] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if words[0] == "folder":
+        print(os.path.isdir(folder.name), flush=True)
+        return 0
     if words[0] == "fail":
         raise RuntimeError("a defect")
     sys.exit(int(words[0]))
@@ -114,6 +119,12 @@ def test_a_fork_has_the_words_folder_environment_and_files_of_its_client(run: Ru
     said, _ = client.communicate()
     assert said == f"{run.folder} told {status} two words\nforked\n"
     assert client.returncode == status
+
+
+def test_a_folder_that_a_library_made_outlives_the_forks(run: Run) -> None:
+    """As W&B's of pictures, which it makes when it is imported."""
+    for _ in range(2):
+        assert run.client("folder").communicate()[0].splitlines()[1:] == ["True", "forked"]
 
 
 def test_a_defect_of_a_fork_is_told_and_its_death_is_its_clients(run: Run) -> None:

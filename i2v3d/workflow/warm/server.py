@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +133,8 @@ def become(server: int, files: Sequence[int], request: bytes, run: Callable[[lis
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # may be another by this environment
+    for made in library_folders():
+        atexit.unregister(made.cleanup)
     status = 1
     try:
         status = run(words)
@@ -144,6 +147,20 @@ def become(server: int, files: Sequence[int], request: bytes, run: Callable[[lis
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status)
+
+
+def library_folders() -> list[tempfile.TemporaryDirectory[str]]:
+    """Folders that libraries made when they were imported and remove at the end of their process.
+
+    Such as W&B's for pictures. A fork must leave them to the next; from then on its end removes none.
+    """
+    found = []
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        alive = finalizer.peek()
+        if alive and isinstance(alive[0], tempfile.TemporaryDirectory):
+            finalizer.atexit = False
+            found.append(alive[0])
+    return found
 
 
 def run_command(words: list[str]) -> int:
@@ -190,12 +207,16 @@ def main(name: str, owner: int, libraries: Sequence[str]) -> None:
         handle = os.pidfd_open(owner)  # before the imports, in which the owner may end
     except ProcessLookupError:
         return
+    others = library_folders()  # where this process is a fork itself, as in tests
     if not import_all(libraries):
         sys.stdout.write("libraries started threads, which forks would miss; jobs run by themselves\n")
         return
     Server(listener, handle, run_command).serve()
     sys.stdout.write(f"imports and jobs: {sum(os.times()[:4]):.0f} s of CPU time\n")
     sys.stdout.flush()
+    for made in library_folders():  # as its forks did not
+        if made not in others:
+            made.cleanup()
     os._exit(0)  # to take all libraries down would take a second or two
 
 

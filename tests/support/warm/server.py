@@ -27,6 +27,7 @@ from typing import NoReturn
 
 ROOT, PACKAGE = Path(__file__).resolve().parents[3], "i2v3d"
 sys.path[0] = str(ROOT)
+from i2v3d.workflow.warm.server import library_folders  # noqa: E402
 from tests.support.warm.kinds import KINDS, PROJECT, is_worker  # noqa: E402
 
 del sys.path[0]  # each process has its own folder there
@@ -43,7 +44,7 @@ class Server:
         self.listener.bind(str(address.with_suffix(".new")))
         self.listener.listen(64)
         self.listen_to(self.listener.fileno(), self.accept)
-        self.listen_to(os.pidfd_open(owner), lambda: os._exit(0))
+        self.listen_to(os.pidfd_open(owner), self.end)
         address.with_suffix(".new").rename(address)
 
     def listen_to(self, file: int, call: Callable[[], None]) -> None:
@@ -54,6 +55,12 @@ class Server:
         while True:
             for key, _ in self.selector.select():
                 key.data()
+
+    def end(self) -> NoReturn:
+        """With what its forks left to it."""
+        for made in library_folders():
+            made.cleanup()
+        os._exit(0)
 
     def accept(self) -> None:
         """Forks for a client."""
@@ -116,6 +123,8 @@ def run(
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    for made in library_folders():
+        atexit.unregister(made.cleanup)
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
