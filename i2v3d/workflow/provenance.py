@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import resource
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 PACKAGES = (
@@ -25,15 +28,16 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of everything that can change a result."""
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Installed versions of everything that can change a result, looked up once a process."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return MappingProxyType(found)
 
 
 def code_versions() -> dict[str, Any]:
