@@ -313,7 +313,7 @@ def test_the_first_frame_shows_the_photo_at_full_size(name, tmp_path, monkeypatc
     out = run(section(options(name), width=1024, height=576), tmp_path)
     rendered = tmp_path / "rendered"
     rendered.mkdir()
-    render_frames(out, rendered, frames=[1], samples=8, device="cpu", on_frame=ignore_step)
+    render_frames(out, rendered, frames=[1], samples=2, device="cpu", on_frame=ignore_step)
     assert read_mask(rendered / "mask" / "0001.png").all()
     found = against_photo(SceneFolder(out), SceneSpec.load(out / "scene.json"), RenderFolder(rendered))
     assert found["photo_psnr_foreground_db"] > 35 and found["photo_psnr_db"] > 32
