@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from i2v3d.config.weights import WeightsRef
 from i2v3d.models.layout import DDIM_SCHEDULER
 from i2v3d.toy.architectures import text_encoder, text_encoder_2
 from i2v3d.toy.tokenizer import write_tokenizer
+from tests.support.once import written_once
 
 CHANNELS, FACTOR = 6, 4
 LAYERS = ImageLayers(
@@ -75,9 +75,8 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
-@functools.cache
 def _family() -> dict[str, Any]:
-    """The networks by their folders, from a fixed seed; they are written and nothing else."""
+    """The networks by their folders, from a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         return {
@@ -89,14 +88,19 @@ def _family() -> dict[str, Any]:
         }
 
 
-def write_tiny_family(folder: Path) -> ImageModelConfig:
-    """Writes `image` and `image_controlnet` below `folder`, always the same; returns their configuration."""
+@written_once
+def _write(folder: Path) -> None:
     for name, network in _family().items():
         network.save_pretrained(folder / name, safe_serialization=True)
     for name in ("tokenizer", "tokenizer_2"):
         write_tokenizer(folder / "image" / name)
     (folder / "image" / "scheduler").mkdir()
     (folder / "image" / "scheduler" / "scheduler_config.json").write_text(json.dumps(DDIM_SCHEDULER))
+
+
+def write_tiny_family(folder: Path) -> ImageModelConfig:
+    """Writes `image` and `image_controlnet` below `folder`, always the same; returns their configuration."""
+    _write(folder)
     return ImageModelConfig(
         family="sdxl",
         base=reference(folder / "image"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from filelock import FileLock
@@ -30,3 +32,22 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
                 raise
             finished.touch()
     return folder
+
+
+def written_once(write: Callable[[Path], None]) -> Callable[[Path], None]:
+    """A function that writes into any folder what `write`, called once a process, writes into an empty one."""
+
+    @functools.cache
+    def files() -> dict[Path, bytes]:
+        with TemporaryDirectory() as folder:
+            write(Path(folder))
+            paths = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+            return {path.relative_to(folder): path.read_bytes() for path in paths}
+
+    @functools.wraps(write)
+    def again(folder: Path) -> None:
+        for name, content in files().items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+
+    return again

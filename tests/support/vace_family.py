@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from i2v3d.models.wan_vace import FillCondition, FillNetwork
+from tests.support.once import written_once
 from tests.support.video_family import seeded
 
 CHANNELS, TEXT_WIDTH, LATENT_STRIDE, FACTOR = 16, 32, 4, 8
@@ -84,17 +84,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-@functools.cache
-def _family() -> dict[str, Any]:
-    """The networks by their folders, from a fixed seed; they are written and nothing else."""
-    networks = {"transformer": tiny_transformer, "vae": tiny_vae, "text_encoder": tiny_text_encoder}
-    return {name: seeded(build) for name, build in networks.items()}
-
-
+@written_once
 def write_tiny_pipeline(folder: Path) -> None:
-    """Writes all parts, always the same."""
-    for name, network in _family().items():
-        network.save_pretrained(folder / name, safe_serialization=True)
+    """Writes all parts from a fixed seed, always the same."""
+    for name, build in {
+        "transformer": tiny_transformer,
+        "vae": tiny_vae,
+        "text_encoder": tiny_text_encoder,
+    }.items():
+        seeded(build).save_pretrained(folder / name, safe_serialization=True)
     scheduler().save_pretrained(folder / "scheduler")
     tokenizer().save_pretrained(folder / "tokenizer")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "WanVACEPipeline"}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from i2v3d.config.models import VideoLayers, VideoModelConfig
 from i2v3d.models.layout import EDM_SCHEDULER, feature_extractor
 from i2v3d.models.temporal_controlnet import TemporalControlNet
 from tests.support.image_family import reference
+from tests.support.once import written_once
 
 CHANNELS, FACTOR, EMBED_WIDTH, VISION_SIDE = 6, 4, 16, 24
 LAYERS = VideoLayers(
@@ -88,9 +88,8 @@ def tiny_image_encoder() -> CLIPVisionModelWithProjection:
     )
 
 
-@functools.cache
 def _family() -> dict[str, Any]:
-    """The networks by their folders, from a fixed seed; they are written and nothing else."""
+    """The networks by their folders, from a fixed seed."""
     networks = {
         "video/unet": tiny_unet,
         "video/vae": tiny_vae,
@@ -100,8 +99,8 @@ def _family() -> dict[str, Any]:
     return {name: seeded(build) for name, build in networks.items()}
 
 
-def write_tiny_video_family(folder: Path) -> VideoModelConfig:
-    """Writes `video` and `video_controlnet` below `folder`, always the same; returns their configuration."""
+@written_once
+def _write(folder: Path) -> None:
     for name, network in _family().items():
         network.save_pretrained(folder / name, safe_serialization=True)
     for name, content in {
@@ -111,6 +110,11 @@ def write_tiny_video_family(folder: Path) -> VideoModelConfig:
         path = folder / "video" / name
         path.parent.mkdir()
         path.write_text(json.dumps(content))
+
+
+def write_tiny_video_family(folder: Path) -> VideoModelConfig:
+    """Writes `video` and `video_controlnet` below `folder`, always the same; returns their configuration."""
+    _write(folder)
     return VideoModelConfig(
         family="svd",
         base=reference(folder / "video"),
