@@ -12,6 +12,7 @@ pytest_plugins = (
     "tests.support.composed",
     "tests.support.guard",
     "tests.support.hashed",
+    "tests.support.light",
     "tests.support.order",
     "tests.support.warm.plugin",
 )

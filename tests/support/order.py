@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 MYPY = "mypy"  # takes as long as a whole file of tests, and nothing waits for it
 ROOT = Path(__file__).parents[2]
@@ -34,10 +35,34 @@ def unit(file: str) -> str:
 
 
 class Together(LoadFileScheduling):
-    """Gives every unit to one worker."""
+    """Gives every unit to one worker, and none to a worker that did not collect it, as the light one does."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit(str(super()._split_scope(nodeid)))
+
+    def schedule(self) -> None:
+        """As xdist does; the collection that counts, its first one, is the fullest."""
+        if self.collection is None:
+            fullest_first = sorted(self.registered_collections.items(), key=lambda entry: -len(entry[1]))
+            self.registered_collections = dict(fullest_first)
+            self.units = {node: {self._split_scope(name) for name in names} for node, names in fullest_first}
+        super().schedule()
+
+    def _check_nodes_have_same_collection(self) -> bool:
+        """Whether a worker collected all that any collected."""
+        fullest, *others = map(set, self.registered_collections.values())
+        return all(map(fullest.issuperset, others)) or bool(super()._check_nodes_have_same_collection())
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """First what not all workers collected. One that came later, for one that crashed, collected all."""
+        own = self.units.get(node, self.workqueue)
+        fitting = [name for name in self.workqueue if name in own]
+        if not fitting:
+            node.shutdown()
+            return
+        first = min(fitting, key=lambda name: all(name in units for units in self.units.values()))
+        self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,22 +11,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from i2v3d.artifacts.folders import frame_name
 from i2v3d.config.models import ModelsConfig
 from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build
 from i2v3d.errors import ConfigError, InputError, WeightsError
-from i2v3d.images import read_rgb, write_rgb
-from i2v3d.stages.registry import STAGES
-from i2v3d.toy.moving_disc import write_moving_disc
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fetching import chosen_weights
 from i2v3d.workflow.fingerprint import Fingerprints
-from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan, stage_dirs
+from i2v3d.workflow.plan import Plan, PlannedVariant, make_plan
 from i2v3d.workflow.preflight import check_families, check_infill, check_sizes, check_weights
-from i2v3d.workflow.runner import Job, Settings, run_job
 from i2v3d.workflow.selection import needed_stages
-from tests.support.vace_family import write_tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
 SVD = {"interpolation_inversion", "interpolate"}
@@ -254,40 +248,3 @@ def test_sizes_are_multiples_of_sixteen_and_the_image_model_is_not_asked(weights
     models = build(ModelsConfig, variant.config["models"], "models")
     with pytest.raises(ConfigError, match=r"scene.height is 488; .* multiple of 16: use 480 or 496"):
         check_sizes(scene, models, ["video"])
-
-
-TINY = (
-    *("models.segment_frames=9", "models.frames=17", "scene.width=48", "scene.height=32", "infill.steps=2"),
-    *(
-        "models.video.networks.dtype=float32",
-        "models.video.text.dtype=float32",
-        "models.video.text.max_tokens=6",
-    ),
-    *("runtime.device=cpu", "tracking.mode=disabled"),
-)
-
-
-@pytest.mark.slow
-def test_planned_jobs_make_a_shot_from_the_photo_alone(tmp_path: Path) -> None:
-    """From words to published folders by the program's own runner: scene and render are made up, the rest is real."""
-    write_tiny_pipeline(tmp_path / "weights")
-    made = plan(tmp_path, *PHOTO, *TINY, f"models.video.networks.base.source={tmp_path / 'weights'}")
-    nodes = {node.stage: node for node in made.nodes}
-    cache = tmp_path / "cache"
-    write_moving_disc(cache / "render" / nodes["render"].key, 17, 32, 48)
-    (cache / "scene" / nodes["scene"].key).mkdir(parents=True)
-    photo = read_rgb(cache / "render" / nodes["render"].key / "rgb" / "0001.png")
-    write_rgb(cache / "scene" / nodes["scene"].key / "photo.png", photo)
-    settings = Settings(made.run, made.runtime, made.tracking)
-    outs = []
-    for stage, segment in (("text", None), ("infill", 0), ("infill", 1)):
-        node = nodes[stage]
-        (out,) = stage_dirs(cache, stage, node.key, node.segments, segment)
-        run_job(Job(node, cache, out, segment, settings, threads=1), STAGES[stage])
-        outs.append(out)
-    first, second = outs[1:]
-    assert np.array_equal(read_rgb(first / frame_name(1)), photo)
-    assert np.array_equal(read_rgb(first / frame_name(9)), read_rgb(second / frame_name(9)))
-    assert [len(list(out.glob("*.png"))) for out in (first, second)] == [9, 9]
-    record = json.loads((second / "stage.json").read_text())
-    assert record["key"] == nodes["infill"].key and record["config"]["infill"]["keyframes"] == "photo"

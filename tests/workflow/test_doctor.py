@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from i2v3d import cli
-from i2v3d.errors import WeightsError
 from i2v3d.models.gpu import Gpu
-from i2v3d.workflow import doctor, preflight
+from i2v3d.workflow import doctor
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.doctor import Finding, examine
 from i2v3d.workflow.estimates import estimate
-from tests.support.image_family import write_tiny_family
 
 CONF = Path(__file__).parents[2] / "conf"
 PUBLISHED = ("models=sdxl_svd", "scene=coffee")
@@ -156,24 +154,3 @@ def test_a_busy_machine_and_a_tracker_without_a_key_are_notes(
     monkeypatch.setenv("WANDB_MODE", "ofline")
     (tracker,) = of(examine(CONF, ["scene=toy"], tmp_path), "W&B")
     assert tracker.state == "blocker" and "WANDB_MODE is 'ofline'" in tracker.said
-
-
-def test_a_run_is_refused_truncated_weights_before_any_work(tmp_path: Path) -> None:
-    write_tiny_family(tmp_path)
-    (variant,) = compose_variants(
-        CONF,
-        [
-            "scene=toy",
-            *(f"models.image.{name}.source={tmp_path}/{folder}" for name, folder in FOLDERS.items()),
-        ],
-    )
-    preflight.check_weights(variant.config)
-    file = tmp_path / "image" / "unet" / "diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(
-        WeightsError, match=r"unet/diffusion_pytorch_model\.safetensors is truncated or corrupt"
-    ):
-        preflight.check_weights(variant.config)
-
-
-FOLDERS = {"base": "image", "controlnet": "image_controlnet"}

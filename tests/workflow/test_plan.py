@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from i2v3d.errors import ArtifactError, ConfigError, InputError
-from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import Variant, compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.plan import (
@@ -139,12 +138,3 @@ def test_unknown_sections_are_refused(variant: Variant, tmp_path: Path) -> None:
     variant.config["keyframe"] = {}
     with pytest.raises(ConfigError, match="did you mean 'keyframes'"):
         _plan(tmp_path, variant)
-
-
-def test_every_stage_names_things_that_exist() -> None:
-    import importlib
-
-    for stage in STAGES.values():
-        module, attribute = stage.entry.split(":")
-        assert hasattr(importlib.import_module(module), attribute), stage.entry
-        assert stage.can_read() | set(stage.also) <= set(STAGES)
