@@ -71,11 +71,11 @@ def leading(ddim: DDIM, x: Tensor, level: int, target: int, place: Tensor) -> Te
 class KeyframeRun:
     """Inversion and sampling of the recorded keyframes; between steps that ask the network they take recorded latents.
 
-    The inversion asks for its levels 1, 2 and 5, from the recorded level 4. Sampling asks at its steps 4, which injects
-    everything, and 5, without the convolutions, from what was recorded after 3.
+    The inversion asks for its levels 1 to 3 and 5, this from the recorded level 4. Sampling asks at its steps 3, which
+    injects everything, and 5, without the convolutions, each from what was recorded before it.
     """
 
-    LEVELS, FIRST = (1, 2, 5), 3
+    LEVELS, SAMPLED_STEPS = (1, 2, 3, 5), (3, 5)
 
     def __init__(self) -> None:
         self.network, embedding = image_network()
@@ -104,9 +104,10 @@ class KeyframeRun:
         """The noise along which sampling moves, in place of `KeyframeDenoiser.__call__`."""
         if step == 0:
             self.starts.append(x)
-        if step >= self.FIRST:
+        if step + 1 in self.SAMPLED_STEPS:
             return ASKED(denoiser, x, level, step)
-        noise = leading(self.ddim, x, STEPS - step, STEPS - step - 1, self.numbers["after_3"])
+        place = self.numbers["after_2" if step < 2 else "after_4"]
+        noise = leading(self.ddim, x, STEPS - step, STEPS - step - 1, place)
         return Prediction(noise, noise)
 
     def sample(self) -> list[Tensor]:
@@ -153,7 +154,7 @@ def test_keyframes_are_the_released_ones(keyframes: KeyframeRun, monkeypatch: py
     trajectory = keyframes.sample()
     (start,) = keyframes.starts
     assert distance(start[SAMPLED], keyframes.numbers["start"]) < LIMIT
-    assert distance(trajectory[3][SAMPLED], keyframes.numbers["after_4"]) < LIMIT
+    assert distance(trajectory[2][SAMPLED], keyframes.numbers["after_3"]) < LIMIT
     assert distance(trajectory[4], keyframes.numbers["keyframes"]) < LIMIT
 
 
