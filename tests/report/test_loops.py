@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,27 @@ def test_a_sheet_has_a_row_each(variant: Path, tmp_path: Path) -> None:
     sheet = np.asarray(Image.open(out).convert("RGB"))
     assert [(sheet[..., channel] == 250).any() for channel in range(3)] == [True] * 3
     assert sheet.shape[0] > 3 * HEIGHT and sheet.shape[1] > 3 * WIDTH
+
+
+def test_variants_of_one_shot_stand_together(
+    variant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(variant, variant.with_name("single_stage")))
+    again = Path(shutil.copytree(variant, tmp_path / "results" / "again" / "base"))
+    for number in range(1, FRAMES + 1):
+        white = np.full((HEIGHT, WIDTH, 3), 50 * number, np.uint8)
+        for folder in (other, again):
+            write_rgb(folder / "frames" / frame_name(number), white)
+    out = tmp_path / "both.png"
+    for second in (other, again):
+        assert main(["loop", str(variant), str(second), str(out), "--size", "48"]) == 0
+        sheet = np.asarray(Image.open(out).convert("RGB")).astype(int)
+        last = sheet[:, -WIDTH // 2]  # through the last frames, which are the brightest
+        rows = {tuple(colour) for colour in last}
+        assert {(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)} <= rows
+    (other / "frames" / frame_name(FRAMES)).unlink()
+    assert main(["loop", str(variant), str(other), str(out)]) == 2
+    assert f"{other} has 4 frames and {variant} 5; name variants of one shot" in capsys.readouterr().err
 
 
 def test_what_is_no_finished_variant_is_refused(

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import traceback
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import NoReturn
 
 from i2v3d.workflow.process_environment import set_process_environment
 from i2v3d.workflow.warm.client import same_user, send_number
+from i2v3d.workflow.warm.library_folders import library_folders
 
 PACKAGE = "i2v3d"
 DIE_WITH_PARENT = 1  # of prctl(2)
@@ -147,20 +147,6 @@ def become(server: int, files: Sequence[int], request: bytes, run: Callable[[lis
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status)
-
-
-def library_folders() -> list[tempfile.TemporaryDirectory[str]]:
-    """Folders that libraries made when they were imported and remove at the end of their process.
-
-    Such as W&B's for pictures. A fork must leave them to the next; from then on its end removes none.
-    """
-    found = []
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        alive = finalizer.peek()
-        if alive and isinstance(alive[0], tempfile.TemporaryDirectory):
-            finalizer.atexit = False
-            found.append(alive[0])
-    return found
 
 
 def run_command(words: list[str]) -> int:

@@ -60,9 +60,11 @@ def main(python: str, folder: Path, arguments: list[str]) -> int:
         os.execv(python, [python, *arguments])
     request = marshal.dumps((arguments, str(Path.cwd()), dict(os.environ)))
     with connect(python, folder, kind) as link:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until it can be passed on
         socket.send_fds(link, [len(request).to_bytes(8, "little")], [0, 1, 2])
         link.sendall(request)
         signal.signal(signal.SIGINT, lambda *_: link.send(INTERRUPT))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         answer = link.recv(8)
     if len(answer) != 8:
         raise SystemExit(f"the server for {kind} is gone")

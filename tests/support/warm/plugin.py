@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from execnet import XSpec
 FOLDER = "I2V3D_WARM_TESTS"  # of the environment: where the servers of this session listen
 COLD = sys.executable
 CLIENT = Path(__file__).with_name("client.py")
+EARLY = pytest.StashKey[subprocess.Popen[bytes]]()  # what starts servers before they are asked for
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +41,9 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
     if FOLDER in os.environ and "not slow" not in config.option.markexpr:
         for spec in specs:
             spec.python = str(Path(os.environ[FOLDER], "python"))
+        # The other servers' imports fill the other core meanwhile.
+        start = f'"{specs[0].python}" -m snakemake --version; "{specs[0].python}" -c "import bpy"'
+        config.stash[EARLY] = subprocess.Popen(["sh", "-c", start], stdout=subprocess.DEVNULL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -51,6 +56,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The servers end with this process; their folder goes now."""
+    if (early := config.stash.get(EARLY, None)) is not None:
+        early.kill()
+        early.wait()
     if not hasattr(config, "workerinput") and FOLDER in os.environ:
         shutil.rmtree(os.environ.pop(FOLDER))
 
