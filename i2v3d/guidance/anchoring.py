@@ -12,9 +12,8 @@ from torch import Tensor
 from i2v3d.geometry.correspondence import Motion
 
 SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing about contrast
-KEYFRAME_ERROR = (
-    2  # least squared error of a keyframe, in what a segment adds: where both err alike, they are close
-)
+# Least squared error of a keyframe, in what a segment adds: where keyframe and frame err alike, they are close.
+KEYFRAME_ERROR = 2
 
 
 @dataclass(frozen=True)
