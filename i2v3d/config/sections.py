@@ -92,7 +92,7 @@ def _followed(cls: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
         if len(inside) > 1:
             inside = [one for one in inside if get_args(get_type_hints(one)["family"]) == (part,)]
             continue
-        path.append(str(part))
+        path.append(str(part) if str(part).isprintable() else ascii(part))
         if isinstance(part, str):
             holder = inside[0] if inside else None
             inside = _sections_in(get_type_hints(holder).get(part)) if holder is not None else []

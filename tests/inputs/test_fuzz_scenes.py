@@ -24,7 +24,7 @@ from PIL import Image
 
 from i2v3d.config.scene import SceneConfig
 from i2v3d.config.sections import build, plain
-from i2v3d.errors import I2V3DError
+from i2v3d.errors import ConfigError, I2V3DError
 from i2v3d.scene.photo.framing import load_mask
 from i2v3d.stages.scene import check_scene
 from i2v3d.workflow.composition import Composer
@@ -76,6 +76,13 @@ _values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
+
+
+def test_a_key_of_a_line_break_stays_on_its_line() -> None:
+    with pytest.raises(ConfigError) as refused:
+        build(SceneConfig, {**_scene(), "\n\x1b": 1}, "scene")
+    told = str(refused.value)
+    assert told.isprintable() and told.startswith(r"scene.'\n\x1b' is not an option; known: ")
 
 
 def test_any_values_in_a_scene() -> None:
