@@ -11,8 +11,8 @@ from i2v3d.config.bounds import LARGEST, Count, Index
 from i2v3d.config.names import check_name
 from i2v3d.config.sections import build, section
 from i2v3d.config.yaml_files import read_yaml
-from i2v3d.errors import ConfigError, nearest
-from i2v3d.workflow.misspelt import group_choices
+from i2v3d.errors import ConfigError
+from i2v3d.workflow.misspelt import check_choice
 
 T = TypeVar("T")
 
@@ -38,9 +38,8 @@ class BenchmarkSettings:
 def load_settings(conf: Path, group: str, name: str, cls: type[T]) -> T:
     """Reads conf/<group>/<name>.yaml. Raises ConfigError for an unknown file, key or value."""
     check_name(name, group)
+    check_choice(conf, group, name)
     path = conf / group / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{group}={name} does not exist; {nearest(name, group_choices(conf, group))}")
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must map the keys of the other files of its folder to values")

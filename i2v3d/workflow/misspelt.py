@@ -11,7 +11,7 @@ import yaml
 from yaml import YAMLError
 
 from i2v3d.config.yaml_files import yaml_reason
-from i2v3d.errors import nearest
+from i2v3d.errors import ConfigError, nearest
 
 ASKED_OF_SNAKEMAKE = ("sweep", "benchmark")  # folders of conf/ that no Hydra word chooses from
 GLOBAL = "# @package _global_"  # first line of a file that sets values of any group
@@ -36,19 +36,19 @@ def explain(conf: Path, overrides: Sequence[str], error: Exception) -> str:
         )
     if match := re.search(r"Could not find '([\w-]+)/([\w./-]*)'", text):
         group, choice = match.groups()
-        return f"{group}={choice} does not exist; {nearest(choice, group_choices(conf, group))}"
+        return _no_choice(conf, group, choice)
     if match := re.search(r"Key '([^']+)' is not in struct full_key: (\S+)", text):
         key, full_key = match.groups()
         return f"{full_key} is not an option; {nearest(key, _sibling_keys(conf, full_key))}"
     if match := re.search(r"Could not override '([^']+)'.*?No match in the defaults list", text):
-        if (
-            word := next((w for w in overrides if w.partition("=")[0] in ASKED_OF_SNAKEMAKE), None)
-        ) is not None:
-            target = "benchmark " if word.startswith("benchmark=") else ""
+        group = match[1]
+        word = next((word for word in overrides if word.startswith(f"{group}=")), group)
+        if group in ASKED_OF_SNAKEMAKE:
+            target = "benchmark " if group == "benchmark" else ""
             return (
                 f"{word} is no Hydra word; snakemake takes it: snakemake --cores all {target}--config {word}"
             )
-        return f"{match[1]} is not a configuration group; {nearest(match[1], _groups(conf))}"
+        return f"{group} is not a configuration group; {nearest(group, _groups(conf))}"
     return f"cannot compose {' '.join(overrides) or 'the configuration'}: {text}"
 
 
@@ -67,6 +67,16 @@ def plain_word(word: str) -> bool:
 def group_choices(conf: Path, group: str) -> list[str]:
     """The names that `group=NAME` accepts."""
     return sorted(p.stem for p in (conf / group).glob("*.yaml"))
+
+
+def check_choice(conf: Path, group: str, name: str) -> None:
+    """Raises ConfigError with the nearest names if conf/<group>/<name>.yaml does not exist."""
+    if not (conf / group / f"{name}.yaml").is_file():
+        raise ConfigError(_no_choice(conf, group, name))
+
+
+def _no_choice(conf: Path, group: str, name: str) -> str:
+    return f"{group}={name} does not exist; {nearest(name, group_choices(conf, group))}"
 
 
 def _groups(conf: Path) -> list[str]:

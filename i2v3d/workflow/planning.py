@@ -17,7 +17,7 @@ from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.composition import compose_variants
 from i2v3d.workflow.fingerprint import Fingerprints
 from i2v3d.workflow.finished import OWN
-from i2v3d.workflow.misspelt import group_choices
+from i2v3d.workflow.misspelt import check_choice
 from i2v3d.workflow.plan import PREVIEWED, Plan, make_plan, settings_path, write_plan
 from i2v3d.workflow.preflight import check_plan, out_of_its_world
 
@@ -103,9 +103,8 @@ def _switch(value: object) -> bool:
 
 def _benchmark(value: object, conf: Path) -> str:
     """The file of conf/benchmark that benchmark=... names, whether or not this run reads it."""
-    name, known = check_name(value, "--config benchmark"), group_choices(conf, "benchmark")
-    if name not in known:
-        raise ConfigError(f"benchmark={name} does not exist; {nearest(name, known)}")
+    name = check_name(value, "--config benchmark")
+    check_choice(conf, "benchmark", name)
     return name
 
 

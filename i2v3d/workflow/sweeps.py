@@ -12,8 +12,8 @@ from typing import Any
 
 from i2v3d.config.names import LONGEST, check_name
 from i2v3d.config.yaml_files import read_yaml
-from i2v3d.errors import ConfigError, nearest
-from i2v3d.workflow.misspelt import group_choices
+from i2v3d.errors import ConfigError
+from i2v3d.workflow.misspelt import check_choice
 
 MOST = 10_000  # variants of one run
 TAKEN = ("comparison.html", "comparison.csv", "failures.csv")  # beside the variants, in results/RUN
@@ -22,9 +22,8 @@ TAKEN = ("comparison.html", "comparison.csv", "failures.csv")  # beside the vari
 def read_sweep(conf: Path, sweep: str) -> dict[str, list[str]]:
     """The variants of conf/sweep/<sweep>.yaml and their overrides. Raises ConfigError if it is not such a file."""
     check_name(sweep, "sweep")
+    check_choice(conf, "sweep", sweep)
     path = conf / "sweep" / f"{sweep}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"sweep={sweep} does not exist; {nearest(sweep, group_choices(conf, 'sweep'))}")
     data = read_yaml(path)
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path} must map variant names to lists of overrides")

@@ -28,10 +28,8 @@ LIGHT = "light"  # what a worker is told
 def pytest_configure_node(node: WorkerController) -> None:
     """Tells the last of several workers that it is the light one, if all files are collected but no slow test."""
     config = node.config
-    several, whole = (
-        len(config.option.tx) > 1,
-        {Path(word).resolve() for word in config.args} >= {ROOT / "tests"},
-    )
+    several = len(config.option.tx) > 1
+    whole = {Path(word).resolve() for word in config.args} >= {ROOT / "tests"}
     last = node.gateway.id == f"gw{len(config.option.tx) - 1}"
     node.workerinput[LIGHT] = several and whole and last and "not slow" in config.option.markexpr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 import weakref
 
@@ -18,3 +19,9 @@ def library_folders() -> list[tempfile.TemporaryDirectory[str]]:
             finalizer.atexit = False
             found.append(alive[0])
     return found
+
+
+def leave_library_folders() -> None:
+    """Lets this fork end without removing them."""
+    for made in library_folders():
+        atexit.unregister(made.cleanup)

@@ -26,7 +26,7 @@ from typing import NoReturn
 
 from i2v3d.workflow.process_environment import set_process_environment
 from i2v3d.workflow.warm.client import same_user, send_number
-from i2v3d.workflow.warm.library_folders import library_folders
+from i2v3d.workflow.warm.library_folders import leave_library_folders, library_folders
 
 PACKAGE = "i2v3d"
 DIE_WITH_PARENT = 1  # of prctl(2)
@@ -133,8 +133,7 @@ def become(server: int, files: Sequence[int], request: bytes, run: Callable[[lis
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # may be another by this environment
-    for made in library_folders():
-        atexit.unregister(made.cleanup)
+    leave_library_folders()
     status = 1
     try:
         status = run(words)

@@ -27,7 +27,7 @@ from typing import NoReturn
 
 ROOT, PACKAGE = Path(__file__).resolve().parents[3], "i2v3d"
 sys.path[0] = str(ROOT)
-from i2v3d.workflow.warm.library_folders import library_folders  # noqa: E402
+from i2v3d.workflow.warm.library_folders import leave_library_folders, library_folders  # noqa: E402
 from tests.support.warm.kinds import KINDS, PROJECT, is_worker  # noqa: E402
 
 del sys.path[0]  # each process has its own folder there
@@ -123,8 +123,7 @@ def run(
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    for made in library_folders():
-        atexit.unregister(made.cleanup)
+    leave_library_folders()
     os.setsid()
     signal.signal(
         signal.SIGINT, signal.default_int_handler
