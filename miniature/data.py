@@ -40,6 +40,7 @@ class World:
             samples=settings.samples,
             chunk=settings.chunk,
             compile=device.type == "cuda",
+            coarse=settings.coarse,
         )
 
     def held_out(self, frames: int) -> tuple[Scenes, Frames]:

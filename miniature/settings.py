@@ -11,6 +11,7 @@ from pydantic import Field
 from i2v3d.config.bounds import Count, Fraction, Index, NonNegative, Positive
 from i2v3d.config.sections import build, section
 from i2v3d.errors import ConfigError
+from i2v3d.toy.world.render import Coarse
 
 T = TypeVar("T")
 
@@ -40,7 +41,8 @@ class LoopSettings:
 
 @section
 class WorldSettings:
-    """The data: seed of bank and scenes, pictures held on the device, most seconds to render them."""
+    """The data: seed of bank and scenes, pictures held on the device, most seconds to render them. coarse: whether
+    coarse renders know no light, or are lit as an estimate from a photo lights them."""
 
     seed: Index
     variants: Count
@@ -51,6 +53,7 @@ class WorldSettings:
     held_out: Count
     width: Count
     height: Count
+    coarse: Coarse
 
 
 @section

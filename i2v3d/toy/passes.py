@@ -19,7 +19,7 @@ def write_passes(clip: Scenes, width: int, height: int, samples: int, out: Path)
 
     samples: rays a pixel side of rgb.
     """
-    frames = Renderer(width, height, samples=samples, chunk=1, compile=False)(clip)
+    frames = Renderer(width, height, samples=samples, chunk=1, compile=False, coarse="flat")(clip)
     pictures = (frames.coarse[0].permute(0, 2, 3, 1) * 255).round().byte().contiguous().numpy()
     depth_m = frames.depth[0, :, 0].numpy()
     seen = coverage(clip, width, height)[0].numpy()

@@ -51,7 +51,7 @@ def truth(clip: Scenes, width: int, height: int, samples: int) -> Truth:
 
     Raises InputError if its first frame does not show the object, or nothing else.
     """
-    render = Renderer(width, height, samples=samples, chunk=1, compile=False)
+    render = Renderer(width, height, samples=samples, chunk=1, compile=False, coarse="flat")
     frames, seen = render(clip), coverage(clip, width, height)[0].numpy()
     if not seen[0].any() or seen[0].all():
         raise InputError("the clip's first frame does not show the object before a background; take another")

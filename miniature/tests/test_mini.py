@@ -160,9 +160,11 @@ def test_checksums_find_a_changed_file(tmp_path: Path) -> None:
         ("guided_image", GuidedImageSettings),
         ("guided_image_more", GuidedImageSettings),
         ("guided_image_whole", GuidedImageSettings),
+        ("guided_image_lit", GuidedImageSettings),
         ("video", VideoSettings),
         ("video_more", VideoSettings),
         ("guided_video", GuidedVideoSettings),
+        ("guided_video_lit", GuidedVideoSettings),
     ],
 )
 def test_shipped_settings_load_and_strange_ones_are_refused(
@@ -399,8 +401,9 @@ def test_shipped_autoencoder_keeps_held_out_photos() -> None:
     from diffusers import AutoencoderKL
 
     world = WorldSettings(
-        seed=99, variants=40, pool=0, pool_seconds=0, chunk=2, samples=2, held_out=2, width=192, height=128
-    )
+        seed=99, variants=40, pool=0, pool_seconds=0, chunk=2, samples=2, held_out=2, width=192, height=128,
+        coarse="flat",
+    )  # fmt: skip
     _, frames = World(world, torch.device("cpu")).held_out(1)
     vae = AutoencoderKL.from_pretrained(
         ROOT / "weights" / "mini" / "image" / "vae", torch_dtype=torch.float32

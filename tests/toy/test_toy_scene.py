@@ -117,7 +117,9 @@ def test_flow_follows_camera_object_and_joints(built: Built) -> None:
 
 @pytest.mark.slow
 def test_patterns_and_colours_agree_with_the_coarse_render(built: Built) -> None:
-    coarse = Renderer(WIDTH, HEIGHT, samples=2, chunk=1, compile=False)(load_clip(built.cfg)).coarse[0]
+    coarse = Renderer(WIDTH, HEIGHT, samples=2, chunk=1, compile=False, coarse="flat")(
+        load_clip(built.cfg)
+    ).coarse[0]
     true = coarse.permute(0, 2, 3, 1).numpy() * 255
     error = (stacked(built.render, "rgb") - true) ** 2
     shifted = (np.roll(true, 3, axis=2) - true) ** 2
@@ -132,7 +134,9 @@ def test_photo_and_mask_are_the_truth_of_frame_one(built: Built) -> None:
     photo, mask = stacked(built.scene / "truth", "photo"), stacked(built.scene / "truth", "mask")
     np.testing.assert_array_equal(read_rgb(built.scene / "photo.png"), photo[0])
     np.testing.assert_array_equal(read_mask(built.scene / "mask.png"), mask[0])
-    lit = Renderer(WIDTH, HEIGHT, samples=built.cfg.samples, chunk=1, compile=False)(load_clip(built.cfg))
+    lit = Renderer(WIDTH, HEIGHT, samples=built.cfg.samples, chunk=1, compile=False, coarse="flat")(
+        load_clip(built.cfg)
+    )
     assert np.abs(lit.photo[0].permute(0, 2, 3, 1).numpy() * 255 - photo).max() <= 0.51
     assert json.loads((built.scene / "metrics.json").read_text())["mask_coverage"] == mask[0].mean()
     plate = read_rgb(built.scene / "plate.png").astype(float)
@@ -234,8 +238,11 @@ def test_meshes_are_made_of_one_scene() -> None:
 
 def test_large_pictures_are_traced_in_pieces_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = held_out_clip(2026, 512, 0, 2)
-    whole, seen = Renderer(48, 32, samples=2, chunk=1, compile=False)(clip), coverage(clip, 48, 32)
+    whole, seen = (
+        Renderer(48, 32, samples=2, chunk=1, compile=False, coarse="flat")(clip),
+        coverage(clip, 48, 32),
+    )
     monkeypatch.setattr(render, "RAYS_AT_ONCE", 1001)
-    pieces = Renderer(48, 32, samples=2, chunk=1, compile=False)(clip)
+    pieces = Renderer(48, 32, samples=2, chunk=1, compile=False, coarse="flat")(clip)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole, pieces, strict=True))
     assert torch.equal(coverage(clip, 48, 32), seen) and seen.any() and not seen.all()

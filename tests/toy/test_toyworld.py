@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from i2v3d.errors import ConfigError
+from i2v3d.toy.world import render
 from i2v3d.toy.world.catalogue import SHAPES, vocabulary
+from i2v3d.toy.world.light_errors import LightErrors, light_errors
 from i2v3d.toy.world.render import Renderer, cameras, flow, pixel_rays
 from i2v3d.toy.world.sampling import HELD_OUT_VARIANTS, captions, is_held_out, sample
 from i2v3d.toy.world.shapes import build_bank
@@ -121,7 +123,7 @@ def test_cameras_look_at_their_target(bank: Bank) -> None:
 def test_depth_of_the_ground_is_that_of_a_plane(bank: Bank) -> None:
     scenes = sample(4, 1, bank, _seeded(2), "train")
     far = scenes._replace(place=scenes.place + torch.tensor([0.0, 0.0, -50.0]))
-    frames = Renderer(WIDTH, HEIGHT, samples=1, chunk=4, compile=False)(far)
+    frames = Renderer(WIDTH, HEIGHT, samples=1, chunk=4, compile=False, coarse="flat")(far)
     assert float(frames.mask.max()) == 0, "an object under the ground is hidden by it"
     rays = pixel_rays(cameras(far, WIDTH, HEIGHT), WIDTH, HEIGHT, 1)[:, 0]
     plane = -far.eye[:, 0, 2:] / rays[..., 2]
@@ -134,7 +136,7 @@ def test_every_shape_is_seen_above_the_ground(bank: Bank) -> None:
     scenes = sample(len(SHAPES), 1, bank, _seeded(3), "train")
     every = torch.arange(len(SHAPES))
     scenes = scenes._replace(objects=bank.select(every, torch.zeros_like(every)), shape=every)
-    frames = Renderer(WIDTH, HEIGHT, samples=1, chunk=6, compile=False)(scenes)
+    frames = Renderer(WIDTH, HEIGHT, samples=1, chunk=6, compile=False, coarse="flat")(scenes)
     covered = frames.mask.mean((1, 2, 3, 4))
     assert bool((covered > 0.02).all()) and bool((covered < 0.6).all())
     for image in (frames.photo, frames.coarse):
@@ -145,16 +147,58 @@ def test_every_shape_is_seen_above_the_ground(bank: Bank) -> None:
 
 def test_pictures_do_not_depend_on_the_chunk(bank: Bank) -> None:
     scenes = sample(3, 1, bank, _seeded(4), "train")
-    one, two = (Renderer(WIDTH, HEIGHT, samples=1, chunk=n, compile=False)(scenes) for n in (1, 2))
+    one, two = (
+        Renderer(WIDTH, HEIGHT, samples=1, chunk=n, compile=False, coarse="flat")(scenes) for n in (1, 2)
+    )
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, two, strict=True))
 
 
 def test_light_and_shadow_are_in_the_photo_only(bank: Bank) -> None:
     scenes = sample(3, 1, bank, _seeded(5), "train")
-    renderer = Renderer(WIDTH, HEIGHT, samples=1, chunk=3, compile=False)
+    renderer = Renderer(WIDTH, HEIGHT, samples=1, chunk=3, compile=False, coarse="flat")
     lit, dark = renderer(scenes), renderer(scenes._replace(sun=torch.zeros_like(scenes.sun)))
     assert torch.equal(lit.coarse, dark.coarse)
     assert not torch.allclose(lit.photo, dark.photo, atol=0.05)
+
+
+def test_lit_coarse_renders_are_the_photo_without_shadows_but_for_the_errors_of_a_scene(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = sample(8, 2, bank, _seeded(12), "held_out")
+
+    def rendered(coarse: render.Coarse, chunk: int = 5, some: slice = slice(None)) -> render.Frames:
+        return Renderer(WIDTH, HEIGHT, samples=1, chunk=chunk, compile=False, coarse=coarse)(
+            scenes.rows(some)
+        )
+
+    flat, lit = rendered("flat"), rendered("lit")
+    for name in ("photo", "mask", "depth"):
+        assert torch.equal(getattr(flat, name), getattr(lit, name)), name
+    sky = torch.isinf(flat.depth).expand_as(flat.coarse)
+    assert bool(sky.any()) and torch.equal(lit.coarse[sky], flat.coarse[sky])
+    alone = rendered("lit", 1, slice(3, 4))
+    assert torch.allclose(alone.coarse, lit.coarse[3:4], atol=1e-5), "a scene's errors are its own"
+    none = LightErrors(*(torch.full((1, n), float(n > 2)) for n in (2, 3, 3, 3, 3)))
+    monkeypatch.setattr(render, "light_errors", lambda seed: none)
+    exact = rendered("lit")
+    near = (flat.depth < 6) & ((exact.coarse - flat.photo).abs().amax(2, keepdim=True) < 0.02)
+    for inside in (flat.mask > 0.5, flat.mask < 0.5):
+        clear = near & inside
+        assert float(clear.sum() / (inside & (flat.depth < 6)).sum()) > 0.3, "shadows do not lie everywhere"
+        flat_psnr, lit_psnr = (
+            -10 * torch.log10(((f.coarse - f.photo) ** 2)[clear.expand_as(f.photo)].mean())
+            for f in (flat, lit)
+        )
+        assert lit_psnr > flat_psnr + 5, (flat_psnr, lit_psnr)
+
+
+def test_light_is_misjudged_by_so_much_and_every_number_apart() -> None:
+    errors = light_errors(50 * torch.rand(20_000, generator=_seeded(13)))
+    numbers = torch.cat([errors.tilt, *(factor.log() for factor in errors[1:])], dim=1)
+    spread = torch.tensor([0.2] * 2 + [0.12] * 9 + [0.06] * 3)
+    assert torch.allclose(numbers.std(0), spread, rtol=0.03)
+    assert bool((numbers.mean(0).abs() < 0.03 * spread).all())
+    assert float((torch.corrcoef(numbers.T) - torch.eye(14)).abs().max()) < 0.03
 
 
 def test_joints_move_their_own_parts_only(bank: Bank) -> None:
@@ -171,7 +215,7 @@ def test_joints_move_their_own_parts_only(bank: Bank) -> None:
 
 def test_flow_carries_surfaces_to_where_the_next_frame_sees_them(bank: Bank) -> None:
     scenes = sample(4, 3, bank, _seeded(7), "train")
-    depth = Renderer(WIDTH, HEIGHT, samples=1, chunk=4, compile=False)(scenes).depth[:, :, 0]
+    depth = Renderer(WIDTH, HEIGHT, samples=1, chunk=4, compile=False, coarse="flat")(scenes).depth[:, :, 0]
     shift = flow(scenes, WIDTH, HEIGHT)
     assert shift.shape == (4, 2, 2, HEIGHT, WIDTH)
     moving = ("eye", "target", "place", "heading", "bend")

@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 from i2v3d.errors import ConfigError
+from i2v3d.toy.world.light_errors import LightErrors, light_errors
 from i2v3d.toy.world.sampling import Scenes
 from i2v3d.toy.world.shading import HORIZON_M, Surface, shade
 from i2v3d.toy.world.tracing import Solids, first_hit, solids_in_world
 
+Coarse = Literal["flat", "lit"]
 RAYS_AT_ONCE = 10_000  # of an image, where nothing is compiled: what they need stays in a processor's cache
 
 
@@ -80,14 +82,17 @@ class Renderer:
     """Renders batches of scenes at one size.
 
     samples: rays per pixel side of photo, coarse render and mask (2: four rays a pixel). chunk: images
-    traced at once; results do not depend on it. compile: fuse the tracing with torch.compile (GPU).
+    traced at once; results do not depend on it. compile: fuse the tracing with torch.compile (GPU). coarse: whether
+    coarse renders know no light, or are lit, without shadows, by what an estimate from one photo would be.
     """
 
-    def __init__(self, width: int, height: int, *, samples: int, chunk: int, compile: bool) -> None:
+    def __init__(
+        self, width: int, height: int, *, samples: int, chunk: int, compile: bool, coarse: Coarse
+    ) -> None:
         if min(width, height, samples, chunk) < 1:
             raise ConfigError(f"size {width}x{height}, samples {samples} and chunk {chunk} must be positive")
         self.width, self.height, self.samples, self.chunk = width, height, samples, chunk
-        self._compiled = compile
+        self._compiled, self._coarse = compile, coarse
         wrap: Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]] = (
             torch.compile(dynamic=False) if compile else lambda function: function
         )
@@ -122,7 +127,10 @@ class Renderer:
         solids = solids if self._compiled else solids.without_absent()
         rays = pixel_rays(view, self.width, self.height, self.samples)[:, 0]
         surface = Surface.of(flat)
-        pieces = [self._shade(eye, r, solids, surface, self.samples) for r in rays.split(self._rays, dim=1)]
+        errors = light_errors(surface.cloud_shift) if self._coarse == "lit" else None
+        pieces = [
+            self._shade(eye, r, solids, surface, self.samples, errors) for r in rays.split(self._rays, dim=1)
+        ]
         centres = pixel_rays(view, self.width, self.height, 1)[:, 0]
         depth = torch.cat([self._depth(eye, r, solids) for r in centres.split(self._rays, dim=1)], dim=1)
         pictures = torch.cat(pieces, dim=1).transpose(1, 2).unflatten(2, size)
@@ -141,10 +149,16 @@ def _flatten(scenes: Scenes) -> Scenes:
 
 
 def _pictures(
-    eye: torch.Tensor, rays: torch.Tensor, solids: Solids, surface: Surface, samples: int
+    eye: torch.Tensor,
+    rays: torch.Tensor,
+    solids: Solids,
+    surface: Surface,
+    samples: int,
+    errors: LightErrors | None,
 ) -> torch.Tensor:
     """(B, pixels, 7): photo, coarse and coverage, averaged over the samples of each pixel."""
-    seen = shade(eye, torch.nn.functional.normalize(rays, dim=-1), solids, surface, samples * samples)
+    unit = torch.nn.functional.normalize(rays, dim=-1)
+    seen = shade(eye, unit, solids, surface, samples * samples, errors)
     return seen.unflatten(1, (-1, samples * samples)).mean(dim=2)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from i2v3d.toy.world.light_errors import LightErrors
 from i2v3d.toy.world.sampling import Scenes
 from i2v3d.toy.world.tracing import Solids, first_hit, occluded, surface_normal
 
@@ -131,12 +132,17 @@ def sky_colour(direction: torch.Tensor, surface: Surface, *, clouds: bool) -> to
     return _mix(colour, surface.cloud[:, None, :3].expand_as(colour), cover[..., None])
 
 
-def _sun_rays(direction: torch.Tensor, rays: int, patterns: int) -> list[torch.Tensor]:
-    """`_SUN_RAYS` directions (B, R, 3) over the sun's disc, others for every sample of a pixel."""
+def _across(direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two unit vectors (B, 3) at right angles to unit vectors and to each other."""
     helper = torch.zeros_like(direction)
     helper[:, 0] = 1.0
     across = torch.nn.functional.normalize(torch.linalg.cross(direction, helper), dim=-1)
-    upward = torch.linalg.cross(direction, across)
+    return across, torch.linalg.cross(direction, across)
+
+
+def _sun_rays(direction: torch.Tensor, rays: int, patterns: int) -> list[torch.Tensor]:
+    """`_SUN_RAYS` directions (B, R, 3) over the sun's disc, others for every sample of a pixel."""
+    across, upward = _across(direction)
     sample = torch.arange(rays, device=direction.device) % patterns
     out = []
     for k in range(_SUN_RAYS):
@@ -149,12 +155,17 @@ def _sun_rays(direction: torch.Tensor, rays: int, patterns: int) -> list[torch.T
 
 
 def shade(
-    eye: torch.Tensor, rays: torch.Tensor, solids: Solids, surface: Surface, patterns: int
+    eye: torch.Tensor,
+    rays: torch.Tensor,
+    solids: Solids,
+    surface: Surface,
+    patterns: int,
+    errors: LightErrors | None,
 ) -> torch.Tensor:
-    """What unit rays (B, R, 3) from `eye` (B, 3) see: photo, flat colour and object coverage, (B, R, 7).
+    """What unit rays (B, R, 3) from `eye` (B, 3) see: photo, coarse render and object coverage, (B, R, 7).
 
     patterns: the number of consecutive rays that belong to one pixel; they sample the sun at different
-    points.
+    points. errors: of the light that lights the coarse render, without shadows; None leaves it flat.
     """
     distance, index = first_hit(eye[:, None], rays, solids)
     down = rays[..., 2]
@@ -182,7 +193,12 @@ def shade(
     photo = _mix(albedo * light + sheen, surface.horizon[:, None].expand_as(albedo), haze)
     seen = (on_object | on_ground)[..., None]
     photo = torch.where(seen, photo, sky_colour(rays, surface, clouds=True))
-    coarse = torch.where(seen, flat_colour(albedo), tone_curve(sky_colour(rays, surface, clouds=False)))
+    shown = flat_colour(albedo)
+    if errors is not None:
+        guess = _guessed_light(normal, surface, errors)
+        gain = torch.where(on_object[..., None], 1.0, errors.ground[:, None])
+        shown = tone_curve(albedo * guess * gain)
+    coarse = torch.where(seen, shown, tone_curve(sky_colour(rays, surface, clouds=False)))
     return torch.cat([tone_curve(photo), coarse, on_object[..., None].float()], dim=-1)
 
 
@@ -198,12 +214,32 @@ def _light(
     tilt = 0.75 * torch.stack([torch.cos(azimuth), torch.sin(azimuth), torch.zeros_like(azimuth)], dim=-1)
     open_sky = 1 - 0.62 * occluded(start, normal + tilt, solids, 0.9)
     facing = (normal * surface.sun_direction[:, None]).sum(-1).clamp(min=0.0)
-    ambient = _mix(surface.horizon, surface.zenith, torch.tensor(0.5, device=point.device)) * 0.55 + 0.10
-    bounce = surface.ground_albedo.mean(dim=1) * surface.sun
-    upness = normal[..., 2:]
-    diffuse = ambient[:, None] * (0.6 + 0.4 * upness) + 0.22 * bounce[:, None] * (0.5 - 0.5 * upness)
+    diffuse = _diffuse(normal, *_around(surface))
     direct = surface.sun[:, None] * (facing * lit)[..., None]
     return diffuse * open_sky[..., None] + direct, lit
+
+
+def _around(surface: Surface) -> tuple[torch.Tensor, torch.Tensor]:
+    """Light (B, 3) of the sky, and of the ground that the sun shines on."""
+    half = torch.tensor(0.5, device=surface.sun.device)
+    ambient = _mix(surface.horizon, surface.zenith, half) * 0.55 + 0.10
+    return ambient, surface.ground_albedo.mean(dim=1) * surface.sun
+
+
+def _diffuse(normal: torch.Tensor, ambient: torch.Tensor, bounce: torch.Tensor) -> torch.Tensor:
+    """Irradiance (B, R, 3) from all around."""
+    upness = normal[..., 2:]
+    return ambient[:, None] * (0.6 + 0.4 * upness) + 0.22 * bounce[:, None] * (0.5 - 0.5 * upness)
+
+
+def _guessed_light(normal: torch.Tensor, surface: Surface, errors: LightErrors) -> torch.Tensor:
+    """Irradiance (B, R, 3) as an estimate from one photo has it: nothing hides sun or sky, and all is a little off."""
+    across, upward = _across(surface.sun_direction)
+    tilted = surface.sun_direction + errors.tilt[:, :1] * across + errors.tilt[:, 1:] * upward
+    facing = (normal * torch.nn.functional.normalize(tilted, dim=-1)[:, None]).sum(-1).clamp(min=0.0)
+    ambient, bounce = _around(surface)
+    diffuse = _diffuse(normal, errors.ambient * ambient, errors.bounce * bounce)
+    return diffuse + (errors.sun * surface.sun)[:, None] * facing[..., None]
 
 
 def _sheen(rays: torch.Tensor, normal: torch.Tensor, lit: torch.Tensor, surface: Surface) -> torch.Tensor:
