@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import ConfigDict
 
 from i2v3d.artifacts.files import read_as, write_json
@@ -149,6 +150,15 @@ class SceneSpec:
     def foreground(self) -> tuple[ObjectSpec, ...]:
         """The objects that the foreground mask shows."""
         return tuple(o for o in self.objects if o.role == "foreground")
+
+    def starts_with_photo(self) -> bool:
+        """Whether the first frame is seen as the photo was; scenes that do not say how start with the photo."""
+        view = self.notes.get("photo_view")
+        if view is None:
+            return True
+        first = self.camera[0]
+        pose = np.allclose(first.world_from_camera, view["world_from_camera"], atol=1e-6)
+        return pose and bool(np.isclose(first.focal_px, view["focal_px"]))
 
     def save(self, path: Path) -> None:
         """Writes the scene as JSON. Raises ArtifactError if a number in it is not finite."""

@@ -32,9 +32,10 @@ class InterpolationInversionConfig:
 
     deferred: only what it starts from is written, and `interpolate` inverts before it samples, so that the features
     that it injects are computed once. Raises ConfigError with compat_unflipped_depth, under which they differ.
-    solver: of first or second order.
+    solver: of first or second order. light: of the renders: none, or the photo's (i2v3d.geometry.light).
     """
 
+    light: Literal["flat", "photo"]
     steps: Steps
     solver: Solver
     deferred: bool

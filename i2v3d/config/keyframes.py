@@ -12,9 +12,11 @@ from i2v3d.config.sections import section
 
 @section
 class KeyframeInversionConfig:
-    """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method). network: with the LoRA or without."""
+    """DDIM inversion of the coarse keyframes (I2V3D, 3a of the method). network: with the LoRA or without. light: of
+    the renders: none, or the photo's (i2v3d.geometry.light)."""
 
     network: Literal["customised", "base"]
+    light: Literal["flat", "photo"]
     steps: Steps
     prompt: str
     control_scale: Scale

@@ -96,7 +96,10 @@ _ALL = (
         machine=NETWORKS(minutes=120, beside=True),
         publishes=("latents.safetensors",),
         needs=("render",),
-        choices={"inversion.network": {"customised": ("lora",), "base": ()}},
+        choices={
+            "inversion.network": {"customised": ("lora",), "base": ()},
+            "inversion.light": {"flat": (), "photo": ("scene",)},
+        },
         weights=("models",),
     ),
     Stage(
@@ -123,6 +126,7 @@ _ALL = (
         machine=NETWORKS(minutes=120, beside=True),
         publishes=("latents.safetensors",),
         needs=("render",),
+        choices={"inversion.light": {"flat": (), "photo": ("scene",)}},
         weights=("models",),
         families=("svd",),
         per_segment=True,

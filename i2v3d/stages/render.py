@@ -122,7 +122,7 @@ def against_photo(scene: SceneFolder, spec: SceneSpec, render: RenderFolder) -> 
     None without a photo of the frame's size, from another view than the photo's, or where the two are equal.
     """
     values: dict[str, float | None] = {"photo_psnr_db": None, "photo_psnr_foreground_db": None}
-    if not scene.photo_file.is_file() or not is_from_photo_view(spec):
+    if not scene.photo_file.is_file() or not spec.starts_with_photo():
         return values
     expected, rendered = (picture.astype(np.float64) for picture in (scene.photo(), render.rgb(1)))
     if expected.shape != rendered.shape:
@@ -130,16 +130,6 @@ def against_photo(scene: SceneFolder, spec: SceneSpec, render: RenderFolder) -> 
     squared = ((expected - rendered) ** 2).mean(axis=-1)
     inside = squared[scene.mask()]
     return {"photo_psnr_db": _psnr_db(squared), "photo_psnr_foreground_db": _psnr_db(inside)}
-
-
-def is_from_photo_view(spec: SceneSpec) -> bool:
-    """Whether the first frame is seen as the photo was; scenes that do not say how start with the photo."""
-    view = spec.notes.get("photo_view")
-    if view is None:
-        return True
-    first = spec.camera[0]
-    pose = np.allclose(first.world_from_camera, view["world_from_camera"], atol=1e-6)
-    return pose and bool(np.isclose(first.focal_px, view["focal_px"]))
 
 
 def _psnr_db(squared_error: Array) -> float | None:

@@ -12,7 +12,7 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "cache_interval": (1,),
         "shared": ("background",),
     },
-    "inversion": {"solver": ("euler",)},
+    "inversion": {"solver": ("euler",), "light": ("flat",)},
     "interpolate": {
         "solver": ("euler",),
         "unconditional_every": (1,),

@@ -69,6 +69,7 @@ SAMPLING = InterpolateConfig(
     seed=5,
 )
 INVERSION = InterpolationInversionConfig(
+    light="flat",
     deferred=False,
     steps=STEPS,
     solver="euler",

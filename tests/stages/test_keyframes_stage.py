@@ -50,7 +50,7 @@ SAMPLING = KeyframesConfig(
     seed=5,
 )
 INVERSION = KeyframeInversionConfig(
-    network="customised", steps=STEPS, prompt="", control_scale=1.0, depth_range="shot"
+    network="customised", light="flat", steps=STEPS, prompt="", control_scale=1.0, depth_range="shot"
 )
 
 

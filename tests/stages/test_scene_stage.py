@@ -27,7 +27,7 @@ from i2v3d.progress import ignore_step
 from i2v3d.scene.background.ground_and_wall import surface_depth
 from i2v3d.scene.photo.view import PhotoView
 from i2v3d.stages.context import StageContext
-from i2v3d.stages.render import against_photo, is_from_photo_view
+from i2v3d.stages.render import against_photo
 from i2v3d.stages.scene import build_scene, check_scene
 from i2v3d.workflow.composition import compose_variants
 
@@ -171,7 +171,7 @@ def test_only_the_photos_own_view_is_compared_with_it(config, tmp_path, no_blend
     camera = config["camera"] | {"moves": moved}
     start = 3 if moves else 1
     out = run(section(config, camera=camera, keys=[], start_frame=start, frames=10), tmp_path)
-    assert is_from_photo_view(SceneSpec.load(out / "scene.json")) == (not moves)
+    assert SceneSpec.load(out / "scene.json").starts_with_photo() == (not moves)
 
 
 # ---------------------------------------------------------------- a background from a depth map

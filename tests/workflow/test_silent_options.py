@@ -50,6 +50,8 @@ def test_no_key_knows_an_option_that_is_off(prints: Fingerprints) -> None:
         ("interpolate.solver=dpmpp_2m", {"interpolate", "interpolation_inversion"}),
         ("interpolate.unconditional_every=2", {"interpolate"}),
         ("interpolate.drift_foreground=0.05", {"interpolate"}),
+        ("keyframes.inversion.light=photo", {"keyframe_inversion", "keyframes"}),
+        ("interpolate.inversion.light=photo", {"interpolation_inversion"}),
     ],
 )
 def test_an_option_that_is_on_changes_the_keys_of_what_reads_it(
