@@ -10,25 +10,10 @@ import pytest
 
 from i2v3d.artifacts.lit import read_lit
 from i2v3d.artifacts.render_folder import RenderFolder
-from i2v3d.artifacts.scene_spec import CameraKey, SceneSpec
 from i2v3d.errors import InputError
 from i2v3d.images import read_rgb, write_rgb
 from i2v3d.toy.moving_disc import write_moving_disc
-
-
-def write_photo_scene(folder: Path, photo: np.ndarray, moved: bool = False) -> None:
-    """A scene of this photo, whose first frame is the photo's view, or another one."""
-    height, width = photo.shape[:2]
-    folder.mkdir()
-    pose = np.eye(4)
-    view = {"world_from_camera": pose.tolist(), "focal_px": float(width)}
-    pose[0, 3] = 0.5 if moved else 0.0
-    key = CameraKey(1, tuple(map(tuple, pose.tolist())), float(width), "LINEAR")
-    spec = SceneSpec(
-        "disc", width, height, 4, 8, width / 2, height / 2, (key,), (), notes={"photo_view": view}
-    )
-    spec.save(folder / "scene.json")
-    write_rgb(folder / "photo.png", photo)
+from tests.support.photo_scenes import write_photo_scene
 
 
 @pytest.fixture
@@ -38,7 +23,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     write_moving_disc(render, frames=4, height=32, width=48)
     first = RenderFolder(render).rgb(1)
     photo = np.rint(((first / 255.0) ** 2.2 / 2) ** (1 / 2.2) * 255).astype(np.uint8)
-    write_photo_scene(scene, photo)
+    write_photo_scene(scene, photo, 4)
     return render, scene
 
 
@@ -57,7 +42,7 @@ def test_frames_take_the_light_of_the_photo(folders: tuple[Path, Path]) -> None:
 def test_no_photo_of_the_first_view_says_what_to_choose(folders: tuple[Path, Path], tmp_path: Path) -> None:
     render, scene = folders
     other = tmp_path / "moved"
-    write_photo_scene(other, read_rgb(scene / "photo.png"), moved=True)
+    write_photo_scene(other, read_rgb(scene / "photo.png"), 4, moved=True)
     bare = shutil.copytree(scene, tmp_path / "bare")
     (bare / "photo.png").unlink()
     for folder in (other, bare):

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.keyframes import KeyframeInversionConfig, KeyframesConfig
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import ArtifactError, ConfigError, InputError, LayerError, ShapeError
@@ -23,6 +24,7 @@ from i2v3d.stages.keyframes import KeyframesStage, generate_keyframes
 from i2v3d.toy.moving_disc import write_moving_disc
 from tests.support.image_family import CHANNELS, FACTOR, write_lora, write_tiny_family
 from tests.support.networks import loaded_once
+from tests.support.photo_scenes import write_photo_scene
 
 FRAMES, SEGMENT, STEPS, HEIGHT, WIDTH = 13, 4, 3, 32, 48
 KEYFRAMES = [1, 4, 7, 10, 13]
@@ -125,6 +127,21 @@ def test_the_base_network_inverts_without_the_lora(world: World, tmp_path: Path)
         for folder in (world.inputs["keyframe_inversion"], tmp_path)
     )
     assert customised.shape == base.shape and not torch.allclose(customised, base, atol=1e-3)
+
+
+def test_the_renders_are_inverted_under_the_light_of_the_photo(world: World, tmp_path: Path) -> None:
+    first = RenderFolder(world.inputs["render"]).rgb(1)
+    for name, photo in (("same", first), ("dark", (first * 0.6).astype(np.uint8))):
+        write_photo_scene(tmp_path / f"{name}_scene", photo, FRAMES)
+        inputs = {**world.inputs, "scene": tmp_path / f"{name}_scene"}
+        stage = KeyframeInversionStage(world.models, dataclasses.replace(INVERSION, light="photo"), SEGMENT)
+        (tmp_path / name).mkdir()
+        invert_keyframes(stage, inputs, tmp_path / name, context(tmp_path))
+    flat, same, dark = (
+        load_file(folder / "latents.safetensors")["latents"][0]
+        for folder in (world.inputs["keyframe_inversion"], tmp_path / "same", tmp_path / "dark")
+    )
+    assert 4 * (same - flat).square().mean() < (dark - flat).square().mean()
 
 
 def test_keyframes_have_the_size_of_the_renders(base: np.ndarray) -> None:
