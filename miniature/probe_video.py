@@ -15,6 +15,8 @@ from torch import Tensor
 from i2v3d import images
 from i2v3d.artifacts.folders import frame_name
 from i2v3d.artifacts.pictures import read_pictures
+from i2v3d.artifacts.scene_folder import SceneFolder
+from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.metrics.fidelity import psnr
 from i2v3d.stages.context import StageContext
@@ -39,15 +41,19 @@ def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: Sta
     known = truth(clip, *size, cfg.scene.samples)
     with tempfile.TemporaryDirectory(prefix="i2v3d-") as temporary:
         work = Path(temporary)
-        folders = {name: work / name for name in ("shown", "hidden", "keyframes", "inversion")}
+        folders = {name: work / name for name in ("scene", "shown", "hidden", "keyframes", "inversion")}
         write_passes(clip, *size, cfg.scene.samples, folders["shown"])
         hide_surfaces(folders["shown"], folders["hidden"])
-        for name in ("keyframes", "inversion"):
+        for name in ("scene", "keyframes", "inversion"):
             folders[name].mkdir()
+        scene = SceneFolder(folders["scene"])
+        scene.write_spec(SceneSpec("clip", *size, cfg.scene.frames, 1, size[0] / 2, size[1] / 2, (), ()))
+        images.write_rgb(scene.photo_file, known.photo[0])
         for number in (1, cfg.scene.frames):
             images.write_rgb(folders["keyframes"] / frame_name(number), known.photo[number - 1])
         inverted = InterpolationInversionStage(cfg.models, cfg.inversion, cfg.scene.frames, 0)
-        invert_segment(inverted, {"render": folders["shown"]}, folders["inversion"], ctx)
+        coarse = {"render": folders["shown"], "scene": folders["scene"]}
+        invert_segment(inverted, coarse, folders["inversion"], ctx)
         from_noise = dataclasses.replace(cfg.interpolate, injection=False)
         ways = {
             "both": (dataclasses.replace(from_noise, direction="both", interp_strength=1.0), "hidden"),

@@ -12,6 +12,7 @@ TRAININGS = {
     "image_more": ("image", 1, ["vae_decoder", "image"]),
     "guided_image": ("guided_image", 0, ["vae_decoder", "image_more"]),
     "guided_image_more": ("guided_image", 1, ["vae_decoder", "guided_image"]),
+    "guided_image_lit": ("guided_image", 2, ["vae_decoder", "guided_image_more"]),
     "video": ("video", 0, ["clip", "vae_decoder"]),
     "video_more": ("video", 1, ["clip", "vae_decoder", "video"]),
     "guided_video": ("guided_video", 0, ["clip", "vae_decoder", "video_more"]),
@@ -60,7 +61,7 @@ rule mini_weights:
             for training in (
                 "clip",
                 "vae_decoder",
-                "guided_image_more",
+                "guided_image_lit",
                 "guided_video",
                 "temporal_decoder",
                 "estimator",

@@ -40,10 +40,10 @@ def test_the_product_names_nothing_of_this_project() -> None:
 def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
     plan = snakemake(checkout, *OWN, "-n", "-p", "mini_weights")
     assert plan.returncode == 0, plan.stdout
-    assert planned_jobs(plan.stdout) == {"mini_training": 12, "mini_weights": 1}
+    assert planned_jobs(plan.stdout) == {"mini_training": 13, "mini_weights": 1}
     order = re.findall(r"miniature train (\w+) --config \S+/(\w+)\.yaml .*--stream (\d)", plan.stdout)
     assert {(name, part) for part, name, _ in order} == {
-        (name, name.removesuffix("_more"))
+        (name, name.removesuffix("_more").removesuffix("_lit"))
         for name in (
             "clip",
             "vae",
@@ -52,6 +52,7 @@ def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
             "image_more",
             "guided_image",
             "guided_image_more",
+            "guided_image_lit",
             "video",
             "video_more",
             "guided_video",
@@ -59,7 +60,7 @@ def test_the_target_plans_every_training_and_the_family(checkout: Path) -> None:
             "estimator",
         )
     }
-    assert len({(part, stream) for part, _, stream in order}) == 12, (
+    assert len({(part, stream) for part, _, stream in order}) == 13, (
         "trainings of one part see other pictures"
     )
     names = [name for _, name, _ in order]
