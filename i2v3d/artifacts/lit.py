@@ -19,8 +19,8 @@ CHOOSE = "choose light=flat in keyframes.inversion and interpolate.inversion"
 def read_lit(render: Path, scene: Path, frames: Sequence[int]) -> NDArray[np.uint8]:
     """(N, H, W, 3): the colour of these frames, counted from 1, lit as the photo is (`i2v3d.geometry.light`).
 
-    The light is found on frame 1, which the photo shows. Raises InputError if it is another view or there is no photo,
-    ArtifactError if a file is missing or broken or the photo has another size.
+    The light is found on frame 1, which the photo shows. Raises InputError if it is another view, there is no photo or
+    it has another size than the render, ArtifactError if a file is missing or broken.
     """
     folder, spec = RenderFolder(render), SceneFolder(scene)
     if not spec.photo_file.is_file() or not spec.spec().starts_with_photo():

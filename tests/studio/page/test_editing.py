@@ -67,7 +67,7 @@ def test_clicks_on_the_photo_choose_its_mask(studio: Opened) -> None:
     click(0.8, 0.95)
     covers.wait_for()
     studio.press("Make the scene of this mask")
-    studio.until(lambda: studio.text != studio.shipped)
+    studio.until(lambda: "points" in studio.scene["segment"])
     segment = studio.scene["segment"]
     np.testing.assert_allclose(segment["points"][-1], [0.5, 0.45], atol=0.01)
     np.testing.assert_allclose(segment["background_points"][-1], [0.66, 0.72], atol=0.01)
