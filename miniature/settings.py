@@ -42,7 +42,7 @@ class LoopSettings:
 @section
 class WorldSettings:
     """The data: seed of bank and scenes, pictures held on the device, most seconds to render them. coarse: whether
-    coarse renders know no light, or are lit as an estimate from a photo lights them."""
+    coarse renders know no light, or all but one scene in six are lit as an estimate from a photo lights them."""
 
     seed: Index
     variants: Count

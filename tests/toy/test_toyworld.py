@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from i2v3d.errors import ConfigError
-from i2v3d.toy.world import render
+from i2v3d.toy.world import render, shading
 from i2v3d.toy.world.catalogue import SHAPES, vocabulary
 from i2v3d.toy.world.light_errors import LightErrors, light_errors
 from i2v3d.toy.world.render import Renderer, cameras, flow, pixel_rays
-from i2v3d.toy.world.sampling import HELD_OUT_VARIANTS, captions, is_held_out, sample
+from i2v3d.toy.world.sampling import HELD_OUT_VARIANTS, Scenes, captions, is_held_out, sample
 from i2v3d.toy.world.shapes import build_bank
 from i2v3d.toy.world.solids import BOX, ELLIPSOID, FRUSTUM, Bank
 from i2v3d.toy.world.tracing import (
@@ -161,44 +161,95 @@ def test_light_and_shadow_are_in_the_photo_only(bank: Bank) -> None:
     assert not torch.allclose(lit.photo, dark.photo, atol=0.05)
 
 
-def test_lit_coarse_renders_are_the_photo_without_shadows_but_for_the_errors_of_a_scene(
-    bank: Bank, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scenes = sample(8, 2, bank, _seeded(12), "held_out")
+def _rendered(scenes: Scenes, coarse: render.Coarse, chunk: int = 5) -> render.Frames:
+    return Renderer(WIDTH, HEIGHT, samples=1, chunk=chunk, compile=False, coarse=coarse)(scenes)
 
-    def rendered(coarse: render.Coarse, chunk: int = 5, some: slice = slice(None)) -> render.Frames:
-        return Renderer(WIDTH, HEIGHT, samples=1, chunk=chunk, compile=False, coarse=coarse)(
-            scenes.rows(some)
-        )
 
-    flat, lit = rendered("flat"), rendered("lit")
+def _misjudge(monkeypatch: pytest.MonkeyPatch, **errors: float) -> None:
+    """Errors of the estimated light: none but these, equal in all scenes."""
+    sizes = dict(zip(LightErrors._fields, (2, 3, 3, 3, 3, 1, 1, 3, 1), strict=True))
+    given = {name: float(name not in ("tilt", "flat")) for name in sizes} | errors
+
+    def same(seed: torch.Tensor) -> LightErrors:
+        columns = {name: torch.full((len(seed), n), given[name]) for name, n in sizes.items()}
+        return LightErrors(**columns | {"flat": columns["flat"] > 0})
+
+    monkeypatch.setattr(render, "light_errors", same)
+
+
+def test_lit_coarse_renders_lie_in_a_light_of_their_scene_and_some_in_none(bank: Bank) -> None:
+    scenes = sample(16, 2, bank, _seeded(12), "held_out")
+    flat, lit = _rendered(scenes, "flat"), _rendered(scenes, "lit")
     for name in ("photo", "mask", "depth"):
         assert torch.equal(getattr(flat, name), getattr(lit, name)), name
     sky = torch.isinf(flat.depth).expand_as(flat.coarse)
     assert bool(sky.any()) and torch.equal(lit.coarse[sky], flat.coarse[sky])
-    alone = rendered("lit", 1, slice(3, 4))
+    alone = _rendered(scenes.rows(slice(3, 4)), "lit", 1)
     assert torch.allclose(alone.coarse, lit.coarse[3:4], atol=1e-5), "a scene's errors are its own"
-    none = LightErrors(*(torch.full((1, n), float(n > 2)) for n in (2, 3, 3, 3, 3)))
-    monkeypatch.setattr(render, "light_errors", lambda seed: none)
-    exact = rendered("lit")
-    near = (flat.depth < 6) & ((exact.coarse - flat.photo).abs().amax(2, keepdim=True) < 0.02)
-    for inside in (flat.mask > 0.5, flat.mask < 0.5):
-        clear = near & inside
-        assert float(clear.sum() / (inside & (flat.depth < 6)).sum()) > 0.3, "shadows do not lie everywhere"
-        flat_psnr, lit_psnr = (
-            -10 * torch.log10(((f.coarse - f.photo) ** 2)[clear.expand_as(f.photo)].mean())
-            for f in (flat, lit)
-        )
-        assert lit_psnr > flat_psnr + 5, (flat_psnr, lit_psnr)
+    unlit = light_errors(scenes.cloud_shift).flat[:, 0]
+    assert bool(unlit.any()) and torch.equal(lit.coarse[unlit], flat.coarse[unlit])
+    changed = (lit.coarse != flat.coarse).flatten(2).float().mean(2)
+    assert bool((changed[~unlit] > 0.3).all()), "all frames of a scene are flat or none"
+
+
+def test_estimated_shadows_are_the_photos_but_hard(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = sample(8, 1, bank, _seeded(12), "held_out")
+    scenes = scenes._replace(
+        gloss=torch.zeros_like(scenes.gloss),
+        eye=scenes.target + 2.5 * (scenes.eye - scenes.target),  # beyond clear air
+        half_view=scenes.half_view / 2.5,
+    )
+    night = _rendered(scenes._replace(sun=torch.zeros_like(scenes.sun)), "flat")
+    _misjudge(monkeypatch)
+    exact = _rendered(scenes, "lit")
+    seen, inside = torch.isfinite(exact.depth), exact.mask > 0.5
+    umbra = (exact.photo == night.photo).all(2, keepdim=True) & seen & ~inside
+    assert int(umbra.sum()) > 100, "the sun throws no light on the ground from below"
+    grazing = (exact.coarse - exact.photo)[umbra.expand_as(exact.photo)].abs() > 1e-4
+    assert float(grazing.float().mean()) < 0.01
+    monkeypatch.setattr(shading, "_SUN_RADIUS", 0.0)
+    hard = _rendered(scenes, "lit")
+    assert torch.equal(hard.coarse, exact.coarse), "the estimated sun has no width"
+    off = (hard.coarse - hard.photo).abs().amax(2, keepdim=True) > 1e-4
+    for part in (inside & (exact.depth > 7), ~inside & seen & (exact.depth > 12)):
+        assert int(part.sum()) > 1000 and float(off[part].float().mean()) < 0.005, "haze is the photo's"
+
+
+def test_every_error_of_the_estimate_moves_what_it_should(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = sample(4, 1, bank, _seeded(12), "held_out")
+
+    def rendered(**errors: float) -> torch.Tensor:
+        _misjudge(monkeypatch, **errors)
+        return _rendered(scenes, "lit").coarse
+
+    exact, frames = rendered(), _rendered(scenes, "flat")
+    seen, inside = torch.isfinite(frames.depth), (frames.mask > 0.5).expand_as(exact)
+    near, far = ((seen & part).expand_as(exact) for part in (frames.depth < 4, frames.depth > 12))
+    for hazy, sign in ((rendered(air=0.5), -1), (rendered(air=2.0), 1)):
+        assert torch.equal(hazy[near], exact[near]) and bool((sign * (hazy - exact)[far] > 0.02).all())
+    air = shading.tone_curve(scenes.horizon)[:, None, :, None, None]
+    thick = (rendered(haze=2.0) - air).abs() - (exact - air).abs()
+    assert bool((thick[far] <= 1e-5).all()) and float(thick[far].mean()) < -0.01
+    hidden = rendered(hiding=2.0) - exact
+    assert bool((hidden <= 0).all()) and 0.02 < float((hidden < -0.01).float().mean()) < 0.5
+    grey = rendered(ground=0.5) - exact
+    assert float(grey[inside].abs().max()) == 0 and bool((grey[near & ~inside] < -0.02).all())
+    moved = (rendered(tilt=0.3) - exact)[near & ~inside]
+    assert float(moved.max()) > 0.1 and float(moved.min()) < -0.1, "the shadow lies elsewhere"
 
 
 def test_light_is_misjudged_by_so_much_and_every_number_apart() -> None:
     errors = light_errors(50 * torch.rand(20_000, generator=_seeded(13)))
-    numbers = torch.cat([errors.tilt, *(factor.log() for factor in errors[1:])], dim=1)
-    spread = torch.tensor([0.2] * 2 + [0.12] * 9 + [0.06] * 3)
+    factors = errors[1 : LightErrors._fields.index("flat")]
+    numbers = torch.cat([errors.tilt, *(factor.log() for factor in factors)], dim=1)
+    spread = torch.tensor([0.1] * 2 + [0.1] * 9 + [0.05] * 3 + [0.3, 0.15] + [0.06] * 3)
     assert torch.allclose(numbers.std(0), spread, rtol=0.03)
     assert bool((numbers.mean(0).abs() < 0.03 * spread).all())
-    assert float((torch.corrcoef(numbers.T) - torch.eye(14)).abs().max()) < 0.03
+    numbers = torch.cat([numbers, errors.flat.float()], dim=1)
+    assert float((torch.corrcoef(numbers.T) - torch.eye(20)).abs().max()) < 0.03
+    assert float(errors.flat.float().mean()) == pytest.approx(1 / 6, abs=0.01)
 
 
 def test_joints_move_their_own_parts_only(bank: Bank) -> None:

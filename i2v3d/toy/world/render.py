@@ -83,7 +83,8 @@ class Renderer:
 
     samples: rays per pixel side of photo, coarse render and mask (2: four rays a pixel). chunk: images
     traced at once; results do not depend on it. compile: fuse the tracing with torch.compile (GPU). coarse: whether
-    coarse renders know no light, or are lit, without shadows, by what an estimate from one photo would be.
+    coarse renders know no light, or lie in what an estimate from one photo would be of its light, hard shadows and
+    haze; one scene in six stays flat even so.
     """
 
     def __init__(

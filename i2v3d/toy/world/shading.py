@@ -19,6 +19,8 @@ HORIZON_M = 60.0
 _SUN_RADIUS = 0.045  # rad; wider than the real sun, for shadows with a visible penumbra
 _SUN_RAYS = 4
 _FLAT_EXPOSURE = 0.9
+_HAZE, _CLEAR_M = 0.055, 6.0  # extinction a metre beyond what is clear
+_LIFT_M = 0.004  # of where shadow rays start, along the normal
 
 
 class Surface(NamedTuple):
@@ -42,6 +44,18 @@ class Surface(NamedTuple):
     def of(cls, scenes: Scenes) -> Surface:
         """The shading parameters of scenes."""
         return cls(*(getattr(scenes, name) for name in cls._fields))
+
+
+class _Seen(NamedTuple):
+    """Where rays meet object or ground: reach (B, R) in metres, at most HORIZON_M; point, normal and albedo
+    (B, R, 3); on_object, on_ground (B, R) bool, both false in the sky."""
+
+    reach: torch.Tensor
+    point: torch.Tensor
+    normal: torch.Tensor
+    albedo: torch.Tensor
+    on_object: torch.Tensor
+    on_ground: torch.Tensor
 
 
 def _mix(first: torch.Tensor, second: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
@@ -165,8 +179,24 @@ def shade(
     """What unit rays (B, R, 3) from `eye` (B, 3) see: photo, coarse render and object coverage, (B, R, 7).
 
     patterns: the number of consecutive rays that belong to one pixel; they sample the sun at different
-    points. errors: of the light that lights the coarse render, without shadows; None leaves it flat.
+    points. errors: of the estimated light that the coarse render lies in; None leaves it flat.
     """
+    seen = _first_seen(eye, rays, solids, surface)
+    light, lit, open_sky = _light(seen, solids, surface, patterns)
+    sheen = _sheen(rays, seen.normal, lit, surface) * seen.on_object[..., None]
+    photo = _hazed(seen.albedo * light + sheen, seen.reach, surface.horizon, _HAZE)
+    hit = (seen.on_object | seen.on_ground)[..., None]
+    photo = torch.where(hit, photo, sky_colour(rays, surface, clouds=True))
+    shown = flat_colour(seen.albedo)
+    if errors is not None:
+        estimate = tone_curve(_estimated(seen, open_sky, solids, surface, errors))
+        shown = torch.where(errors.flat[..., None], shown, estimate)
+    coarse = torch.where(hit, shown, tone_curve(sky_colour(rays, surface, clouds=False)))
+    return torch.cat([tone_curve(photo), coarse, seen.on_object[..., None].float()], dim=-1)
+
+
+def _first_seen(eye: torch.Tensor, rays: torch.Tensor, solids: Solids, surface: Surface) -> _Seen:
+    """What unit rays (B, R, 3) from `eye` (B, 3) meet first."""
     distance, index = first_hit(eye[:, None], rays, solids)
     down = rays[..., 2]
     ground = torch.where(down < -1e-5, -eye[:, None, 2] / down.clamp(max=-1e-5), 1e9)
@@ -187,36 +217,24 @@ def shade(
     flat = object_colour(rest, solids.slot[batch, index], surface)
     floor = ground_colour(point[..., :2], reach, surface)
     albedo = torch.where(on_object[..., None], flat, floor)
-    light, lit = _light(point, normal, solids, surface, patterns)
-    sheen = _sheen(rays, normal, lit, surface) * on_object[..., None]
-    haze = (1 - torch.exp(-0.055 * (reach - 6.0).clamp(min=0.0)))[..., None]
-    photo = _mix(albedo * light + sheen, surface.horizon[:, None].expand_as(albedo), haze)
-    seen = (on_object | on_ground)[..., None]
-    photo = torch.where(seen, photo, sky_colour(rays, surface, clouds=True))
-    shown = flat_colour(albedo)
-    if errors is not None:
-        guess = _guessed_light(normal, surface, errors)
-        gain = torch.where(on_object[..., None], 1.0, errors.ground[:, None])
-        shown = tone_curve(albedo * guess * gain)
-    coarse = torch.where(seen, shown, tone_curve(sky_colour(rays, surface, clouds=False)))
-    return torch.cat([tone_curve(photo), coarse, on_object[..., None].float()], dim=-1)
+    return _Seen(reach, point, normal, albedo, on_object, on_ground)
 
 
 def _light(
-    point: torch.Tensor, normal: torch.Tensor, solids: Solids, surface: Surface, patterns: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Irradiance (B, R, 3) at points, and the sunlit part (B, R) of the sun's disc."""
-    start = point + 0.004 * normal
-    rays = _sun_rays(surface.sun_direction, point.shape[1], patterns)
+    seen: _Seen, solids: Solids, surface: Surface, patterns: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Irradiance (B, R, 3) of what is seen; (B, R): the sunlit part of the sun's disc, and how open its sky is."""
+    normal, start = seen.normal, seen.point + _LIFT_M * seen.normal
+    rays = _sun_rays(surface.sun_direction, start.shape[1], patterns)
     blocked = torch.stack([occluded(start, ray, solids, 1e8) for ray in rays]).mean(dim=0)
     lit = 1 - blocked
-    azimuth = (torch.arange(point.shape[1], device=point.device) % patterns) * (2 * math.pi / patterns) + 0.6
+    azimuth = (torch.arange(start.shape[1], device=start.device) % patterns) * (2 * math.pi / patterns) + 0.6
     tilt = 0.75 * torch.stack([torch.cos(azimuth), torch.sin(azimuth), torch.zeros_like(azimuth)], dim=-1)
     open_sky = 1 - 0.62 * occluded(start, normal + tilt, solids, 0.9)
     facing = (normal * surface.sun_direction[:, None]).sum(-1).clamp(min=0.0)
     diffuse = _diffuse(normal, *_around(surface))
     direct = surface.sun[:, None] * (facing * lit)[..., None]
-    return diffuse * open_sky[..., None] + direct, lit
+    return diffuse * open_sky[..., None] + direct, lit, open_sky
 
 
 def _around(surface: Surface) -> tuple[torch.Tensor, torch.Tensor]:
@@ -232,14 +250,34 @@ def _diffuse(normal: torch.Tensor, ambient: torch.Tensor, bounce: torch.Tensor) 
     return ambient[:, None] * (0.6 + 0.4 * upness) + 0.22 * bounce[:, None] * (0.5 - 0.5 * upness)
 
 
-def _guessed_light(normal: torch.Tensor, surface: Surface, errors: LightErrors) -> torch.Tensor:
-    """Irradiance (B, R, 3) as an estimate from one photo has it: nothing hides sun or sky, and all is a little off."""
+def _hazed(
+    colour: torch.Tensor, reach: torch.Tensor, air: torch.Tensor, density: float | torch.Tensor
+) -> torch.Tensor:
+    """Radiance (B, R, 3) behind `reach` metres (B, R) of hazy air of colour (B, 3) and density, a metre, one or (B, 1).
+
+    Source: Koschmieder's law.
+    """
+    haze = (1 - torch.exp(-density * (reach - _CLEAR_M).clamp(min=0.0)))[..., None]
+    return _mix(colour, air[:, None].expand_as(colour), haze)
+
+
+def _estimated(
+    seen: _Seen, open_sky: torch.Tensor, solids: Solids, surface: Surface, errors: LightErrors
+) -> torch.Tensor:
+    """Radiance (B, R, 3) of what is seen as an estimate from one photo has it: everything a little off, a sun without
+    width, whose shadows are hard, and nothing shiny. open_sky (B, R): as `_light` returns it."""
     across, upward = _across(surface.sun_direction)
     tilted = surface.sun_direction + errors.tilt[:, :1] * across + errors.tilt[:, 1:] * upward
-    facing = (normal * torch.nn.functional.normalize(tilted, dim=-1)[:, None]).sum(-1).clamp(min=0.0)
+    sun = torch.nn.functional.normalize(tilted, dim=-1)[:, None]
+    visible = 1 - occluded(seen.point + _LIFT_M * seen.normal, sun, solids, 1e8)
+    facing = (seen.normal * sun).sum(-1).clamp(min=0.0)
     ambient, bounce = _around(surface)
-    diffuse = _diffuse(normal, errors.ambient * ambient, errors.bounce * bounce)
-    return diffuse + (errors.sun * surface.sun)[:, None] * facing[..., None]
+    diffuse = _diffuse(seen.normal, errors.ambient * ambient, errors.bounce * bounce)
+    direct = (errors.sun * surface.sun)[:, None] * (facing * visible)[..., None]
+    light = diffuse * (open_sky**errors.hiding)[..., None] + direct
+    gain = torch.where(seen.on_object[..., None], 1.0, errors.ground[:, None])
+    air, density = errors.air * surface.horizon, _HAZE * errors.haze
+    return _hazed(seen.albedo * light * gain, seen.reach, air, density)
 
 
 def _sheen(rays: torch.Tensor, normal: torch.Tensor, lit: torch.Tensor, surface: Surface) -> torch.Tensor:
