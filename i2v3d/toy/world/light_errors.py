@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-_TILT_RAD = 0.1  # deviation of the sun's direction, along each of two axes
+_TILT_RAD = 0.07  # deviation of the sun's direction, along each of two axes
 _LIGHT = 0.1  # deviation of the log of each light, a channel
 _GROUND = 0.05  # the same of the ground's gain
 _HIDING = 0.3  # of the log of the power of what the sky is hidden by
