@@ -18,7 +18,7 @@ from torch import Tensor
 from i2v3d.artifacts.folders import keyframe_numbers, segment_frame_numbers
 from i2v3d.artifacts.pictures import read_signed_picture, signed_pictures, unit_pictures
 from i2v3d.artifacts.render_folder import RenderFolder
-from i2v3d.config.bounds import DepthRange
+from i2v3d.config.bounds import DepthRange, RenderLight
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.errors import ArtifactError
 from i2v3d.geometry.cameras import Array
@@ -92,14 +92,16 @@ class CoarseShot:
         return rendered_motion(self.flow_px, self.depth_m, self.foreground, self.lenses, self.poses)
 
 
-def read_renders(render: Path, frames: Sequence[int], depth_range: DepthRange) -> Renders:
+def read_renders(
+    render: Path, frames: Sequence[int], depth_range: DepthRange, light: RenderLight = "flat"
+) -> Renders:
     """Reads the passes of `frames` from the render stage's folder.
 
-    depth_range: see `disparity_conditioning`; the shot's range is the one that render wrote for all frames.
-    Raises ArtifactError if a file is missing or its size differs from the other ones'.
+    depth_range: see `disparity_conditioning`; the shot's range is the one that render wrote for all frames. light:
+    which colour. Raises ArtifactError if a file is missing or its size differs from the other ones'.
     """
     folder = RenderFolder(render)
-    passes = folder.passes(frames)
+    passes = folder.passes(frames, "lit" if light == "photo" else "rgb")
     depth_m = torch.from_numpy(passes.depth_m)
     return Renders(
         frames=tuple(frames),
@@ -110,11 +112,17 @@ def read_renders(render: Path, frames: Sequence[int], depth_range: DepthRange) -
     )
 
 
-def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_range: DepthRange) -> CoarseClip:
+def read_coarse_clip(
+    render: Path,
+    segment_frames: int,
+    segment: int,
+    depth_range: DepthRange,
+    light: RenderLight = "flat",
+) -> CoarseClip:
     """The renders of the 0-based `segment` of a shot that is cut into segments of `segment_frames`.
 
-    depth_range: what disparity is scaled by, see `disparity_conditioning`. Raises ConfigError if the shot
-    does not fit the segments, ArtifactError if it has no such segment or a file is missing or misfits.
+    depth_range: what disparity is scaled by, see `disparity_conditioning`. light: which colour. Raises ConfigError if
+    the shot does not fit the segments, ArtifactError if it has no such segment or a file is missing or misfits.
     """
     keyframes = keyframe_numbers(RenderFolder(render).frame_count(), segment_frames)
     if segment >= len(keyframes) - 1:
@@ -123,7 +131,7 @@ def read_coarse_clip(render: Path, segment_frames: int, segment: int, depth_rang
             "run snakemake again, which plans them"
         )
     numbers = segment_frame_numbers(keyframes, segment)
-    renders = read_renders(render, numbers, depth_range)
+    renders = read_renders(render, numbers, depth_range, light)
     depth = (2 * renders.depth - 1)[:, None].expand(-1, 3, -1, -1)
     return CoarseClip(numbers, signed_pictures(renders.rgb), depth, renders.visible)
 

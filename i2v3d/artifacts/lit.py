@@ -1,42 +1,48 @@
-"""Coarse pictures under the light of the photo."""
+"""The pass `lit` of a render: its colour under the light of the photo."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.errors import InputError
-from i2v3d.geometry.light import fit_light, surface_normals
+from i2v3d.geometry.light import Light, fit_light
+from i2v3d.geometry.surfaces import Surfaces
+from i2v3d.progress import OnStep
 
-CHOOSE = "choose light=flat in keyframes.inversion and interpolate.inversion"
+SURFACE_POINTS = 16384  # of the foreground, which cast shadows: 2 cm apart on a surface of 6 square metres
 
 
-def read_lit(render: Path, scene: Path, frames: Sequence[int]) -> NDArray[np.uint8]:
-    """(N, H, W, 3): the colour of these frames, counted from 1, lit as the photo is (`i2v3d.geometry.light`).
-
-    The light is found on frame 1, which the photo shows. Raises InputError if it is another view, there is no photo or
-    it has another size than the render, ArtifactError if a file is missing or broken.
-    """
-    folder, spec = RenderFolder(render), SceneFolder(scene)
-    if not spec.photo_file.is_file() or not spec.spec().starts_with_photo():
-        raise InputError(f"{scene} has no photo of frame 1's own view, whose light could be found; {CHOOSE}")
-    first, photo = folder.passes([1]), spec.photo()
-    if photo.shape != first.rgb[0].shape:
+def check_light(scene: SceneFolder) -> None:
+    """Raises InputError unless a scene has a photo of frame 1's own view and size, whose light could be found."""
+    spec, choose = scene.spec(), "choose render.light=flat"
+    if not scene.photo_file.is_file() or not spec.starts_with_photo():
         raise InputError(
-            f"{spec.photo_file} is {photo.shape[1]}x{photo.shape[0]} but the render {first.rgb.shape[2]}x"
-            f"{first.rgb.shape[1]}, so its light cannot be found; {CHOOSE}"
+            f"{scene.path} has no photo of frame 1's own view, whose light could be found; {choose}"
         )
-    cameras, passes = folder.cameras(), folder.passes(frames)
-    seen = surface_normals(first.depth_m[0], first.foreground[0], cameras.K[0], cameras.w2c[0])
-    light = fit_light(photo, first.rgb[0], seen, first.foreground[0], first.depth_m[0])
-    lit = []
-    for i, frame in enumerate(frames):
-        inside, depth_m, at = passes.foreground[i], passes.depth_m[i], frame - 1
-        normals = surface_normals(depth_m, inside, cameras.K[at], cameras.w2c[at])
-        lit.append(light.on(passes.rgb[i], normals, inside, depth_m))
-    return np.stack(lit)
+    height, width = scene.photo().shape[:2]
+    if (width, height) != (spec.width, spec.height):
+        raise InputError(
+            f"{scene.photo_file} is {width}x{height} but the render {spec.width}x{spec.height}, so its light cannot be "
+            f"found; {choose}"
+        )
+
+
+def write_lit(render: RenderFolder, scene: SceneFolder, on_frame: OnStep) -> Light:
+    """Finds the photo's light on frame 1, which is its view, and writes `lit` of all frames; what casts shadows is
+    deleted then.
+
+    Returns the light. Raises ArtifactError if a file is missing or broken.
+    """
+    frames = render.frame_count()
+    light = fit_light(scene.photo(), render.rgb(1), _surfaces(render, 1))
+    for frame in range(1, frames + 1):
+        render.write_lit(frame, light.on(render.rgb(frame), _surfaces(render, frame)))
+        on_frame(frame, frames)
+    render.forget_surfaces()
+    return light
+
+
+def _surfaces(render: RenderFolder, frame: int) -> Surfaces:
+    cameras, at = render.cameras(), frame - 1
+    depth_m, inside = render.depth_m(frame), render.foreground(frame)
+    return Surfaces.of(depth_m, inside, cameras.K[at], cameras.w2c[at], render.surface_m(frame))

@@ -5,6 +5,8 @@
     fg_mask/NNNN.png   255 where the foreground is seen
     mask/NNNN.png      255 where any surface is seen
     flow/NNNN.exr      pixels to the next frame, x right and y down; not of the last frame, or of none at all
+    lit/NNNN.png       colour under the photo's light, where that was asked for
+    surface/NNNN.npy   points of all of the foreground's surface, world axes, metres; until lit is made of them
     cameras.json       `RenderedCameras`
 
 Frames count from 1.
@@ -38,8 +40,16 @@ from i2v3d.images import (
     write_rgb,
 )
 
-Pass = Literal["rgb", "depth", "fg_mask", "mask", "flow"]
-SUFFIXES: dict[Pass, str] = {"rgb": "png", "depth": "exr", "fg_mask": "png", "mask": "png", "flow": "exr"}
+Pass = Literal["rgb", "depth", "fg_mask", "mask", "flow", "lit", "surface"]
+SUFFIXES: dict[Pass, str] = {
+    "rgb": "png",
+    "depth": "exr",
+    "fg_mask": "png",
+    "mask": "png",
+    "flow": "exr",
+    "lit": "png",
+    "surface": "npy",
+}
 ALWAYS: tuple[Pass, ...] = ("rgb", "depth", "fg_mask", "mask")
 
 
@@ -118,6 +128,20 @@ class RenderFolder:
         if passes.flow_px is not None:
             write_flow(self.file("flow", frame), passes.flow_px)
 
+    def write_surface(self, frame: int, points_m: FloatMap) -> None:
+        """Writes points (M, 3) float32 of the foreground's surface at a frame."""
+        self.folder("surface").mkdir(parents=True, exist_ok=True)
+        np.save(self.file("surface", frame), points_m, allow_pickle=False)
+
+    def write_lit(self, frame: int, rgb: Rgb) -> None:
+        """Writes a frame's colour (H, W, 3) uint8 under the photo's light."""
+        self.folder("lit").mkdir(parents=True, exist_ok=True)
+        write_rgb(self.file("lit", frame), rgb)
+
+    def forget_surfaces(self) -> None:
+        """Deletes what `write_surface` wrote."""
+        shutil.rmtree(self.folder("surface"), ignore_errors=True)
+
     def take(self, other: RenderFolder) -> None:
         """Takes all passes of another folder's frames as they are, by links if possible. Raises OSError."""
         for name in SUFFIXES:
@@ -184,13 +208,18 @@ class RenderFolder:
         """Optical flow (H, W, 2) float32 in pixels to the next frame."""
         return read_flow(self.file("flow", frame))
 
-    def passes(self, frames: Sequence[int]) -> CoarsePasses:
+    def surface_m(self, frame: int) -> FloatMap:
+        """Points (M, 3) of all of the foreground's surface; (0, 3) where nobody knows it, as of an artist's renders."""
+        file = self.file("surface", frame)
+        return np.load(file, allow_pickle=False) if file.is_file() else np.zeros((0, 3), dtype=np.float32)
+
+    def passes(self, frames: Sequence[int], colour: Literal["rgb", "lit"] = "rgb") -> CoarsePasses:
         """The passes of some frames. Raises ArtifactError if a file is missing or its size is not the first one's."""
-        rgb, depth_m = [self.rgb(n) for n in frames], [self.depth_m(n) for n in frames]
+        rgb, depth_m = [read_rgb(self.file(colour, n)) for n in frames], [self.depth_m(n) for n in frames]
         foreground, visible = [self.foreground(n) for n in frames], [self.visible(n) for n in frames]
         size = rgb[0].shape[:2]
         read: dict[Pass, Sequence[NDArray[Any]]]
-        read = {"rgb": rgb, "depth": depth_m, "fg_mask": foreground, "mask": visible}
+        read = {colour: rgb, "depth": depth_m, "fg_mask": foreground, "mask": visible}
         for name, pictures in read.items():
             for n, picture in zip(frames, pictures, strict=True):
                 if picture.shape[:2] != size:

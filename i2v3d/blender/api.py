@@ -195,11 +195,13 @@ def render_frames(
     samples: int,
     device: str,
     on_frame: OnStep,
+    surface_points: int = 0,
     log_dir: Path | None = None,
     stall_s: float = STALL_S,
 ) -> RenderReport:
     """Renders `frames` (1-based) of scene_dir/scene.blend into the render folder `out`, with their cameras.
 
+    surface_points: how many points of the foreground's surface are written a frame, too.
     device: a torch device string; a GPU is
     used where Cycles has one active, else the CPU, where several processes share the frames (see
     `split_frames`). Raises ArtifactError, InputError, MachineError or RenderError (with the log's path).
@@ -225,6 +227,7 @@ def render_frames(
                     samples=samples,
                     device=device,
                     threads=split.threads,
+                    surface_points=surface_points,
                 )
             )
         what = f"rendering scene {spec.name!r}"

@@ -22,6 +22,7 @@ class FramesJob:
     """Render `frames` of `scene_dir` with every pass into `out`. work: a scratch folder.
 
     samples: Cycles samples a pixel of the colour. device: a torch device string. threads: 0 for all cores.
+    surface_points: of the foreground's surface that are written, too; 0: none.
     """
 
     scene_dir: str
@@ -31,6 +32,7 @@ class FramesJob:
     samples: int
     device: str
     threads: int
+    surface_points: int
 
 
 @dataclass(frozen=True)

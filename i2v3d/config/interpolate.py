@@ -15,6 +15,7 @@ from i2v3d.config.bounds import (
     Guidance,
     Index,
     MotionBucket,
+    RenderLight,
     Scale,
     Steps,
     Strength,
@@ -35,7 +36,7 @@ class InterpolationInversionConfig:
     solver: of first or second order. light: of the renders: none, or the photo's (i2v3d.geometry.light).
     """
 
-    light: Literal["flat", "photo"]
+    light: RenderLight
     steps: Steps
     solver: Solver
     deferred: bool
@@ -183,8 +184,9 @@ class SDEditVideoConfig:
 @section
 class AssembleConfig:
     """Videos and sheets. frames: the stage whose frames make the video, the method's or a baseline's.
-    crf: H.264 quality, lower is better (0 to 51)."""
+    light: of the coarse renders, where these are the frames. crf: H.264 quality, lower is better (0 to 51)."""
 
     frames: FramesOf
+    light: RenderLight
     crf: Annotated[int, Field(ge=0, le=51)]
     sheet_columns: Count

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import DepthRange, Fraction, Frames, Guidance, Index, Scale, Steps, Strength
+from i2v3d.config.bounds import (
+    DepthRange,
+    Fraction,
+    Frames,
+    Guidance,
+    Index,
+    RenderLight,
+    Scale,
+    Steps,
+    Strength,
+)
 from i2v3d.config.sections import section
 
 
@@ -16,7 +26,7 @@ class KeyframeInversionConfig:
     the renders: none, or the photo's (i2v3d.geometry.light)."""
 
     network: Literal["customised", "base"]
-    light: Literal["flat", "photo"]
+    light: RenderLight
     steps: Steps
     prompt: str
     control_scale: Scale

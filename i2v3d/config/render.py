@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from i2v3d.config.bounds import Count, Faces, Fraction, Number, Side
+from i2v3d.config.bounds import Count, Faces, Fraction, Number, RenderLight, Side
 from i2v3d.config.sections import section
 
 
@@ -14,9 +14,11 @@ from i2v3d.config.sections import section
 class RenderConfig:
     """samples: Cycles samples a pixel, for anti-aliased RGB (depth and masks are exact at any number).
     background: the scene's mesh, or its plate on a plane at plane_depth times the foreground's depth in frame 1.
-    max_faces: triangles that one mesh may have. folder: of an artist's own renders, taken instead."""
+    max_faces: triangles that one mesh may have. folder: of an artist's own renders, taken instead.
+    light: none, or the photo's: then the colour is written under it, too (i2v3d.geometry.light)."""
 
     folder: str | None
+    light: RenderLight
     samples: Count
     background: Literal["mesh", "plane"]
     plane_depth: Annotated[float, Field(gt=1, le=1000)]

@@ -12,6 +12,7 @@ from i2v3d import images
 from i2v3d.artifacts.folders import frame_name, list_frames
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
+from i2v3d.config.bounds import RenderLight
 from i2v3d.config.interpolate import AssembleConfig
 from i2v3d.errors import ArtifactError
 from i2v3d.images import Rgb
@@ -26,7 +27,7 @@ def assemble_video(cfg: AssembleConfig, inputs: Mapping[str, Path], out: Path, c
     ArtifactError if the frames do not cover the shot without a gap.
     """
     scene = SceneFolder(inputs["scene"]).spec()
-    shown = all_frames(frame_folders(inputs[cfg.frames], cfg.frames), scene.frames)
+    shown = all_frames(frame_folders(inputs[cfg.frames], cfg.frames, cfg.light), scene.frames)
     (out / "frames").mkdir()
     for number, path in shown.items():
         shutil.copyfile(path, out / "frames" / frame_name(number))
@@ -67,11 +68,14 @@ def _spread(numbers: list[int], count: int) -> list[int]:
     return [numbers[position] for position in positions]
 
 
-def frame_folders(stage: Path, name: str) -> list[Path]:
-    """The folders in the finished folder of stage `name` that hold its frames, in the order of the shot."""
+def frame_folders(stage: Path, name: str, light: RenderLight) -> list[Path]:
+    """The folders in the finished folder of stage `name` that hold its frames, in the order of the shot.
+
+    light: which colour of a render.
+    """
     if segments := sorted(stage.glob("segment_*")):
         return segments
-    return [RenderFolder(stage).folder("rgb")] if name == "render" else [stage]
+    return [RenderFolder(stage).folder("lit" if light == "photo" else "rgb")] if name == "render" else [stage]
 
 
 def all_frames(folders: Sequence[Path], frames: int) -> dict[int, Path]:

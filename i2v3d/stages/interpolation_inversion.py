@@ -12,8 +12,6 @@ from torch import Tensor
 
 from i2v3d.artifacts.coarse import CoarseClip, read_coarse_clip
 from i2v3d.artifacts.latents import InvertedClip, clip_guide
-from i2v3d.artifacts.lit import read_lit
-from i2v3d.artifacts.pictures import signed_pictures
 from i2v3d.config.stages import InterpolationInversionStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.guidance.fast_video import clip_denoiser
@@ -36,16 +34,15 @@ log = logging.getLogger(__name__)
 def invert_segment(
     cfg: InterpolationInversionStage, inputs: Mapping[str, Path], out: Path, ctx: StageContext
 ) -> None:
-    """Writes latents.safetensors, an `InvertedClip`. inputs: 'render'; 'scene', if it takes the photo's light.
+    """Writes latents.safetensors, an `InvertedClip`. inputs: 'render'.
 
     Both directions are inverted together, conditioned on the coarse first and last frame and on depth,
-    without guidance. Raises InputError if nothing is known of that light. Source: 4a of the method.
+    without guidance. Source: 4a of the method.
     """
     inversion = cfg.inversion
-    clip = read_coarse_clip(inputs["render"], cfg.segment_frames, cfg.segment, inversion.depth_range)
-    if inversion.light == "photo":
-        lit = read_lit(inputs["render"], inputs["scene"], clip.numbers)
-        clip = replace(clip, rgb=signed_pictures(lit))
+    clip = read_coarse_clip(
+        inputs["render"], cfg.segment_frames, cfg.segment, inversion.depth_range, inversion.light
+    )
     networks: tuple[Part, ...] = () if inversion.deferred else ("unet", "controlnet")
     parts: tuple[Part, ...] = (*networks, "vae", "image_encoder")
     models = load_video_models(cfg.models, ctx.device, parts, ctx.memory)

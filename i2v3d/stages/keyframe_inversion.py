@@ -12,7 +12,6 @@ import torch
 from i2v3d.artifacts.coarse import read_renders
 from i2v3d.artifacts.folders import keyframe_numbers
 from i2v3d.artifacts.latents import InvertedKeyframes
-from i2v3d.artifacts.lit import read_lit
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.stages import KeyframeInversionStage
 from i2v3d.diffusion.ddim import DDIM
@@ -34,14 +33,11 @@ def invert_keyframes(
 ) -> None:
     """Writes latents.safetensors, the `InvertedKeyframes`.
 
-    Reads render and, if the customised network inverts, lora; scene, if the renders take the photo's light. Raises
-    ConfigError if the frames do not fit the segments, ShapeError if the renders' size does not suit the networks,
-    InputError if nothing is known of that light. Source: I2V3D, 3a of the method.
+    Reads render and, if the customised network inverts, lora. Raises ConfigError if the frames do not fit the segments,
+    ShapeError if the renders' size does not suit the networks. Source: I2V3D, 3a of the method.
     """
     frames = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
-    renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range)
-    if cfg.inversion.light == "photo":
-        renders = replace(renders, rgb=read_lit(inputs["render"], inputs["scene"], frames))
+    renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range, cfg.inversion.light)
     lora = inputs["lora"] if cfg.inversion.network == "customised" else None
     models = load_guided_models(cfg.models, ctx.device, renders.size, lora, ctx.memory)
 

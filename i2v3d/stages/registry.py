@@ -96,10 +96,7 @@ _ALL = (
         machine=NETWORKS(minutes=120, beside=True),
         publishes=("latents.safetensors",),
         needs=("render",),
-        choices={
-            "inversion.network": {"customised": ("lora",), "base": ()},
-            "inversion.light": {"flat": (), "photo": ("scene",)},
-        },
+        choices={"inversion.network": {"customised": ("lora",), "base": ()}},
         weights=("models",),
     ),
     Stage(
@@ -126,7 +123,6 @@ _ALL = (
         machine=NETWORKS(minutes=120, beside=True),
         publishes=("latents.safetensors",),
         needs=("render",),
-        choices={"inversion.light": {"flat": (), "photo": ("scene",)}},
         weights=("models",),
         families=("svd",),
         per_segment=True,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from i2v3d.artifacts.lit import SURFACE_POINTS, check_light, write_lit
 from i2v3d.artifacts.manifest import damaged_files
 from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
@@ -21,6 +22,7 @@ from i2v3d.blender.report import RenderReport
 from i2v3d.config.render import RenderConfig
 from i2v3d.errors import RenderError
 from i2v3d.geometry.cameras import Array
+from i2v3d.images import read_rgb
 from i2v3d.models.memory import card_version
 from i2v3d.scene.artist_renders import import_renders
 from i2v3d.scene.background.image_plane import write_plane_scene
@@ -33,11 +35,14 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     """Renders rgb, depth, fg_mask, mask, flow and cameras.json of all frames; writes metrics.json.
 
     With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. An artist's
-    renders are taken as they are and have no flow. Raises RenderError if the foreground is in no frame or
-    nothing is seen at all, ArtifactError if frames are missing, InputError if the artist's do not fit the shot.
+    renders are taken as they are, have no flow and cast no shadows. With the photo's light there is lit, too. Raises
+    RenderError if the foreground is in no frame or nothing is seen at all, ArtifactError if frames are missing,
+    InputError if the artist's do not fit the shot, or nothing can be known of that light.
     """
     scene_dir = inputs["scene"]
     spec = SceneFolder(scene_dir).spec()
+    if cfg.light == "photo":
+        check_light(SceneFolder(scene_dir))
     if ctx.share is not None:
         frames = ctx.share.of(range(1, spec.frames + 1))
         _render(cfg, scene_dir, spec, frames, out, ctx).save(out)
@@ -55,6 +60,8 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
             f"no frame of scene {spec.name!r} shows the foreground; check the paths of camera and object"
         )
     metrics |= against_photo(SceneFolder(scene_dir), spec, render)
+    if cfg.light == "photo":
+        metrics |= _light(SceneFolder(scene_dir), render, ctx)
     write_metrics(out, metrics)
     ctx.log_metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
     ctx.log_media("render/first_frame", render.file("rgb", 1))
@@ -102,8 +109,29 @@ def _render(
             samples=cfg.samples,
             device=device,
             on_frame=bar,
+            surface_points=SURFACE_POINTS if cfg.light == "photo" else 0,
             log_dir=ctx.work,
         )
+
+
+def _light(scene: SceneFolder, render: RenderFolder, ctx: StageContext) -> dict[str, float | None]:
+    """Writes `lit` of all frames; returns what was found, and how near frame 1 under that light is to the photo."""
+    with ctx.bar("light of the photo", "frame") as bar:
+        light = write_lit(render, scene, bar)
+    errors = (scene.photo().astype(np.float64) - read_rgb(render.file("lit", 1))) ** 2
+    found = {
+        "lit_photo_psnr_db": _psnr_db(errors),
+        "sun_elevation_deg": float(np.degrees(np.arcsin(light.sun[2]))),
+        "haze_per_m": light.haze,
+    }
+    log.info(
+        "the photo's light: a sun %.0f degrees high, haze %.3f a metre; frame 1 under it is %.1f dB from the photo",
+        found["sun_elevation_deg"],
+        light.haze,
+        found["lit_photo_psnr_db"] or np.inf,
+    )
+    ctx.log_media("render/first_frame_lit", render.file("lit", 1))
+    return found
 
 
 def _with_background(cfg: RenderConfig, scene_dir: Path, work: Path) -> Path:

@@ -14,7 +14,7 @@ from i2v3d.geometry.cameras import intrinsics
 def write_moving_disc(folder: Path, frames: int, height: int, width: int) -> None:
     """Writes a render folder: a disc moves over a ramp, with a strip at the left where nothing is seen.
 
-    The camera stands still.
+    The camera stands still; the photo's light is as if frame 1 were the photo.
     """
     render = RenderFolder(folder)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
@@ -27,10 +27,12 @@ def write_moving_disc(folder: Path, frames: int, height: int, width: int) -> Non
         flow = None
         if frame < frames:
             flow = np.stack([disc * np.float32(0.4 * width / frames), 0 * rows], axis=-1).astype(np.float32)
+        picture = np.round(rgb * 255).astype(np.uint8)
+        render.write_lit(frame, picture)
         render.write(
             frame,
             CoarseFrame(
-                rgb=np.round(rgb * 255).astype(np.uint8),
+                rgb=picture,
                 depth_m=np.where(seen, depth, np.inf).astype(np.float32),
                 foreground=disc,
                 visible=seen,

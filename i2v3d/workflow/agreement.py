@@ -20,6 +20,12 @@ EQUAL = {
         for name in ("steps", "control_scale", "depth_range", "solver")
     ),
 }
+# Stage -> the light of the renders that it takes.
+LIGHT = {
+    "assemble": "assemble.light",
+    "keyframe_inversion": "keyframes.inversion.light",
+    "interpolation_inversion": "interpolate.inversion.light",
+}
 # Stage of the video model -> where its steps stand: EDM's inversion extrapolates from the two lowest noise levels.
 TWO_STEPS = {
     "interpolation_inversion": "interpolate.inversion.steps",
@@ -63,6 +69,13 @@ def check_options(config: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{one} is {select(config, one)}, but {other} is {select(config, other)}; the sampling goes on from "
                 "the inversion, set both to the same"
+            )
+    rendered = select(config, "render.light")
+    for option in (option for stage, option in LIGHT.items() if stage in names):
+        if (light := select(config, option)) not in ("flat", rendered):
+            raise ConfigError(
+                f"{option} is {light}, but render.light is {rendered}, so that nothing is lit so; set "
+                f"render.light={light}, which all inversions follow"
             )
     for option in (option for stage, option in TWO_STEPS.items() if stage in names):
         if (steps := select(config, option)) < 2:

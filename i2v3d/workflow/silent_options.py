@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 OFF: dict[str, dict[str, tuple[Any, ...]]] = {
+    "render": {"light": ("flat",)},
     "keyframes": {
         "solver": ("ddim",),
         "unconditional_every": (1,),
         "cache_interval": (1,),
         "shared": ("background",),
     },
+    "assemble": {"light": ("flat",)},
     "inversion": {"solver": ("euler",), "light": ("flat",)},
     "interpolate": {
         "solver": ("euler",),

@@ -59,7 +59,7 @@ def rendered(scene: Path, folder: Path, renders: Path | None = None) -> Path:
     """Renders a scene, or takes an artist's renders, into folder/render."""
     out = folder / "render"
     out.mkdir(parents=True)
-    cfg = RenderConfig(str(renders) if renders else None, 2, "mesh", 2.0, 10**6)
+    cfg = RenderConfig(str(renders) if renders else None, "flat", 2, "mesh", 2.0, 10**6)
     context = StageContext(device="cpu", max_batch=0, work=folder / "work")
     render_passes(cfg, {"scene": scene}, out, context)
     return out

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_spec import ObjectSpec, SceneSpec, TransformKey
 from i2v3d.blender import api
 from i2v3d.config.render import RenderConfig, ViewsConfig
@@ -182,7 +183,9 @@ def picture(tmp_path_factory: pytest.TempPathFactory, texture: NDArray[np.uint8]
     out = folder / "out"
     out.mkdir()
     render_passes(
-        RenderConfig(folder=None, samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000),
+        RenderConfig(
+            folder=None, light="flat", samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000
+        ),
         {"scene": folder},
         out,
         context(folder),
@@ -311,7 +314,27 @@ def test_pixels_are_identical_in_a_fresh_process(moving: Rendered, tmp_path: Pat
 
 
 def test_a_frame_alone_is_the_frame_of_the_shot(moving: Rendered, tmp_path: Path) -> None:
-    api.render_frames(moving.folder, tmp_path, frames=[3], samples=4, device="cpu", on_frame=ignore_step)
+    """Its foreground's surface is the box where it is then, each side with the points that its area has a right to."""
+    api.render_frames(
+        moving.folder,
+        tmp_path,
+        frames=[3],
+        samples=4,
+        device="cpu",
+        on_frame=ignore_step,
+        surface_points=3000,
+    )
+    points = RenderFolder(tmp_path).surface_m(3)
+    assert points.shape == (3000, 3) and points.dtype == np.float32
+    still = geometry.transform(np.linalg.inv(box_motion(3)), points.astype(np.float64)) - BOX_CENTRE_M
+    off = np.abs(np.abs(still) - np.array(BOX_SIZE_M) / 2)
+    assert off.min(axis=1).max() < 1e-5
+    assert (np.abs(still) < np.array(BOX_SIZE_M) / 2 + 1e-5).all()
+    area = 1 / (
+        np.array(BOX_SIZE_M) * (1.2, 0.9, 1.1)
+    )  # of a side, times the box's volume: it is scaled then
+    count = np.bincount(off.argmin(axis=1), minlength=3)
+    np.testing.assert_allclose(count / 3000, area / area.sum(), atol=0.02)
     for name, read in (
         ("rgb/0003.png", read_rgb),
         ("depth/0003.exr", read_depth),

@@ -226,7 +226,9 @@ def test_an_artists_camera_that_sees_nothing_is_an_error(tmp_path: Path) -> None
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     with pytest.raises(RenderError, match="shows anything; check the camera"):
         render_passes(
-            RenderConfig(folder=None, samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000),
+            RenderConfig(
+                folder=None, light="flat", samples=1, background="mesh", plane_depth=2.0, max_faces=5_000_000
+            ),
             {"scene": tmp_path},
             tmp_path / "out",
             context(tmp_path),

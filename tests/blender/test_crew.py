@@ -111,7 +111,7 @@ def test_one_failure_stops_the_others_and_is_the_error(tmp_path: Path, monkeypat
         run_child(python(codes[kind]), **options)
 
     monkeypatch.setattr(crew, "run_child", start)
-    frames = FramesJob("s", "o", "w", (1,), 1, "cpu", 1)
+    frames = FramesJob("s", "o", "w", (1,), 1, "cpu", 1, 0)
     began = time.monotonic()
     with pytest.raises(RenderError, match=r"crashed \(SIGSEGV, signal 11\) while testing.*blend_1\.log"):
         crew.run_jobs(

@@ -55,7 +55,9 @@ def test_frame_one_shows_the_plate_behind_the_object_and_nothing_beside_it(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    cfg = RenderConfig(folder=None, samples=1, background="plane", plane_depth=2.0, max_faces=10**6)
+    cfg = RenderConfig(
+        folder=None, light="flat", samples=1, background="plane", plane_depth=2.0, max_faces=10**6
+    )
     render_passes(cfg, {"scene": scene}, out, StageContext(device="cpu", max_batch=0, work=tmp_path / "work"))
     foreground = read_mask(out / "fg_mask" / "0001.png")
     assert 0.02 < foreground.mean() < 0.3

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_spec import CameraKey, SceneSpec
+from i2v3d.config.bounds import RenderLight
 from i2v3d.config.interpolate import AssembleConfig, FramesOf
 from i2v3d.errors import ArtifactError
 from i2v3d.images import read_rgb, read_video, write_rgb
@@ -29,6 +31,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
         folders[name].mkdir()
     for number in range(1, 6):
         write_rgb(folders["render"] / "rgb" / frame_name(number), _picture(10 * number))
+        RenderFolder(folders["render"]).write_lit(number, _picture(15 * number))
     for segment, numbers in enumerate([(1, 2, 3), (3, 4, 5)]):
         folder = folders["interpolate"] / f"segment_{segment:03d}"
         folder.mkdir(parents=True)
@@ -50,7 +53,10 @@ def test_videos_hold_every_frame_once(inputs: dict[str, Path], tmp_path: Path) -
     out = tmp_path / "out"
     out.mkdir()
     assemble_video(
-        AssembleConfig(frames="interpolate", crf=5, sheet_columns=3), inputs, out, _context(tmp_path)
+        AssembleConfig(frames="interpolate", light="flat", crf=5, sheet_columns=3),
+        inputs,
+        out,
+        _context(tmp_path),
     )
     levels = read_video(out / "video.mp4").reshape(5, -1).mean(axis=1)
     assert np.abs(levels - [20, 40, 60, 80, 100]).max() < 2
@@ -66,20 +72,22 @@ def test_videos_hold_every_frame_once(inputs: dict[str, Path], tmp_path: Path) -
     assert (sheet[0, 0, 0], sheet[0, -1, 0], sheet[-1, 0, 0], sheet[-1, -1, 0]) == (10, 50, 20, 101)
 
 
-@pytest.mark.parametrize(("frames", "step"), [("render", 10), ("cross_fade", 30)])
+@pytest.mark.parametrize(
+    ("frames", "light", "step"), [("render", "flat", 10), ("render", "photo", 15), ("cross_fade", "flat", 30)]
+)
 def test_a_baseline_shows_its_own_frames(
-    inputs: dict[str, Path], tmp_path: Path, frames: FramesOf, step: int
+    inputs: dict[str, Path], tmp_path: Path, frames: FramesOf, light: RenderLight, step: int
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    assemble_video(AssembleConfig(frames, crf=5, sheet_columns=3), inputs, out, _context(tmp_path))
+    assemble_video(AssembleConfig(frames, light, crf=5, sheet_columns=3), inputs, out, _context(tmp_path))
     shown = [int(read_rgb(out / "frames" / frame_name(n))[0, 0, 0]) for n in range(1, 6)]
     assert shown == [step * n for n in range(1, 6)]
     assert np.abs(read_video(out / "video.mp4").reshape(5, -1).mean(axis=1) - shown).max() < 2
 
 
 def test_the_earlier_segment_shows_a_shared_frame(inputs: dict[str, Path]) -> None:
-    shown = all_frames(frame_folders(inputs["interpolate"], "interpolate"), 5)
+    shown = all_frames(frame_folders(inputs["interpolate"], "interpolate", "flat"), 5)
     assert shown[3].parent.name == "segment_000"
     assert list(shown) == [1, 2, 3, 4, 5]
 
@@ -88,4 +96,4 @@ def test_the_earlier_segment_shows_a_shared_frame(inputs: dict[str, Path]) -> No
 def test_a_gap_is_refused(inputs: dict[str, Path], name: str, folder: str) -> None:
     (inputs[name] / folder / frame_name(4)).unlink()
     with pytest.raises(ArtifactError, match=f"{name} lacks frame 4 of 5"):
-        all_frames(frame_folders(inputs[name], name), 5)
+        all_frames(frame_folders(inputs[name], name, "flat"), 5)

@@ -183,8 +183,8 @@ def test_neighbouring_segments_share_their_keyframe_exactly(world: World, tmp_pa
         world.fill(stage / segment_name(segment), segment=segment, paste="frames")
     shared = [read_rgb(stage / segment_name(s) / frame_name(9)) for s in (0, 1)]
     assert np.array_equal(*shared)
-    assert list(all_frames(frame_folders(stage, "infill"), FRAMES)) == list(range(1, FRAMES + 1))
-    AssembleConfig(frames="infill", crf=5, sheet_columns=3)
+    assert list(all_frames(frame_folders(stage, "infill", "flat"), FRAMES)) == list(range(1, FRAMES + 1))
+    AssembleConfig(frames="infill", light="flat", crf=5, sheet_columns=3)
 
 
 @pytest.mark.slow

@@ -21,8 +21,7 @@ def prints(tmp_path_factory: pytest.TempPathFactory) -> Fingerprints:
 
 # What the miniature family has on.
 OFF_WORDS = (
-    "keyframes.inversion.light=flat",
-    "interpolate.inversion.light=flat",
+    "render.light=flat",
     "interpolate.drift_foreground=0",
     "interpolate.drift_background=0",
 )
@@ -59,8 +58,10 @@ def test_no_key_knows_an_option_that_is_off(prints: Fingerprints) -> None:
         ("interpolate.solver=dpmpp_2m", {"interpolate", "interpolation_inversion"}),
         ("interpolate.unconditional_every=2", {"interpolate"}),
         ("interpolate.drift_foreground=0.05", {"interpolate"}),
+        ("render.light=photo", {"render", "keyframe_inversion", "keyframes", "interpolation_inversion"}),
         ("keyframes.inversion.light=photo", {"keyframe_inversion", "keyframes"}),
         ("interpolate.inversion.light=photo", {"interpolation_inversion"}),
+        ("assemble.light=photo", {"assemble"}),
     ],
 )
 def test_an_option_that_is_on_changes_the_keys_of_what_reads_it(

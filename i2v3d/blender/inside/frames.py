@@ -17,6 +17,7 @@ from i2v3d.blender.inside.passes import Float, Passes, coarse_frame, in_metres, 
 from i2v3d.blender.inside.reporter import Reporter
 from i2v3d.blender.inside.roles import assign_indices
 from i2v3d.blender.inside.settings import configure, reset
+from i2v3d.blender.inside.surface import surface_points
 from i2v3d.blender.jobs import FramesJob
 from i2v3d.errors import I2V3DError, RenderError
 
@@ -93,6 +94,8 @@ def render_frames(job: FramesJob, reporter: Reporter) -> None:
         if frame < spec.frames:
             flow = _follow_lens_shift(passes, K, cameras[frame + 1][0])
         render.write(frame, coarse_frame(passes, flow))
+        if job.surface_points:
+            render.write_surface(frame, unit_m(scene) * surface_points(scene, job.surface_points))
         seconds = time.perf_counter() - start
         reporter.send("frame", frame=frame, seconds=seconds, **camera_event(K, w2c), **statistics(passes))
 
