@@ -40,9 +40,11 @@ class KeyframesConfig:
     generated or the photo itself, which the others then attend to. shared: what of each other the keyframes of a window
     attend to. tau_*: fractions of the steps; compat_*: reproduce the released code. solver: of the sampling; its
     inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
-    cache_interval: the same of the image network's deep features."""
+    cache_interval: the same of the image network's deep features. strength: fraction of the steps that are run, from the
+    inversion's noise level there."""
 
     steps: Steps
+    strength: Strength
     solver: Literal["ddim", "dpmpp_2m"]
     guidance: Guidance
     unconditional_every: Steps

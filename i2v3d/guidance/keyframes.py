@@ -11,7 +11,7 @@ from i2v3d.diffusion.ddim import DDIM
 from i2v3d.diffusion.denoiser import Network
 from i2v3d.diffusion.guidance import Guided
 from i2v3d.diffusion.multistep import Multistep
-from i2v3d.diffusion.sdedit import add_noise
+from i2v3d.diffusion.sdedit import add_noise, steps_run
 from i2v3d.diffusion.windows import Windows
 from i2v3d.errors import ShapeError
 from i2v3d.guidance.branches import Branches
@@ -28,7 +28,8 @@ class KeyframeGuidance:
     the frames of a window attend to each other, shared: to what. window, overlap: keyframes denoised together, and
     those that two neighbouring windows share. solver: of first or second order. unconditional_every: the unconditional
     branch is computed at one step of so many, see `SparseUnconditional`. cache_interval: deep features of the network
-    are computed at one step of so many, see `BranchedNetwork`.
+    are computed at one step of so many, see `BranchedNetwork`. strength: fraction of the steps that are run, the last
+    ones, from the inverted latents of that level (1: all, as published).
     """
 
     scale: float
@@ -40,6 +41,7 @@ class KeyframeGuidance:
     solver: Literal["ddim", "dpmpp_2m"]
     unconditional_every: int
     cache_interval: int
+    strength: float
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,21 @@ def guide_keyframes(
         cache_interval=guidance.cache_interval,
         max_batch=max_batch,
     )
-    start = start_latents(source[-1], masks.visible.at(*source.shape[-2:]), noise)
+    level = steps_run(ddim.steps, guidance.strength)
+    if level < ddim.steps:  # there is less noise where nothing is visible, too
+        noise = add_noise(ddim, torch.zeros_like(noise), noise, level)
+    start = start_latents(source[level - 1], masks.visible.at(*source.shape[-2:]), noise)
     multistep = Multistep(ddim.sigmas) if guidance.solver == "dpmpp_2m" else None
     with torch.no_grad():
         return sample_keyframes(
-            ddim, start, Guided(denoiser, guidance.scale), windows, on_step, known, multistep
+            ddim, start, level, Guided(denoiser, guidance.scale), windows, on_step, known, multistep
         )
 
 
 def sample_keyframes(
     ddim: DDIM,
     start: torch.Tensor,
+    first: int,
     guided: Guided,
     windows: Windows,
     on_step: OnStep = ignore_step,
@@ -124,14 +130,15 @@ def sample_keyframes(
 ) -> list[torch.Tensor]:
     """Denoises N keyframes together; returns the latents (N, C, h, w) after each step, the last one clean.
 
-    start: (N, C, h, w) at the highest level. guided: is asked for the rows of all windows, window after window.
+    start: (N, C, h, w) at level `first`. guided: is asked for the rows of all windows, window after window.
     known: a frame that keeps its picture. multistep: of `ddim.sigmas`, for steps of second order. A frame in several
     windows gets the mean of its denoised latents (3f of the method).
     """
     rows = torch.tensor(windows.rows, device=start.device)
     mean = windows.mean_weights().to(start)
-    x, trajectory = _with_known(start, known, ddim, ddim.steps), []
-    for step, level in enumerate(range(ddim.steps, 0, -1)):
+    x, trajectory = _with_known(start, known, ddim, first), []
+    for level in range(first, 0, -1):
+        step = ddim.steps - level
         windowed = x[rows]
         noise = guided.predict(windowed, ddim.timesteps[level - 1], step)
         if multistep is not None:
@@ -140,7 +147,7 @@ def sample_keyframes(
         denoised = ddim.move(windowed, noise, level, level - 1)
         x = _with_known(torch.einsum("nr,rchw->nchw", mean, denoised), known, ddim, level - 1)
         trajectory.append(x)
-        on_step(step + 1, ddim.steps)
+        on_step(first - level + 1, first)
     return trajectory
 
 

@@ -159,6 +159,7 @@ def _guidance(keyframes: KeyframesConfig) -> KeyframeGuidance:
         solver=keyframes.solver,
         unconditional_every=keyframes.unconditional_every,
         cache_interval=keyframes.cache_interval,
+        strength=keyframes.strength,
     )
 
 

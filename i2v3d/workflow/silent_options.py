@@ -12,6 +12,7 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "unconditional_every": (1,),
         "cache_interval": (1,),
         "shared": ("background",),
+        "strength": (1,),
     },
     "assemble": {"light": ("flat",)},
     "inversion": {"solver": ("euler",), "light": ("flat",)},

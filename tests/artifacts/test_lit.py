@@ -49,10 +49,13 @@ def test_the_foreground_casts_its_shadow(folders: tuple[RenderFolder, SceneFolde
     render, scene = folders
     write_lit(render, scene, ignore_step)
     without = read_rgb(render.file("lit", 2))
-    around = np.random.default_rng(0).uniform(-0.05, 0.05, (4000, 3))
-    render.write_surface(2, np.add(around, (0, -0.3, 1.5)).astype(np.float32))
+    around = np.random.default_rng(0).uniform(-3, 3, (40_000, 3))
+    render.write_surface(
+        2, (around * (1, 1, 0) + (0, 0, 3.5)).astype(np.float32)
+    )  # up is z, away from the camera
     write_lit(render, scene, ignore_step)
-    assert (read_rgb(render.file("lit", 2)) <= without).all()
+    shaded = read_rgb(render.file("lit", 2))
+    assert (shaded <= without).all() and (shaded < without).any()
 
 
 def test_no_photo_of_the_first_view_says_what_to_choose(

@@ -41,6 +41,7 @@ GUIDANCE = KeyframeGuidance(
     solver="ddim",
     unconditional_every=1,
     cache_interval=1,
+    strength=1.0,
 )
 
 
@@ -61,7 +62,7 @@ def test_the_keyframe_loop_goes_down_the_levels_and_averages_windows() -> None:
         return Prediction(torch.zeros_like(x), rows)
 
     start = torch.zeros(3, 1, 1, 1)
-    trajectory = sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows)
+    trajectory = sample_keyframes(sampler, start, sampler.steps, Guided(denoiser, 1.0), windows)
     assert seen == [(667, 0), (334, 1), (1, 2)]
     shared = torch.tensor([0.0, 1.5, 3.0]).reshape(3, 1, 1, 1)  # frame 1 lies in two windows
     assert torch.allclose(trajectory[0], sampler.move(start, shared, 3, 2), atol=1e-6)
@@ -77,7 +78,9 @@ def test_steps_of_second_order_go_on_from_the_clean_latents_of_the_step_before()
 
     def sampled(multistep: Multistep | None) -> list[torch.Tensor]:
         start = torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1)
-        return sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows, multistep=multistep)
+        return sample_keyframes(
+            sampler, start, sampler.steps, Guided(denoiser, 1.0), windows, multistep=multistep
+        )
 
     first, second = sampled(None), sampled(Multistep(sampler.sigmas))
     torch.testing.assert_close(second[0], first[0])
@@ -99,12 +102,12 @@ def test_a_known_keyframe_keeps_its_picture_at_every_level_and_leaves_the_others
         return Prediction(torch.zeros_like(x), 0.5 * x)
 
     start = torch.arange(3.0).reshape(3, 1, 1, 1)
-    found = sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows, known=known)
+    found = sample_keyframes(sampler, start, sampler.steps, Guided(denoiser, 1.0), windows, known=known)
     for level, rows in zip((3, 2, 1), seen, strict=True):
         expected = sampler.alpha_bar[level] ** 0.5 * 2 - (1 - sampler.alpha_bar[level]) ** 0.5
         assert rows == pytest.approx([expected, expected])
     assert torch.equal(found[-1][1], clean)
-    without = sample_keyframes(sampler, start, Guided(denoiser, 1.0), windows)
+    without = sample_keyframes(sampler, start, sampler.steps, Guided(denoiser, 1.0), windows)
     assert torch.equal(found[-1][[0, 2]], without[-1][[0, 2]])
 
 
@@ -235,6 +238,18 @@ def test_the_unconditional_branch_is_computed_at_every_second_step(unet: nn.Modu
     network.calls.clear()
     generated(network, replace(GUIDANCE, unconditional_every=2, injection=None), max_batch=9)
     assert network.calls == [6, 6, 3, 3, 6, 6]
+
+
+def test_a_strength_runs_the_last_steps_from_the_inversion_there(unet: nn.Module) -> None:
+    network = CountingDenoiser(unet, None, torch.float32)
+    whole = generated(network, GUIDANCE)
+    network.calls.clear()
+    last = generated(network, replace(GUIDANCE, strength=0.67))
+    assert len(whole) == STEPS and len(last) == 2 and network.calls == [18] * 2
+    network.calls.clear()
+    (one,) = generated(network, replace(GUIDANCE, strength=0.01))
+    assert network.calls == [18], "one step at least"
+    assert (one - whole[-1]).abs().max() > 1e-3
 
 
 def test_networks_of_diffusers_refuse_to_keep_deep_features(unet: nn.Module) -> None:

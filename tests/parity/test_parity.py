@@ -131,6 +131,7 @@ class KeyframeRun:
             solver="ddim",
             unconditional_every=1,
             cache_interval=1,
+            strength=1.0,
         )
         return guide_keyframes(
             self.network, layers, self.ddim, self.source, branches, masks, noise, guidance, max_batch=0

@@ -34,6 +34,7 @@ SAMPLING = KeyframesConfig(
     guidance=3.0,
     unconditional_every=1,
     cache_interval=1,
+    strength=1.0,
     prompt="a red cup",
     negative_prompt="blurry",
     control_scale=1.0,

@@ -55,6 +55,7 @@ def test_no_key_knows_an_option_that_is_off(prints: Fingerprints) -> None:
         ("keyframes.solver=dpmpp_2m", {"keyframes"}),
         ("keyframes.unconditional_every=2", {"keyframes"}),
         ("keyframes.cache_interval=2", {"keyframes"}),
+        ("keyframes.strength=0.5", {"keyframes"}),
         ("interpolate.solver=dpmpp_2m", {"interpolate", "interpolation_inversion"}),
         ("interpolate.unconditional_every=2", {"interpolate"}),
         ("interpolate.drift_foreground=0.05", {"interpolate"}),
