@@ -104,7 +104,7 @@ class InterpolateConfig:
     stage instead of two, section 5 of the method). anchor: what the frames take over from the pictures that
     guide the last step (i2v3d.guidance.anchoring). drift_foreground, drift_background: of anchor detail with an
     interp_strength below 1: what a segment adds to the error of its last frame, on the object and elsewhere
-    (i2v3d.guidance.anchoring.Drift).
+    (i2v3d.guidance.anchoring.Drift). render_detail, render_light: as of keyframes.
     segment_seeds: instead of `seed`, by segment from 0. solver: of first or second order. unconditional_every: the
     unconditional branch is computed at one step of so many.
     Raises ConfigError if photo is asked to guide from both ends, since nothing is known of the last frame, and for a
@@ -128,6 +128,8 @@ class InterpolateConfig:
     anchor: Literal["none", "colour", "detail"]
     drift_foreground: Fraction
     drift_background: Fraction
+    render_detail: Fraction
+    render_light: RenderLight
     injection: bool
     tau_attention: Fraction
     tau_block: Fraction

@@ -41,7 +41,8 @@ class KeyframesConfig:
     attend to. tau_*: fractions of the steps; compat_*: reproduce the released code. solver: of the sampling; its
     inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
     cache_interval: the same of the image network's deep features. strength: fraction of the steps that are run, from the
-    inversion's noise level there."""
+    inversion's noise level there. render_detail: fraction of what the autoencoder loses of the renders that keyframes take
+    over (i2v3d.guidance.anchoring), render_light: under which light."""
 
     steps: Steps
     strength: Strength
@@ -63,6 +64,8 @@ class KeyframesConfig:
     tau_conv: Fraction
     window: Frames
     overlap: Annotated[int, Field(ge=0, le=9999)]
+    render_detail: Fraction
+    render_light: RenderLight
     compat_inclusive_tau: bool
     seed: Index
 

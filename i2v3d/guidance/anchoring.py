@@ -1,4 +1,4 @@
-"""Anchoring: the frames of a segment take over from the pictures at its ends what decoding lost or changed."""
+"""Anchoring: frames take over what decoding lost or changed of pictures that are known: a segment's ends, or renders."""
 
 from __future__ import annotations
 
@@ -69,6 +69,18 @@ def anchored(
     return frames
 
 
+def with_render_detail(
+    frames: Tensor, renders: Tensor, decoded: Tensor, visible: Tensor, fraction: float
+) -> Tensor:
+    """Frames (N, 3, H, W) uint8 with a fraction of what the autoencoder loses of their renders on surfaces.
+
+    renders, decoded: (N, 3, H, W) uint8, before the autoencoder and behind it; visible: (N, H, W) bool. Edges and
+    patterns of a render lie where those of its frame do; what they lose, both lose alike.
+    """
+    lost = _signed(renders) - _signed(decoded)
+    return as_bytes(_signed(frames) + fraction * visible[:, None] * lost)
+
+
 def anchor_colour(frames: Tensor, pictures: Sequence[Tensor]) -> Tensor:
     """Frames (F, 3, H, W) uint8 with the colour statistics of the pictures at their ends.
 
@@ -84,7 +96,7 @@ def anchor_colour(frames: Tensor, pictures: Sequence[Tensor]) -> Tensor:
         torch.stack([torch.lerp(first, last, float(w)) for w in torch.linspace(0, 1, len(frames))])
         for first, last in zip(fits[0], fits[-1], strict=True)
     )
-    return _bytes(gain[..., None, None] * signed + offset[..., None, None])
+    return as_bytes(gain[..., None, None] * signed + offset[..., None, None])
 
 
 def anchor_detail(frames: Tensor, pictures: Sequence[Tensor], motion: Motion, drift: Drift | None) -> Tensor:
@@ -105,7 +117,7 @@ def anchor_detail(frames: Tensor, pictures: Sequence[Tensor], motion: Motion, dr
             difference = drift.share(difference) * difference
         if bool(difference.any()):
             added = added + weight * motion.carried(difference)
-    return _bytes(signed + added)
+    return as_bytes(signed + added)
 
 
 def _signed(frames: Tensor) -> Tensor:
@@ -113,7 +125,7 @@ def _signed(frames: Tensor) -> Tensor:
     return frames.to(torch.float32) / 127.5 - 1
 
 
-def _bytes(signed: Tensor) -> Tensor:
+def as_bytes(signed: Tensor) -> Tensor:
     """[-1, 1] to uint8."""
     return ((signed + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 

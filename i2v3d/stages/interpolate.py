@@ -19,7 +19,7 @@ from i2v3d.config.models import VideoLayers
 from i2v3d.config.stages import InterpolateStage
 from i2v3d.diffusion.edm import EDMSchedule
 from i2v3d.geometry.correspondence import Motion
-from i2v3d.guidance.anchoring import Drift, anchored
+from i2v3d.guidance.anchoring import Drift, anchored, as_bytes, with_render_detail
 from i2v3d.guidance.clip_features import SourceMemory, copied_of_clips
 from i2v3d.guidance.fast_video import FastClipDenoiser, clip_denoiser
 from i2v3d.guidance.interpolation import (
@@ -70,7 +70,9 @@ def interpolate_segment(
         interpolate=replace(cfg.interpolate, seed=cfg.interpolate.seed_of(cfg.segment), segment_seeds=None),
     )
     settings = cfg.interpolate
-    clip = read_coarse_clip(inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range)
+    clip = read_coarse_clip(
+        inputs["render"], settings.segment_frames, cfg.segment, settings.depth_range, settings.render_light
+    )
     inverted = InvertedClip.load(inputs["interpolation_inversion"], ctx.device)
     size = (clip.rgb.shape[2], clip.rgb.shape[3])
     pictures = [read_end_picture(path, size) for path in _conditions(settings, inputs, clip)]
@@ -83,7 +85,11 @@ def interpolate_segment(
     models = models.without_denoiser()
     motion = _motion(inputs["render"], clip.numbers) if settings.anchor == "detail" else None
     drift = _drift(cfg, inputs["render"], clip.numbers[-1])
-    frames = anchored(decode_frames(models, latents), pictures, settings.anchor, motion, drift)
+    frames = decode_frames(models, latents)
+    if settings.render_detail:
+        decoded = decode_frames(models, encode_frames(models, clip.rgb))
+        frames = with_render_detail(frames, as_bytes(clip.rgb), decoded, clip.visible, settings.render_detail)
+    frames = anchored(frames, pictures, settings.anchor, motion, drift)
     rows = frames.permute(0, 2, 3, 1).contiguous().numpy()
     write_pictures((out / frame_name(n), row) for n, row in zip(clip.numbers, rows, strict=True))
     first, last = clip.numbers[0], clip.numbers[-1]

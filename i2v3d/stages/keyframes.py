@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from i2v3d.artifacts.coarse import Renders, read_renders
 from i2v3d.artifacts.folders import frame_name, keyframe_numbers
@@ -18,6 +20,7 @@ from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.errors import ArtifactError, InputError
+from i2v3d.guidance.anchoring import with_render_detail
 from i2v3d.guidance.branches import Branches
 from i2v3d.guidance.fast_image import image_denoiser
 from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
@@ -55,7 +58,7 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     assert cfg.keyframes.source == "generated", "no keyframes are planned from the photo alone"
     inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
     inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
-    renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range)
+    renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range, cfg.keyframes.render_light)
     models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"], ctx.memory)
 
     photo = _read_photo(inputs["scene"], renders) if cfg.keyframes.first == "photo" else None
@@ -64,6 +67,8 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     latents = _sample(cfg, models, renders, inverted, branches, photo, ctx)
     models = replace(models, unet=None, controlnet=None, text=None)  # decoding needs the room
     pictures = decode_latents(models, latents, ctx.max_batch)
+    if cfg.keyframes.render_detail:
+        pictures = _with_detail(pictures, models, renders, cfg.keyframes.render_detail, ctx.max_batch)
     if photo is not None:
         pictures[0] = photo
     write_pictures(
@@ -84,6 +89,17 @@ def _copy_truth(scene: SceneFolder, frames: Sequence[int], out: Path) -> None:
         )
     write_pictures((out / frame_name(frame), read_rgb(truth / frame_name(frame))) for frame in frames)
     log.info("took %d true pictures as keyframes", len(frames))
+
+
+def _with_detail(
+    pictures: NDArray[np.uint8], models: ImageModels, renders: Renders, fraction: float, max_batch: int
+) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, 3) with what the autoencoder loses of their renders, see `with_render_detail`."""
+    coded = decode_latents(models, encode_images(models, renders.rgb, max_batch), max_batch)
+    made, render, decoded = (
+        torch.from_numpy(rows).permute(0, 3, 1, 2) for rows in (pictures, renders.rgb, coded)
+    )
+    return with_render_detail(made, render, decoded, renders.visible, fraction).permute(0, 2, 3, 1).numpy()
 
 
 def _read_photo(scene: Path, renders: Renders) -> Rgb:

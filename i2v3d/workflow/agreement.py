@@ -20,12 +20,14 @@ EQUAL = {
         for name in ("steps", "control_scale", "depth_range", "solver")
     ),
 }
-# Stage -> the light of the renders that it takes.
-LIGHT = {
-    "assemble": "assemble.light",
-    "keyframe_inversion": "keyframes.inversion.light",
-    "interpolation_inversion": "interpolate.inversion.light",
-}
+# (stage, option): the light of the renders that it takes.
+LIGHT = (
+    ("assemble", "assemble.light"),
+    ("keyframe_inversion", "keyframes.inversion.light"),
+    ("keyframes", "keyframes.render_light"),
+    ("interpolation_inversion", "interpolate.inversion.light"),
+    ("interpolate", "interpolate.render_light"),
+)
 # Stage of the video model -> where its steps stand: EDM's inversion extrapolates from the two lowest noise levels.
 TWO_STEPS = {
     "interpolation_inversion": "interpolate.inversion.steps",
@@ -71,7 +73,7 @@ def check_options(config: Mapping[str, Any]) -> None:
                 "the inversion, set both to the same"
             )
     rendered = select(config, "render.light")
-    for option in (option for stage, option in LIGHT.items() if stage in names):
+    for option in (option for stage, option in LIGHT if stage in names):
         if (light := select(config, option)) not in ("flat", rendered):
             raise ConfigError(
                 f"{option} is {light}, but render.light is {rendered}, so that nothing is lit so; set "

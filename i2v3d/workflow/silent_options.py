@@ -13,6 +13,8 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "cache_interval": (1,),
         "shared": ("background",),
         "strength": (1,),
+        "render_detail": (0,),
+        "render_light": ("flat",),
     },
     "assemble": {"light": ("flat",)},
     "inversion": {"solver": ("euler",), "light": ("flat",)},
@@ -22,6 +24,8 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "segment_seeds": (None, {}),
         "drift_foreground": (0,),
         "drift_background": (0,),
+        "render_detail": (0,),
+        "render_light": ("flat",),
     },
 }
 """Section of a stage's configuration -> option -> the values that are off."""

@@ -49,6 +49,8 @@ SAMPLING = KeyframesConfig(
     tau_conv=0.4,
     window=3,
     overlap=1,
+    render_detail=0.0,
+    render_light="flat",
     compat_inclusive_tau=False,
     seed=5,
 )
