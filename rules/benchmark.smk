@@ -34,6 +34,8 @@ rule benchmark_pages:
         scenes=f"{BENCHMARK}/scenes.csv",
         text=f"{BENCHMARK}/summary.md",
         gains=f"{BENCHMARK}/gains.csv",
+        late=f"{BENCHMARK}/summary_last_third.csv",
+        late_gains=f"{BENCHMARK}/gains_last_third.csv",
         by_motion=f"{BENCHMARK}/summary_by_motion.csv",
         failures=f"{BENCHMARK}/failures.csv",
         plots=directory(f"{BENCHMARK}/plots"),

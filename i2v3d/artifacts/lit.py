@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
-from i2v3d.errors import InputError
 from i2v3d.geometry.light import Light, fit_light
 from i2v3d.geometry.surfaces import Surfaces
 from i2v3d.progress import OnStep
@@ -12,19 +11,15 @@ from i2v3d.progress import OnStep
 SURFACE_POINTS = 16384  # of the foreground, which cast shadows: 2 cm apart on a surface of 6 square metres
 
 
-def check_light(scene: SceneFolder) -> None:
-    """Raises InputError unless a scene has a photo of frame 1's own view and size, whose light could be found."""
-    spec, choose = scene.spec(), "choose render.light=flat"
+def no_light(scene: SceneFolder) -> str | None:
+    """Why nothing can be known of the light of a scene's photo; None if frame 1 shows the photo's own view."""
+    spec = scene.spec()
     if not scene.photo_file.is_file() or not spec.starts_with_photo():
-        raise InputError(
-            f"{scene.path} has no photo of frame 1's own view, whose light could be found; {choose}"
-        )
+        return f"{scene.path} has no photo of frame 1's own view"
     height, width = scene.photo().shape[:2]
     if (width, height) != (spec.width, spec.height):
-        raise InputError(
-            f"{scene.photo_file} is {width}x{height} but the render {spec.width}x{spec.height}, so its light cannot be "
-            f"found; {choose}"
-        )
+        return f"{scene.photo_file} is {width}x{height} but the render {spec.width}x{spec.height}"
+    return None
 
 
 def write_lit(render: RenderFolder, scene: SceneFolder, on_frame: OnStep) -> Light:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from i2v3d.artifacts.folders import frame_name, list_frames, require
 from i2v3d.artifacts.rendered_cameras import CAMERAS_FILE, Range, RenderedCameras
-from i2v3d.errors import ArtifactError, ShapeError
+from i2v3d.errors import ArtifactError, InputError, ShapeError
 from i2v3d.images import (
     FloatMap,
     Mask,
@@ -214,7 +214,15 @@ class RenderFolder:
         return np.load(file, allow_pickle=False) if file.is_file() else np.zeros((0, 3), dtype=np.float32)
 
     def passes(self, frames: Sequence[int], colour: Literal["rgb", "lit"] = "rgb") -> CoarsePasses:
-        """The passes of some frames. Raises ArtifactError if a file is missing or its size is not the first one's."""
+        """The passes of some frames.
+
+        Raises ArtifactError if a file is missing or its size is not the first one's, InputError if no frame is lit.
+        """
+        if colour == "lit" and not self.folder("lit").is_dir():
+            raise InputError(
+                f"{self.path} has no frames under the photo's light, which is found where frame 1 is the photo's own "
+                "view; choose render.light=flat"
+            )
         rgb, depth_m = [read_rgb(self.file(colour, n)) for n in frames], [self.depth_m(n) for n in frames]
         foreground, visible = [self.foreground(n) for n in frames], [self.visible(n) for n in frames]
         size = rgb[0].shape[:2]

@@ -40,9 +40,9 @@ class KeyframesConfig:
     generated or the photo itself, which the others then attend to. shared: what of each other the keyframes of a window
     attend to. tau_*: fractions of the steps; compat_*: reproduce the released code. solver: of the sampling; its
     inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
-    cache_interval: the same of the image network's deep features. strength: fraction of the steps that are run, from the
-    inversion's noise level there. render_detail: fraction of what the autoencoder loses of the renders that keyframes take
-    over (i2v3d.guidance.anchoring), render_light: under which light."""
+    cache_interval: the same of the image network's deep features. strength: fraction of the steps that are run, from
+    the inversion's noise level there. render_detail: fraction of what the autoencoder loses of the renders that
+    keyframes take over (i2v3d.guidance.anchoring), render_light: under which light."""
 
     steps: Steps
     strength: Strength

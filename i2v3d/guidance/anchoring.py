@@ -1,4 +1,4 @@
-"""Anchoring: frames take over what decoding lost or changed of pictures that are known: a segment's ends, or renders."""
+"""Anchoring: frames take over what decoding lost or changed of pictures that are known: a segment's ends, renders."""
 
 from __future__ import annotations
 

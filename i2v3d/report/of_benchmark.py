@@ -11,10 +11,10 @@ from i2v3d.metrics.catalogue import SCORES
 from i2v3d.report.comparison import Comparison, compare
 from i2v3d.report.films import write_films
 from i2v3d.report.markdown import tables_markdown
-from i2v3d.report.outcomes import long_rows, scene_scores
+from i2v3d.report.outcomes import late_scores, long_rows, scene_scores
 from i2v3d.report.page import Failure, Page, Table, code_version
 from i2v3d.report.plots import write_plots
-from i2v3d.report.summary import summarise, write_intervals, write_table
+from i2v3d.report.summary import Summary, summarise, write_intervals, write_table
 from i2v3d.report.tables import gain_table, group_tables, score_notes
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ def write_benchmark(plan_file: Path, cache: Path, out: Path) -> None:
 
 
 def write_tables(found: Comparison, out: Path) -> None:
-    """rows.csv, scenes.csv, summary.csv, gains.csv, summary_by_motion.csv and failures.csv."""
+    """rows.csv, scenes.csv, summary.csv, gains.csv, both of the last third of the frames, summary_by_motion.csv and
+    failures.csv."""
     frame_scores = [name for name, score in SCORES.items() if score.over != "whole"]
     rows = list(long_rows(found.outcomes, found.clips))
     write_table(out / "rows.csv", rows, ["scene", "motion", "method", "frame", "keyframe", *frame_scores])
@@ -62,6 +63,9 @@ def write_tables(found: Comparison, out: Path) -> None:
     write_table(out / "scenes.csv", scenes, ["scene", "motion", "caption", "method", *SCORES])
     write_intervals(out / "summary.csv", found.summary.intervals)
     write_intervals(out / "gains.csv", found.summary.gains)
+    late = _late(found)
+    write_intervals(out / "summary_last_third.csv", late.intervals)
+    write_intervals(out / "gains_last_third.csv", late.gains)
     by_motion = []
     for motion in dict.fromkeys(clip.motion for clip in found.clips.values()):
         some = [o for o in found.outcomes if found.clips[o.trial.clip].motion == motion]
@@ -86,17 +90,25 @@ def page_tables(found: Comparison) -> list[Table]:
     """A table a group of scores, and what the reference gains."""
     percent = f"{100 * found.settings.confidence:g} %"
     tables = group_tables(found, f"Means over clips with {percent} intervals; the")
-    gains = _gains(found)
-    return [*tables, gains] if gains.rows else tables
+    gains = (_gains(found, found.summary), _gains(found, _late(found), late=True))
+    return [*tables, *(table for table in gains if table.rows)]
 
 
-def _gains(found: Comparison) -> Table:
+def _late(found: Comparison) -> Summary:
+    """Of the last third of the frames, where a video has gone on from its own frames the longest."""
+    return summarise(late_scores(found.outcomes), found.settings)
+
+
+def _gains(found: Comparison, summary: Summary, *, late: bool = False) -> Table:
     reference = found.settings.reference
+    there = {name for named in summary.gains.values() for name in named}
     return gain_table(
-        found.summary,
-        [name for name in found.scores if SCORES[name].better != "truth"],
-        anchor="gains",
-        title=f"What {reference} gains, clip by clip",
+        summary,
+        [name for name in found.scores if SCORES[name].better != "truth" and name in there],
+        anchor="gains-late" if late else "gains",
+        title=f"What {reference} gains"
+        + (" in the last third of the frames" if late else "")
+        + ", clip by clip",
         caption=f"{reference} minus the variant of the line on the same clip, mean and interval; green where the "
         f"whole interval speaks for {reference}.",
     )

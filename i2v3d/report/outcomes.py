@@ -97,6 +97,21 @@ def long_rows(outcomes: Sequence[Outcome], clips: Mapping[int, Clip]) -> Iterato
                 }
 
 
+def late_scores(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[int, float]]]:
+    """The same as `scene_scores` of the last third of the frames: means over them of scores that frames have."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for outcome in outcomes:
+        frames = max((int(row["frame"]) for row in outcome.rows), default=0)
+        for name, score in SCORES.items():
+            if score.over == "whole":
+                continue
+            values = [v for frame, v in outcome.frames(name).items() if frame > frames - frames // 3]
+            if values:
+                of_method = found.setdefault(outcome.trial.method, {}).setdefault(name, {})
+                of_method[outcome.trial.clip] = sum(values) / len(values)
+    return found
+
+
 def scene_scores(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[int, float]]]:
     """method -> score -> clip number -> value; the true videos as the method `truth`."""
     found: dict[str, dict[str, dict[int, float]]] = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2v3d.artifacts.lit import SURFACE_POINTS, check_light, write_lit
+from i2v3d.artifacts.lit import SURFACE_POINTS, no_light, write_lit
 from i2v3d.artifacts.manifest import damaged_files
 from i2v3d.artifacts.metrics_file import write_metrics
 from i2v3d.artifacts.render_folder import RenderFolder
@@ -37,12 +38,13 @@ def render_passes(cfg: RenderConfig, inputs: Mapping[str, Path], out: Path, ctx:
     With the background 'plane' the scene's plate stands behind the foreground instead of its mesh. An artist's
     renders are taken as they are, have no flow and cast no shadows. With the photo's light there is lit, too. Raises
     RenderError if the foreground is in no frame or nothing is seen at all, ArtifactError if frames are missing,
-    InputError if the artist's do not fit the shot, or nothing can be known of that light.
+    InputError if the artist's do not fit the shot. Without a photo of frame 1's view nothing is lit, with a warning.
     """
     scene_dir = inputs["scene"]
     spec = SceneFolder(scene_dir).spec()
-    if cfg.light == "photo":
-        check_light(SceneFolder(scene_dir))
+    if cfg.light == "photo" and (reason := no_light(SceneFolder(scene_dir))):
+        log.warning("%s, so its light cannot be found and no frame is lit; choose render.light=flat", reason)
+        cfg = replace(cfg, light="flat")
     if ctx.share is not None:
         frames = ctx.share.of(range(1, spec.frames + 1))
         _render(cfg, scene_dir, spec, frames, out, ctx).save(out)

@@ -16,6 +16,7 @@ TRAININGS = {
     "video": ("video", 0, ["clip", "vae_decoder"]),
     "video_more": ("video", 1, ["clip", "vae_decoder", "video"]),
     "guided_video": ("guided_video", 0, ["clip", "vae_decoder", "video_more"]),
+    "guided_video_lit": ("guided_video", 1, ["clip", "vae_decoder", "guided_video"]),
     "temporal_decoder": ("temporal_decoder", 0, ["vae_decoder"]),
     "estimator": ("estimator", 0, ["vae_decoder"]),
 }
@@ -62,7 +63,7 @@ rule mini_weights:
                 "clip",
                 "vae_decoder",
                 "guided_image_lit",
-                "guided_video",
+                "guided_video_lit",
                 "temporal_decoder",
                 "estimator",
             )

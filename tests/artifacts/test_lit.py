@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2v3d.artifacts.lit import check_light, write_lit
+from i2v3d.artifacts.lit import no_light, write_lit
 from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.errors import InputError
@@ -58,22 +58,18 @@ def test_the_foreground_casts_its_shadow(folders: tuple[RenderFolder, SceneFolde
     assert (shaded <= without).all() and (shaded < without).any()
 
 
-def test_no_photo_of_the_first_view_says_what_to_choose(
+def test_the_light_of_another_view_cannot_be_known(
     folders: tuple[RenderFolder, SceneFolder], tmp_path: Path
 ) -> None:
-    _, scene = folders
-    check_light(scene)
+    render, scene = folders
+    assert no_light(scene) is None
     other = tmp_path / "moved"
     write_photo_scene(other, scene.photo(), 4, moved=True)
     bare = shutil.copytree(scene.path, tmp_path / "bare")
     (bare / "photo.png").unlink()
     for folder in (other, bare):
-        with pytest.raises(InputError, match=r"no photo of frame 1's own view.*choose render\.light=flat"):
-            check_light(SceneFolder(folder))
-
-
-def test_a_photo_of_another_size_is_named(folders: tuple[RenderFolder, SceneFolder]) -> None:
-    _, scene = folders
+        assert "no photo of frame 1's own view" in str(no_light(SceneFolder(folder)))
     write_rgb(scene.photo_file, np.zeros((16, 24, 3), dtype=np.uint8))
-    with pytest.raises(InputError, match=r"photo\.png is 24x16 but the render 48x32.*render\.light=flat"):
-        check_light(scene)
+    assert str(no_light(scene)).endswith("photo.png is 24x16 but the render 48x32")
+    with pytest.raises(InputError, match=r"no frames under the photo's light.*choose render\.light=flat"):
+        render.passes([1], "lit")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from i2v3d.geometry.correspondence import Motion
-from i2v3d.guidance.anchoring import Drift, anchor_colour, anchor_detail
+from i2v3d.guidance.anchoring import Drift, anchor_colour, anchor_detail, with_render_detail
 
 
 def picture(seed: int) -> torch.Tensor:
@@ -158,3 +158,20 @@ def test_detail_moves_with_the_surfaces() -> None:
 
     assert error(anchor_detail(frames, ends, sliding(5, 2), None)) < 0.05 * error(frames)
     assert error(anchor_detail(frames, ends, still(5), None)) > 0.5 * error(frames)
+
+
+def test_frames_take_over_what_the_autoencoder_loses_of_their_renders() -> None:
+    """Frame and render share their pattern, and the autoencoder blurs both."""
+    pattern = picture(3)
+    true, render = as_frames([0.8 * pattern + 0.1]), as_frames([pattern])
+    soft, decoded = as_frames([blurred(0.8 * pattern + 0.1)]), as_frames([blurred(pattern)])
+    visible = torch.zeros(1, 16, 24, dtype=torch.bool)
+    visible[..., :12] = True
+    made = with_render_detail(soft, render, decoded, visible, 0.8)
+
+    def error(frames: torch.Tensor) -> torch.Tensor:
+        return (frames.float() - true.float()).abs().mean((0, 1, 2))
+
+    assert error(made)[:12].max() < 1.5 < 4 < error(soft).mean(), "the same pattern with 0.8 of the contrast"
+    assert torch.equal(made[..., 12:], soft[..., 12:]), "where nothing is seen nothing is known"
+    assert torch.equal(with_render_detail(soft, render, decoded, visible, 0.0), soft)

@@ -174,7 +174,6 @@ def keyframe_denoiser(
             shared="background" if extended else None,
             unconditional_every=every,
             cache_interval=interval,
-            strength=1.0,
             max_batch=max_batch,
         )
 

@@ -151,8 +151,9 @@ def test_the_summary_as_text_says_what_the_table_says(out: Path) -> None:
     for column in ("mean", "low", "high"):
         assert f"{value(rows, BEST, 'psnr', column):.4g}" in first.split("|")[2], column
     assert "PSNR (dB), higher is better" in text and f"### What {BEST} gains, clip by clip" in text
-    lead = [line for line in text.splitlines() if line.startswith(f"| `{WORST}` |")][-1]
-    assert f"{value(table(out / 'gains.csv'), WORST, 'psnr'):+.3g}" in lead.split("|")[2]
+    leads = [line for line in text.splitlines() if line.startswith(f"| `{WORST}` |")][-2:]
+    for lead, file in zip(leads, ("gains.csv", "gains_last_third.csv"), strict=True):
+        assert f"{value(table(out / file), WORST, 'psnr'):+.3g}" in lead.split("|")[2]
     assert BROKEN not in text, "what failed has no mean"
 
 
@@ -164,6 +165,16 @@ def test_gains_are_differences_clip_by_clip(out: Path) -> None:
     assert value(gains, WORST, "psnr") == pytest.approx(np.mean(expected), rel=1e-4)
     assert min(expected) - 1e-3 <= value(gains, WORST, "psnr", "low") <= value(gains, WORST, "psnr", "high")
     assert not any(r["method"] == BEST for r in gains)
+
+
+def test_the_last_third_of_the_frames_is_told_by_itself(out: Path) -> None:
+    last = [r for r in table(out / "rows.csv") if r["frame"] == "5"]  # of five frames
+    means = {m: np.mean([float(r["psnr"]) for r in last if r["method"] == m]) for m in (BEST, WORST)}
+    summary, gains = table(out / "summary_last_third.csv"), table(out / "gains_last_third.csv")
+    for method, mean in means.items():
+        assert value(summary, method, "psnr") == pytest.approx(mean, rel=1e-5)
+    assert value(gains, WORST, "psnr") == pytest.approx(means[BEST] - means[WORST], rel=1e-3)
+    assert value(gains, WORST, "psnr", "n") == 3
 
 
 def test_every_frame_of_every_finished_shot_has_a_row(out: Path) -> None:
@@ -232,7 +243,7 @@ def test_the_target_plans_its_own_jobs_and_no_demo(tmp_path: Path) -> None:
     place = make_checkout(tmp_path / "checkout")
 
     benchmark = planned_jobs(snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"}).stdout)
-    assert benchmark["scene"] == 3 and benchmark["evaluate"] == 3 * 9 and "variant" not in benchmark
+    assert benchmark["scene"] == 3 and benchmark["evaluate"] == 3 * 10 and "variant" not in benchmark
     refused = snakemake(place, "-n", "benchmark", settings={"benchmark": "quik"}).stdout
     assert "i2v3d: error: benchmark=quik does not exist; did you mean 'quick'?" in refused
 
@@ -242,7 +253,16 @@ def test_the_report_of_an_unfinished_benchmark_is_made_again(tmp_path: Path) -> 
     snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"})
     page = place / "results/benchmark_quick/report.html"
     page.parent.mkdir(parents=True)
-    for name in ("summary.csv", "rows.csv", "scenes.csv", "summary.md", "gains.csv", "summary_by_motion.csv"):
+    tables = (
+        "summary",
+        "rows",
+        "scenes",
+        "gains",
+        "summary_by_motion",
+        "summary_last_third",
+        "gains_last_third",
+    )
+    for name in ("summary.md", *(f"{table}.csv" for table in tables)):
         (page.parent / name).touch()
     for name in ("plots", "videos"):
         (page.parent / name).mkdir()
@@ -251,4 +271,4 @@ def test_the_report_of_an_unfinished_benchmark_is_made_again(tmp_path: Path) -> 
     assert "Nothing to be done" in snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"}).stdout
     make_due(page, next((place / "results/.cache/plan/benchmark").glob("*.json")))
     again = planned_jobs(snakemake(place, "-n", "benchmark", settings={"benchmark": "quick"}).stdout)
-    assert again["evaluate"] == 3 * 9
+    assert again["evaluate"] == 3 * 10

@@ -66,6 +66,11 @@ def test_the_render_says_how_well_it_shows_the_photo(previewed: Path) -> None:
     (rendered,) = (previewed / "results/.cache/render").glob("[0-9a-f]*")
     metrics = json.loads((rendered / "metrics.json").read_text())
     assert metrics["photo_psnr_foreground_db"] > 25 and metrics["photo_psnr_db"] > 25
+    assert metrics["lit_photo_psnr_db"] > metrics["photo_psnr_db"] - 1, (
+        "textures of a photo have its light already"
+    )
+    assert len(list((rendered / "lit").glob("*.png"))) == len(list((rendered / "rgb").glob("*.png")))
+    assert not (rendered / "surface").exists()
     words = first_frame_words(metrics)
     assert f"{metrics['photo_psnr_foreground_db']:.1f} dB in the foreground" in words
     assert first_frame_words({"photo_psnr_db": None}).startswith("frame 1 is not compared with the photo")

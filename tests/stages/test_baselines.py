@@ -285,6 +285,7 @@ INTERPOLATED = {"interpolation_inversion", "interpolate"}
     [
         ("base", KEYFRAMES | INTERPOLATED),
         ("coarse", COARSE),
+        ("lit", COARSE),
         ("cross_fade", KEYFRAMES | {"cross_fade"}),
         ("forward_only", KEYFRAMES | INTERPOLATED),
         ("single_stage", COARSE | INTERPOLATED),
@@ -300,10 +301,10 @@ def test_a_baseline_runs_the_stages_that_it_needs_and_no_others(
 
 
 def test_the_baselines_share_what_they_have_in_common(plan: Plan) -> None:
-    own = {"base": 12, "coarse": 2, "cross_fade": 3, "forward_only": 4, "single_stage": 4}
+    own = {"base": 12, "coarse": 2, "lit": 2, "cross_fade": 3, "forward_only": 4, "single_stage": 4}
     sdedit = 2 * (3 + 3)
     assert plan.jobs() == sum(own.values()) + sdedit
-    assert plan.jobs_unshared() == 12 + 4 + 9 + 12 + 8 + 2 * 7 + 2 * 5
+    assert plan.jobs_unshared() == 12 + 4 + 4 + 9 + 12 + 8 + 2 * 7 + 2 * 5
 
 
 def test_a_single_stage_goes_from_segment_to_segment(plan: Plan) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 from i2v3d.stages.registry import STAGES
 from i2v3d.workflow.plan import Node
 
-RENDER_CONFIG = {"folder": None, "samples": 1, "background": "mesh", "plane_depth": 2.0, "max_faces": 1000}
+RENDER_CONFIG = {
+    "folder": None,
+    "light": "flat",
+    "samples": 1,
+    "background": "mesh",
+    "plane_depth": 2.0,
+    "max_faces": 1000,
+}
 RUNTIME = {
     "device": "cpu",
     "perf": "auto",

@@ -170,9 +170,10 @@ def test_two_shares_and_one_job_make_the_same_frames(finished: Path, tmp_path: P
     (shared,) = checkout.glob("results/.cache/render/*")
     whole, render = (RenderFolder(folder) for folder in (finished / shared.relative_to(checkout), shared))
     frames = range(1, whole.frame_count() + 1)
-    one, other = (vars(folder.passes(frames)) for folder in (whole, render))
-    for name, pictures in one.items():
-        np.testing.assert_array_equal(pictures, other[name], err_msg=name)
+    for colour in ("rgb", "lit"):
+        one, other = (vars(folder.passes(frames, colour)) for folder in (whole, render))
+        for name, pictures in one.items():
+            np.testing.assert_array_equal(pictures, other[name], err_msg=f"{name} {colour}")
     for frame in frames[:-1]:
         np.testing.assert_array_equal(whole.flow_px(frame), render.flow_px(frame))
     assert (whole.path / "cameras.json").read_bytes() == (shared / "cameras.json").read_bytes()

@@ -22,6 +22,9 @@ def prints(tmp_path_factory: pytest.TempPathFactory) -> Fingerprints:
 # What the miniature family has on.
 OFF_WORDS = (
     "render.light=flat",
+    "keyframes.strength=1",
+    "keyframes.render_detail=0",
+    "interpolate.render_detail=0",
     "interpolate.drift_foreground=0",
     "interpolate.drift_background=0",
 )
