@@ -14,11 +14,14 @@ from torch import Tensor
 
 from i2v3d import images
 from i2v3d.artifacts.folders import frame_name
+from i2v3d.artifacts.lit import write_lit
 from i2v3d.artifacts.pictures import read_pictures
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.artifacts.scene_spec import SceneSpec
 from i2v3d.config.interpolate import InterpolateConfig
 from i2v3d.metrics.fidelity import psnr
+from i2v3d.progress import ignore_step
 from i2v3d.stages.context import StageContext
 from i2v3d.stages.interpolate import InterpolateStage, interpolate_segment
 from i2v3d.stages.interpolation_inversion import InterpolationInversionStage, invert_segment
@@ -52,9 +55,12 @@ def probe_video(cfg: VideoProbe, inputs: Mapping[str, Path], out: Path, ctx: Sta
         for number in (1, cfg.scene.frames):
             images.write_rgb(folders["keyframes"] / frame_name(number), known.photo[number - 1])
         inverted = InterpolationInversionStage(cfg.models, cfg.inversion, cfg.scene.frames, 0)
-        coarse = {"render": folders["shown"], "scene": folders["scene"]}
-        invert_segment(inverted, coarse, folders["inversion"], ctx)
-        from_noise = dataclasses.replace(cfg.interpolate, injection=False)
+        if cfg.inversion.light == "photo":
+            write_lit(RenderFolder(folders["shown"]), scene, ignore_step)
+        invert_segment(inverted, {"render": folders["shown"]}, folders["inversion"], ctx)
+        from_noise = dataclasses.replace(
+            cfg.interpolate, injection=False, render_detail=0.0, render_light="flat"
+        )
         ways = {
             "both": (dataclasses.replace(from_noise, direction="both", interp_strength=1.0), "hidden"),
             "forward": (dataclasses.replace(from_noise, direction="forward"), "hidden"),
