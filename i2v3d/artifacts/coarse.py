@@ -17,7 +17,7 @@ from torch import Tensor
 
 from i2v3d.artifacts.folders import keyframe_numbers, segment_frame_numbers
 from i2v3d.artifacts.pictures import read_signed_picture, signed_pictures, unit_pictures
-from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.render_folder import COLOUR, RenderFolder
 from i2v3d.config.bounds import DepthRange, RenderLight
 from i2v3d.diffusion.depth import disparity_conditioning
 from i2v3d.errors import ArtifactError
@@ -101,7 +101,7 @@ def read_renders(
     which colour. Raises ArtifactError if a file is missing or its size differs from the other ones'.
     """
     folder = RenderFolder(render)
-    passes = folder.passes(frames, "lit" if light == "photo" else "rgb")
+    passes = folder.passes(frames, COLOUR[light])
     depth_m = torch.from_numpy(passes.depth_m)
     return Renders(
         frames=tuple(frames),

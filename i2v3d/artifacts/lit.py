@@ -28,16 +28,17 @@ def write_lit(render: RenderFolder, scene: SceneFolder, on_frame: OnStep) -> Lig
 
     Returns the light. Raises ArtifactError if a file is missing or broken.
     """
-    frames = render.frame_count()
-    light = fit_light(scene.photo(), render.rgb(1), _surfaces(render, 1))
+    frames, cameras = render.frame_count(), render.cameras()
+
+    def seen(frame: int) -> Surfaces:
+        at, casters = frame - 1, render.surface_m(frame)
+        return Surfaces.of(
+            render.depth_m(frame), render.foreground(frame), cameras.K[at], cameras.w2c[at], casters
+        )
+
+    light = fit_light(scene.photo(), render.rgb(1), seen(1))
     for frame in range(1, frames + 1):
-        render.write_lit(frame, light.on(render.rgb(frame), _surfaces(render, frame)))
+        render.write_lit(frame, light.on(render.rgb(frame), seen(frame)))
         on_frame(frame, frames)
     render.forget_surfaces()
     return light
-
-
-def _surfaces(render: RenderFolder, frame: int) -> Surfaces:
-    cameras, at = render.cameras(), frame - 1
-    depth_m, inside = render.depth_m(frame), render.foreground(frame)
-    return Surfaces.of(depth_m, inside, cameras.K[at], cameras.w2c[at], render.surface_m(frame))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from i2v3d.artifacts.folders import frame_name, list_frames, require
 from i2v3d.artifacts.rendered_cameras import CAMERAS_FILE, Range, RenderedCameras
+from i2v3d.config.bounds import RenderLight
 from i2v3d.errors import ArtifactError, InputError, ShapeError
 from i2v3d.images import (
     FloatMap,
@@ -51,6 +52,7 @@ SUFFIXES: dict[Pass, str] = {
     "surface": "npy",
 }
 ALWAYS: tuple[Pass, ...] = ("rgb", "depth", "fg_mask", "mask")
+COLOUR: dict[RenderLight, Literal["rgb", "lit"]] = {"flat": "rgb", "photo": "lit"}  # the pass of a light
 
 
 @dataclass(frozen=True, eq=False)

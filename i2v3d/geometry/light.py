@@ -71,8 +71,9 @@ class Light:
 def fit_light(photo: Rgb, rgb: Rgb, seen: Surfaces) -> Light:
     """The light under which the render `rgb`, which shows albedo alone, comes nearest to the photo of the same view.
 
-    The haze comes first, then the sun: the direction above the horizon under which Lambert's law on the foreground and
-    its shadows explain the photo best, foreground and background alike; then the haze once more. Robust throughout:
+    Shading of the foreground alone says which suns above the horizon are likely, then the haze is found under the
+    likeliest; of all likely ones that counts under which shading and cast shadows together explain foreground and
+    background best. Haze and sun are then each found once more, more finely. Robust throughout:
     highlights, and surfaces of which the render knows nothing, do not move it, and what is overexposed may have been
     brighter. Where the foreground hardly shows, its light is the background's; without background nothing is changed.
     """

@@ -24,8 +24,9 @@ def write_benchmark(plan_file: Path, cache: Path, out: Path) -> None:
     """Writes everything into the empty folder `out`. Raises ArtifactError if no trial was finished at all."""
     found = compare(plan_file, cache)
     metrics = found.sample()
-    tables = page_tables(found)
-    write_tables(found, out)
+    late = _late(found)
+    tables = page_tables(found, late)
+    write_tables(found, late, out)
     (out / "summary.md").write_text(tables_markdown(tables))
     Page(
         title="Benchmark on clips with known truth",
@@ -42,7 +43,7 @@ def write_benchmark(plan_file: Path, cache: Path, out: Path) -> None:
     log.info("%s", found.told())
 
 
-def write_tables(found: Comparison, out: Path) -> None:
+def write_tables(found: Comparison, late: Summary, out: Path) -> None:
     """rows.csv, scenes.csv, summary.csv, gains.csv, both of the last third of the frames, summary_by_motion.csv and
     failures.csv."""
     frame_scores = [name for name, score in SCORES.items() if score.over != "whole"]
@@ -63,7 +64,6 @@ def write_tables(found: Comparison, out: Path) -> None:
     write_table(out / "scenes.csv", scenes, ["scene", "motion", "caption", "method", *SCORES])
     write_intervals(out / "summary.csv", found.summary.intervals)
     write_intervals(out / "gains.csv", found.summary.gains)
-    late = _late(found)
     write_intervals(out / "summary_last_third.csv", late.intervals)
     write_intervals(out / "gains_last_third.csv", late.gains)
     by_motion = []
@@ -86,11 +86,11 @@ def _named(clip: Clip) -> tuple[str, str]:
     return f"scene_{clip.index:03d}", f"clip {clip.index}: {clip.caption} (moving: {clip.motion})"
 
 
-def page_tables(found: Comparison) -> list[Table]:
+def page_tables(found: Comparison, late: Summary) -> list[Table]:
     """A table a group of scores, and what the reference gains."""
     percent = f"{100 * found.settings.confidence:g} %"
     tables = group_tables(found, f"Means over clips with {percent} intervals; the")
-    gains = (_gains(found, found.summary), _gains(found, _late(found), late=True))
+    gains = (_gains(found, found.summary), _gains(found, late, late=True))
     return [*tables, *(table for table in gains if table.rows)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from i2v3d import images
 from i2v3d.artifacts.folders import frame_name, list_frames
-from i2v3d.artifacts.render_folder import RenderFolder
+from i2v3d.artifacts.render_folder import COLOUR, RenderFolder
 from i2v3d.artifacts.scene_folder import SceneFolder
 from i2v3d.config.bounds import RenderLight
 from i2v3d.config.interpolate import AssembleConfig
@@ -75,7 +75,7 @@ def frame_folders(stage: Path, name: str, light: RenderLight) -> list[Path]:
     """
     if segments := sorted(stage.glob("segment_*")):
         return segments
-    return [RenderFolder(stage).folder("lit" if light == "photo" else "rgb")] if name == "render" else [stage]
+    return [RenderFolder(stage).folder(COLOUR[light])] if name == "render" else [stage]
 
 
 def all_frames(folders: Sequence[Path], frames: int) -> dict[int, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import bpy
 import numpy as np
@@ -54,18 +54,21 @@ def hide_all_but(scene: bpy.types.Scene, keep: Iterable[bpy.types.Object]) -> No
                 curves.remove(curve)
 
 
-def world_vertices(items: Iterable[bpy.types.Object]) -> NDArray[np.float64]:
-    """(N, 3) evaluated vertices of objects with faces and all their instances, in world units, at the current frame."""
+def rendered_pieces(items: Iterable[bpy.types.Object]) -> Iterator[tuple[bpy.types.Object, Matrix]]:
+    """Evaluated objects with faces and all their instances at the current frame, each with its place in the world."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
     wanted, scene = set(items), bpy.context.scene
-    clouds = [np.zeros((0, 3))]
     for item in sorted((item for item in wanted if item.name in scene.objects), key=lambda item: item.name):
         evaluated = item.evaluated_get(depsgraph)
-        clouds.append(_vertices(evaluated, evaluated.matrix_world))
+        yield evaluated, evaluated.matrix_world
     for instance in depsgraph.object_instances:
         if instance.is_instance and instance.object.original in wanted:
-            clouds.append(_vertices(instance.object, instance.matrix_world))
-    return np.concatenate(clouds)
+            yield instance.object, instance.matrix_world
+
+
+def world_vertices(items: Iterable[bpy.types.Object]) -> NDArray[np.float64]:
+    """(N, 3) evaluated vertices of objects with faces and all their instances, in world units, at the current frame."""
+    return np.concatenate([np.zeros((0, 3)), *(_vertices(*piece) for piece in rendered_pieces(items))])
 
 
 def _vertices(evaluated: bpy.types.Object, matrix_world: Matrix) -> NDArray[np.float64]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import bpy
 import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from i2v3d.blender.inside.roles import foreground_meshes
+from i2v3d.blender.inside.roles import foreground_meshes, rendered_pieces
 
 Array = NDArray[np.float64]
 
@@ -19,7 +17,8 @@ def surface_points(scene: bpy.types.Scene, count: int) -> NDArray[np.float32]:
 
     The points of one topology are the same ones in all frames. (0, 3) where there is no surface.
     """
-    corners = np.concatenate([np.zeros((0, 3, 3)), *_triangles(foreground_meshes(scene))])
+    pieces = rendered_pieces(foreground_meshes(scene))
+    corners = np.concatenate([np.zeros((0, 3, 3)), *(_corners(*piece) for piece in pieces)])
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
     if not area.sum() > 0:
         return np.zeros((0, 3), dtype=np.float32)
@@ -32,18 +31,6 @@ def surface_points(scene: bpy.types.Scene, count: int) -> NDArray[np.float32]:
     first, second, third = (chosen[:, i] for i in range(3))
     points = first + u[:, None] * (second - first) + v[:, None] * (third - first)
     return points.astype(np.float32)
-
-
-def _triangles(items: Iterable[bpy.types.Object]) -> Iterator[Array]:
-    """(T, 3, 3) corners of each object's triangles, instances included, in world units."""
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    wanted, scene = set(items), bpy.context.scene
-    for item in sorted((item for item in wanted if item.name in scene.objects), key=lambda item: item.name):
-        evaluated = item.evaluated_get(depsgraph)
-        yield _corners(evaluated, evaluated.matrix_world)
-    for instance in depsgraph.object_instances:
-        if instance.is_instance and instance.object.original in wanted:
-            yield _corners(instance.object, instance.matrix_world)
 
 
 def _corners(evaluated: bpy.types.Object, matrix_world: Matrix) -> Array:
