@@ -72,20 +72,23 @@ def _hidden(
     points: Array, casters: Array, light: Array, cells: int, around: tuple[tuple[int, int], ...]
 ) -> Array:
     """(len(around), N) bool: whether a caster lies before points, in their own cell or one that many cells off."""
+    hidden = np.zeros((len(around), len(points)), dtype=bool)
     if not len(casters):
-        return np.zeros((len(around), len(points)), dtype=bool)
+        return hidden
     frame = np.stack([*across(light), light], axis=-1)
-    with np.errstate(invalid="ignore"):
-        cast, seen = casters @ frame, points @ frame
+    cast = casters @ frame
     cell = float(np.linalg.norm(np.ptp(casters, axis=0))) / cells or 1.0
-    corner = (
-        cast[:, :2].min(axis=0) - 3.5 * cell
-    )  # three empty cells around: what lies outside is seen at the second
-    size = np.floor((cast[:, :2].max(axis=0) - corner) / cell).astype(int) + 4
-    nearest = np.full(size, -np.inf)
+    corner = cast[:, :2].min(axis=0) - 2.5 * cell  # two empty cells around
     index = np.floor((cast[:, :2] - corner) / cell).astype(int)
+    size = index.max(axis=0) + 3
+    nearest = np.full(size, -np.inf)
     np.maximum.at(nearest, (index[:, 0], index[:, 1]), cast[:, 2])
-    where = np.nan_to_num((seen[:, :2] - corner) / cell, nan=0.0, posinf=0.0, neginf=0.0)
-    own = np.floor(where.clip(1, size - 2)).astype(int)
-    behind = seen[:, 2] + cell
-    return np.stack([nearest[own[:, 0] + x, own[:, 1] + y] > behind for x, y in around])
+    with np.errstate(invalid="ignore"):
+        x, y = ((points @ axis - low) / cell for axis, low in zip(frame.T[:2], corner, strict=True))
+    # Most of the ground is not.
+    inside = np.flatnonzero((x >= 1) & (x < size[0] - 1) & (y >= 1) & (y < size[1] - 1))
+    column, row = x[inside].astype(int), y[inside].astype(int)
+    behind = points[inside] @ light + cell
+    for at, (right, up) in enumerate(around):
+        hidden[at, inside] = nearest[column + right, row + up] > behind
+    return hidden
