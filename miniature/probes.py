@@ -48,7 +48,7 @@ _ALL = (
     ),
     Stage(
         "probe_video",
-        version=3,
+        version=4,
         help="a held-out toy clip -> its middle frames from its true end frames, by the video networks",
         entry="miniature.probe_video:probe_video",
         config=VideoProbe,

@@ -14,6 +14,7 @@ from i2v3d.geometry.correspondence import Motion
 SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing about contrast
 # Least squared error of a keyframe, in what a segment adds: where keyframe and frame err alike, they are close.
 KEYFRAME_ERROR = 2
+BLENDED = 0.5  # of a frame between two known pictures, an estimate beside the networks' own
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,35 @@ def anchor_detail(frames: Tensor, pictures: Sequence[Tensor], motion: Motion, dr
     of picture and end frame (what the autoencoder lost and sampling changed) moves with the surfaces along the render's
     exact flow wherever they stay in sight, with weights that fall linearly from 1 at its own end to 0 at the other, as
     those of the two directions do. An end frame becomes its picture, so that segments that share one meet in it; a last
-    frame that has drifted takes over its share alone, and the next segment goes on from the mixture.
+    frame that has drifted takes over its share alone, and the next segment goes on from the mixture. Between two
+    pictures that both guide to the last step a surface is known twice: frames meet the pictures' own blend along it
+    halfway (BLENDED), so that half of what networks change along a surface, beyond what the pictures say, stays.
     """
     signed = _signed(frames)
-    weight = torch.linspace(0, 1, len(frames)).view(-1, 1, 1, 1)
-    added = (1 - weight) * motion.reversed().carried(pictures[0] - signed[0]).flip(0)
-    if len(pictures) > 1:
+    late = torch.linspace(0, 1, len(frames)).view(-1, 1, 1, 1)
+    if len(pictures) > 1 and drift is None:
+        return as_bytes(_between(signed, pictures, motion, late))
+    added = (1 - late) * motion.reversed().carried(pictures[0] - signed[0]).flip(0)
+    if len(pictures) > 1 and drift is not None:
         difference = pictures[1] - signed[-1]
-        if drift is not None:
-            difference = drift.share(difference) * difference
+        difference = drift.share(difference) * difference
         if bool(difference.any()):
-            added = added + weight * motion.carried(difference)
+            added = added + late * motion.carried(difference)
     return as_bytes(signed + added)
+
+
+def _between(signed: Tensor, pictures: Sequence[Tensor], motion: Motion, late: Tensor) -> Tensor:
+    """Frames (F, 3, H, W) between two known pictures, see `anchor_detail`; late: (F, 1, 1, 1) from 0 to 1."""
+    everywhere = torch.ones_like(signed[0, :1])
+    shown = lacking = torch.zeros_like(signed)
+    known = torch.zeros_like(signed[:, :1])
+    for end, weight, backwards in ((0, 1 - late, True), (-1, late, False)):
+        own = torch.cat([pictures[end], pictures[end] - signed[end], everywhere])
+        carried = motion.reversed().carried(own).flip(0) if backwards else motion.carried(own)
+        seen = weight * (carried[:, 6:] > 0.5)
+        shown, lacking, known = shown + seen * carried[:, :3], lacking + seen * carried[:, 3:6], known + seen
+    blend = torch.where(known > 0, shown / known.clamp(min=1e-6), signed + lacking)
+    return torch.lerp(signed + lacking, blend, BLENDED)
 
 
 def _signed(frames: Tensor) -> Tensor:

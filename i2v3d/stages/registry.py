@@ -129,7 +129,7 @@ _ALL = (
     ),
     Stage(
         "interpolate",
-        version=2,
+        version=3,
         help="two keyframes and the coarse clip between them -> all frames of the segment",
         entry="i2v3d.stages.interpolate:interpolate_segment",
         config=InterpolateStage,

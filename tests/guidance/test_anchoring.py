@@ -160,6 +160,24 @@ def test_detail_moves_with_the_surfaces() -> None:
     assert error(anchor_detail(frames, ends, still(5), None)) > 0.5 * error(frames)
 
 
+def test_between_two_pictures_half_of_what_networks_change_along_a_surface_stays() -> None:
+    """A frame between flickers by 0.2; the ends do not. Light that changes evenly from end to end stays whole."""
+    true = [picture(1) + 0.1 * t for t in range(5)]
+    flicker = [*true[:2], true[2] + 0.2, *true[3:]]
+    anchored = anchor_detail(as_frames(flicker), [true[0], true[-1]], still(5), None).float()
+    off = (anchored - as_frames(true).float()).mean((1, 2, 3)) / 127.5
+    torch.testing.assert_close(off, torch.tensor([0.0, 0.0, 0.1, 0.0, 0.0]), atol=4e-3, rtol=0)
+
+
+def test_what_neither_picture_shows_stays_as_decoded() -> None:
+    frames, motion = as_frames([picture(n) for n in range(5, 10)]), sliding(5, 2)
+    for step in (1, 2):  # the left half of frame 3 is new and does not stay
+        motion.seen[step, :, :12] = False
+    anchored = anchor_detail(frames, two_ends(), motion, None)
+    hidden = anchored[2, ..., :12]
+    assert torch.equal(hidden[..., :11], frames[2, ..., :11]) and not torch.equal(anchored[2], frames[2])
+
+
 def test_frames_take_over_what_the_autoencoder_loses_of_their_renders() -> None:
     """Frame and render share their pattern, and the autoencoder blurs both."""
     pattern = picture(3)
