@@ -12,6 +12,7 @@ import torch
 
 from i2v3d.artifacts.folders import frame_name, segment_name
 from i2v3d.artifacts.prompts import EmbeddedPrompts
+from i2v3d.artifacts.render_folder import RenderFolder
 from i2v3d.config.infill import InfillConfig, TextConfig
 from i2v3d.config.interpolate import AssembleConfig
 from i2v3d.config.models import TextEncoderConfig, WanVaceNetworks
@@ -78,6 +79,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_tiny_pipeline(root / "weights")
     inputs = {name: root / name for name in ("scene", "render", "keyframes", "text")}
     write_moving_disc(inputs["render"], FRAMES, HEIGHT, WIDTH)
+    render = RenderFolder(inputs["render"])  # the shot comes nearer and goes farther than these frames
+    render.write_cameras(dataclasses.replace(render.cameras(), depth_range_m=(0.5, 6.0)))
     for name in ("scene", "keyframes", "text"):
         inputs[name].mkdir()
     for number in (1, 9, 17):
