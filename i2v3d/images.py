@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from i2v3d.errors import ArtifactError, ShapeError
 Rgb = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 FloatMap = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 ENCODER = "libx264"  # of videos
-WRITERS = 8  # threads that pack pictures
+THREADS = 8  # that read or pack pictures
 
 
 def read_rgb(path: Path) -> Rgb:
@@ -39,9 +40,15 @@ def write_rgb(path: Path, rgb: Rgb) -> None:
 
 def write_pictures(pictures: Iterable[tuple[Path, Rgb]]) -> None:
     """Writes each picture (H, W, 3) under its path as `write_rgb` does, several at once."""
-    with ThreadPoolExecutor(WRITERS) as writers:
+    with ThreadPoolExecutor(THREADS) as writers:
         for written in [writers.submit(write_rgb, path, picture) for path, picture in pictures]:
             written.result()
+
+
+def read_pictures(read: Callable[[Path], NDArray[T]], files: Sequence[Path]) -> list[NDArray[T]]:
+    """What `read`, one of the functions of here, finds in every file; reads several at once."""
+    with ThreadPoolExecutor(THREADS) as readers:
+        return list(readers.map(read, files))
 
 
 def read_mask(path: Path) -> Mask:

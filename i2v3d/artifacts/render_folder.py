@@ -34,6 +34,7 @@ from i2v3d.images import (
     read_depth,
     read_flow,
     read_mask,
+    read_pictures,
     read_rgb,
     write_depth,
     write_flow,
@@ -225,8 +226,11 @@ class RenderFolder:
                 f"{self.path} has no frames under the photo's light, which is found where frame 1 is the photo's own "
                 "view; choose render.light=flat"
             )
-        rgb, depth_m = [read_rgb(self.file(colour, n)) for n in frames], [self.depth_m(n) for n in frames]
-        foreground, visible = [self.foreground(n) for n in frames], [self.visible(n) for n in frames]
+        rgb = read_pictures(read_rgb, [self.file(colour, n) for n in frames])
+        depth_m = read_pictures(read_depth, [self.file("depth", n) for n in frames])
+        foreground, visible = (
+            read_pictures(read_mask, [self.file(name, n) for n in frames]) for name in ("fg_mask", "mask")
+        )
         size = rgb[0].shape[:2]
         read: dict[Pass, Sequence[NDArray[Any]]]
         read = {colour: rgb, "depth": depth_m, "fg_mask": foreground, "mask": visible}

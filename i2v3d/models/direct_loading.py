@@ -7,6 +7,7 @@ itself, while the next network is built.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.initialization import no_init_weights
 
 PIECE = 32 * 2**20
 """Bytes that a thread reads at once."""
@@ -144,8 +146,11 @@ def _fill(span: _Span, device: torch.device, ready: torch.cuda.Event | None) -> 
         stream.wait_event(ready)
         context = torch.cuda.stream(stream)
     with context:
-        for first, place in span.parts:
-            place.copy_(buffer[first : first + len(place)], non_blocking=True)
+        places = [place for _, place in span.parts]
+        pieces = [buffer[first : first + len(place)] for first, place in span.parts]
+        torch._foreach_copy_(
+            places, pieces, non_blocking=True
+        )  # one call: threads wait for the interpreter's lock
         if ready is not None:
             torch.cuda.current_stream(device).synchronize()
 
@@ -165,11 +170,7 @@ def build(cls: Any, folder: Path, reading: Reading) -> Any:
     """
     if getattr(cls, "_keep_in_fp32_modules", None):
         return None
-    with torch.device("meta"):
-        if hasattr(cls, "config_class"):
-            network = cls(cls.config_class.from_pretrained(folder, local_files_only=True))
-        else:
-            network = cls.from_config(cls.load_config(folder, local_files_only=True))
+    network = _without_memory(cls, folder)
     tensors = reading.tensors()
     expected = {name: value.shape for name, value in network.state_dict().items()}
     if expected != {name: value.shape for name, value in tensors.items()}:
@@ -179,7 +180,25 @@ def build(cls: Any, folder: Path, reading: Reading) -> Any:
     for name, buffer in list(network.named_buffers()):
         if buffer.is_meta and not _count_positions(network, name, buffer, device):
             return None
-    return network.to(device)
+    return network
+
+
+def _without_memory(cls: Any, folder: Path) -> Any:
+    """A network of the configuration in `folder`, whose tensors have no memory and no values.
+
+    While it is built threads read, and each of them needs the interpreter now and then: so values are not drawn, and
+    nobody looks for garbage among the modules.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with torch.device("meta"), no_init_weights():
+            if hasattr(cls, "config_class"):
+                return cls(cls.config_class.from_pretrained(folder, local_files_only=True))
+            return cls.from_config(cls.load_config(folder, local_files_only=True))
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _count_positions(network: Any, name: str, buffer: Tensor, device: torch.device) -> bool:

@@ -226,8 +226,11 @@ def fuse_directly(unet: Any, file: LoraFile, device: str) -> bool:
             return False
         if (len(sides["B.weight"]), sides["A.weight"].shape[1]) != tuple(layers[name].weight.shape):
             return False
-    for name, sides in pairs.items():
+    matrices = [pairs[name][side] for name in pairs for side in ("B.weight", "A.weight")]
+    flat = torch.cat([matrix.flatten() for matrix in matrices]).to(device)  # one copy, not one for each
+    parts = flat.split([matrix.numel() for matrix in matrices])
+    moved = [part.view(matrix.shape) for part, matrix in zip(parts, matrices, strict=True)]
+    for name, up, down in zip(pairs, moved[::2], moved[1::2], strict=True):
         weight = layers[name].weight
-        up, down = (sides[side].to(device).to(weight.dtype) for side in ("B.weight", "A.weight"))
-        weight.data += (up @ down).to(weight.device)
+        weight.data += (up.to(weight.dtype) @ down.to(weight.dtype)).to(weight.device)
     return True

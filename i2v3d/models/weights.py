@@ -150,11 +150,11 @@ class Loading:
         """The network: frozen, in eval mode. Raises WeightsError if files are of another architecture."""
         network = self._built()
         if network is None:
-            network = self._loaded()
+            network = self._loaded().to(self._device)
             if self._own_memory:
                 for tensor in (*network.parameters(), *network.buffers()):
                     tensor.data = tensor.data.clone()
-        network = network.to(self._device).eval().requires_grad_(False)
+        network = network.eval().requires_grad_(False)
         told = str(self._dtype).removeprefix("torch.")
         log.info("loaded %s from %s: %s on %s", self._cls.__name__, self._folder, told, self._device)
         return network
