@@ -42,7 +42,8 @@ class KeyframesConfig:
     inversion is DDIM's. unconditional_every: the unconditional branch is computed at one step of so many.
     cache_interval: the same of the image network's deep features. strength: fraction of the steps that are run, from
     the inversion's noise level there. render_detail: fraction of what the autoencoder loses of the renders that
-    keyframes take over (i2v3d.guidance.anchoring), render_light: under which light."""
+    keyframes take over, render_colour: of the renders' colours without detail (i2v3d.guidance.anchoring); render_light:
+    of renders under which light."""
 
     steps: Steps
     strength: Strength
@@ -65,6 +66,7 @@ class KeyframesConfig:
     window: Frames
     overlap: Annotated[int, Field(ge=0, le=9999)]
     render_detail: Fraction
+    render_colour: Fraction
     render_light: RenderLight
     compat_inclusive_tau: bool
     seed: Index

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from i2v3d.geometry.correspondence import Motion
 
@@ -15,6 +16,9 @@ SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing 
 # Least squared error of a keyframe, in what a segment adds: where keyframe and frame err alike, they are close.
 KEYFRAME_ERROR = 2
 BLENDED = 0.5  # of a frame between two known pictures, an estimate beside the networks' own
+COLOUR_SCALE = (
+    1 / 8
+)  # of a picture's height: standard deviation of the blur that leaves colours without detail
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,24 @@ def with_render_detail(
     return as_bytes(_signed(frames) + fraction * visible[:, None] * lost)
 
 
+def with_render_colour(
+    frames: Tensor, renders: Tensor, foreground: Tensor, visible: Tensor, fraction: float
+) -> Tensor:
+    """Frames (N, 3, H, W) uint8 whose colours go a fraction of the way to their renders', on surfaces; detail stays.
+
+    renders: (N, 3, H, W) uint8; foreground, visible: (N, H, W) bool. Colours are what a wide blur leaves, of the
+    foreground and of what lies behind it each by itself. Source: low frequencies of what is known and high ones of what
+    was generated, as Wang et al., Exploiting Diffusion Prior for Real-World Image Super-Resolution, 2024, section 3.4,
+    against the drift of colours that diffusion has; Knutsson and Westin, Normalized Convolution, 1993, for the masks.
+    """
+    apart, added = _signed(renders) - _signed(frames), torch.zeros(frames.shape)
+    for region in (foreground & visible, visible & ~foreground):
+        inside = region[:, None].to(apart.dtype)
+        near = _blurred(torch.cat([inside * apart, inside], dim=1), COLOUR_SCALE * frames.shape[-2])
+        added += inside * near[:, :3] / near[:, 3:].clamp(min=1e-3)
+    return as_bytes(_signed(frames) + fraction * added)
+
+
 def anchor_colour(frames: Tensor, pictures: Sequence[Tensor]) -> Tensor:
     """Frames (F, 3, H, W) uint8 with the colour statistics of the pictures at their ends.
 
@@ -136,6 +158,15 @@ def _between(signed: Tensor, pictures: Sequence[Tensor], motion: Motion, late: T
         shown, lacking, known = shown + seen * carried[:, :3], lacking + seen * carried[:, 3:6], known + seen
     blend = torch.where(known > 0, shown / known.clamp(min=1e-6), signed + lacking)
     return torch.lerp(signed + lacking, blend, BLENDED)
+
+
+def _blurred(pictures: Tensor, sigma: float) -> Tensor:
+    """Pictures (N, C, H, W) behind a Gaussian blur of standard deviation `sigma` pixels, 0 outside."""
+    reach = round(3 * sigma)
+    taps = torch.exp(-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2)
+    taps /= taps.sum()
+    rows = functional.conv2d(pictures.flatten(0, 1)[:, None], taps.view(1, 1, -1, 1), padding=(reach, 0))
+    return functional.conv2d(rows, taps.view(1, 1, 1, -1), padding=(0, reach)).view(pictures.shape)
 
 
 def _signed(frames: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from i2v3d.config.keyframes import KeyframesConfig
 from i2v3d.config.stages import KeyframesStage
 from i2v3d.diffusion.ddim import DDIM
 from i2v3d.errors import ArtifactError, InputError
-from i2v3d.guidance.anchoring import with_render_detail
+from i2v3d.guidance.anchoring import with_render_colour, with_render_detail
 from i2v3d.guidance.branches import Branches
 from i2v3d.guidance.fast_image import image_denoiser
 from i2v3d.guidance.keyframe_denoiser import KeyframeInjection, KeyframeLayers
@@ -69,6 +69,8 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     pictures = decode_latents(models, latents, ctx.max_batch)
     if cfg.keyframes.render_detail:
         pictures = _with_detail(pictures, models, renders, cfg.keyframes.render_detail, ctx.max_batch)
+    if cfg.keyframes.render_colour:
+        pictures = _with_colour(pictures, renders, cfg.keyframes.render_colour)
     if photo is not None:
         pictures[0] = photo
     write_pictures(
@@ -96,10 +98,20 @@ def _with_detail(
 ) -> NDArray[np.uint8]:
     """Pictures (N, H, W, 3) with what the autoencoder loses of their renders, see `with_render_detail`."""
     coded = decode_latents(models, encode_images(models, renders.rgb, max_batch), max_batch)
-    made, render, decoded = (
-        torch.from_numpy(rows).permute(0, 3, 1, 2) for rows in (pictures, renders.rgb, coded)
-    )
+    made, render, decoded = (_channels_first(rows) for rows in (pictures, renders.rgb, coded))
     return with_render_detail(made, render, decoded, renders.visible, fraction).permute(0, 2, 3, 1).numpy()
+
+
+def _with_colour(pictures: NDArray[np.uint8], renders: Renders, fraction: float) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, 3) with colours of their renders, see `with_render_colour`."""
+    made, render = _channels_first(pictures), _channels_first(renders.rgb)
+    coloured = with_render_colour(made, render, renders.foreground, renders.visible, fraction)
+    return coloured.permute(0, 2, 3, 1).numpy()
+
+
+def _channels_first(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """(N, H, W, 3) -> (N, 3, H, W)."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
 def _read_photo(scene: Path, renders: Renders) -> Rgb:

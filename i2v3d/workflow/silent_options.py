@@ -14,6 +14,7 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "shared": ("background",),
         "strength": (1,),
         "render_detail": (0,),
+        "render_colour": (0,),
         "render_light": ("flat",),
     },
     "assemble": {"light": ("flat",)},

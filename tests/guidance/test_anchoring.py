@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional
 
 from i2v3d.geometry.correspondence import Motion
-from i2v3d.guidance.anchoring import Drift, anchor_colour, anchor_detail, with_render_detail
+from i2v3d.guidance.anchoring import (
+    Drift,
+    anchor_colour,
+    anchor_detail,
+    with_render_colour,
+    with_render_detail,
+)
 
 
 def picture(seed: int) -> torch.Tensor:
@@ -193,3 +199,22 @@ def test_frames_take_over_what_the_autoencoder_loses_of_their_renders() -> None:
     assert error(made)[:12].max() < 1.5 < 4 < error(soft).mean(), "the same pattern with 0.8 of the contrast"
     assert torch.equal(made[..., 12:], soft[..., 12:]), "where nothing is seen nothing is known"
     assert torch.equal(with_render_detail(soft, render, decoded, visible, 0.0), soft)
+
+
+def test_colours_go_to_the_renders_and_detail_stays() -> None:
+    """Object and ground have drifted apart, and the networks have added a fine pattern that the render lacks."""
+    height, width = 64, 96
+    foreground, visible = torch.zeros(1, height, width, dtype=torch.bool), torch.ones(1, height, width).bool()
+    foreground[:, 20:50, 30:70], visible[:, :10] = True, False
+    ramp = torch.linspace(90, 130, width).expand(1, 3, height, width)
+    render = torch.where(foreground[:, None], ramp + 30, ramp)
+    checks = 6.0 * (-1) ** (torch.arange(height)[:, None] + torch.arange(width))
+    drift = torch.where(foreground[:, None], -25.0, 40.0)
+    frames, wanted = (render + checks + drift).to(torch.uint8), render + checks
+    made = with_render_colour(frames, render.to(torch.uint8), foreground, visible, 1.0)
+    seen = visible[:, None].expand(made.shape)
+    assert (made.float() - wanted)[seen].abs().max() < 3, "each with its own drift undone, up to its edge"
+    assert torch.equal(made[~seen], frames[~seen]), "where nothing is seen nothing is known"
+    half = with_render_colour(frames, render.to(torch.uint8), foreground, visible, 0.5)
+    assert (half.float() - wanted - drift / 2)[seen].abs().max() < 3
+    assert torch.equal(with_render_colour(frames, render.to(torch.uint8), foreground, visible, 0.0), frames)

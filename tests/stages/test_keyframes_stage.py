@@ -50,6 +50,7 @@ SAMPLING = KeyframesConfig(
     window=3,
     overlap=1,
     render_detail=0.0,
+    render_colour=0.0,
     render_light="flat",
     compat_inclusive_tau=False,
     seed=5,
@@ -201,6 +202,7 @@ def test_tiers_of_memory_make_the_same_keyframes(
         {"window": 5},
         {"prompt": "a blue house"},
         {"guidance": 1.0},
+        {"render_detail": 1.0},
     ],
     ids=lambda change: "-".join(change),
 )
@@ -209,6 +211,20 @@ def test_every_option_has_an_effect(
     world: World, base: np.ndarray, tmp_path: Path, change: dict[str, object]
 ) -> None:
     assert not np.array_equal(world.generate(tmp_path / "out", **change), base)
+
+
+def test_keyframes_take_over_the_colours_of_their_renders(
+    world: World, base: np.ndarray, tmp_path: Path
+) -> None:
+    passes = RenderFolder(world.inputs["render"]).passes(KEYFRAMES)
+    coloured = world.generate(tmp_path / "out", render_colour=1.0)
+
+    def apart(pictures: np.ndarray) -> float:
+        """Mean distance of the mean colours of surfaces."""
+        pairs = zip(pictures.astype(float) - passes.rgb, passes.visible, strict=True)
+        return float(np.mean([np.abs(difference[seen].mean(axis=0)) for difference, seen in pairs]))
+
+    assert apart(coloured) < 0.2 * apart(base)
 
 
 def with_photo(world: World, folder: Path, photo: np.ndarray) -> World:

@@ -24,6 +24,7 @@ OFF_WORDS = (
     "render.light=flat",
     "keyframes.strength=1",
     "keyframes.render_detail=0",
+    "keyframes.render_colour=0",
     "interpolate.render_detail=0",
     "interpolate.drift_foreground=0",
     "interpolate.drift_background=0",
