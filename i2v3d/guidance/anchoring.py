@@ -15,9 +15,8 @@ SMALLEST_SPREAD = 1e-3  # of a channel, in [-1, 1]: a flat picture says nothing 
 # Least squared error of a keyframe, in what a segment adds: where keyframe and frame err alike, they are close.
 KEYFRAME_ERROR = 2
 BLENDED = 0.5  # of a frame between two known pictures, an estimate beside the networks' own
-COLOUR_SCALE = (
-    1 / 8
-)  # of a picture's height: standard deviation of the blur that leaves colours without detail
+# Of a picture's height: standard deviation of the blur that leaves colours without detail.
+COLOUR_SCALE = 1 / 8
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,8 @@ def _fill(span: _Span, device: torch.device, ready: torch.cuda.Event | None) -> 
     with context:
         places = [place for _, place in span.parts]
         pieces = [buffer[first : first + len(place)] for first, place in span.parts]
-        torch._foreach_copy_(
-            places, pieces, non_blocking=True
-        )  # one call: threads wait for the interpreter's lock
+        # One call for all: after each the thread waits for the interpreter's lock.
+        torch._foreach_copy_(places, pieces, non_blocking=True)
         if ready is not None:
             torch.cuda.current_stream(device).synchronize()
 
