@@ -66,15 +66,8 @@ def _mix_frames(x: Tensor, resnet: Any) -> None:
     _normed(h, block.norm2, h)
     _convolve(h, block.conv2)
     h += x
-    share = _temporal_share(mixer)
+    share = temporal_share(mixer)
     x.mul_(1 - share).add_(h.mul_(share))
-
-
-def _temporal_share(mixer: Any) -> Tensor:
-    """The weight of the temporal branch; all pictures are frames of a clip."""
-    if mixer.switch_spatial_to_temporal_mix:
-        return torch.sigmoid(mixer.mix_factor.detach().squeeze())
-    return temporal_share(mixer)
 
 
 def _normed(x: Tensor, norm: Any, out: Tensor) -> None:

@@ -17,6 +17,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import InputError, ShapeError, WeightsError
+from i2v3d.models.direct_loading import Reading
+from i2v3d.models.fast.autoencoder import quicken
 from i2v3d.models.lora_content import likely_model
 from i2v3d.models.lora_files import LoraFile, read_lora, scale_note
 from i2v3d.models.memory import UNBOUNDED, Tier
@@ -96,12 +98,15 @@ def load_guided_models(
     size: tuple[int, int],
     lora: Path | None,
     memory: Tier = UNBOUNDED,
+    *,
+    fast: bool = False,
 ) -> ImageModels:
     """All networks of `cfg`, for renders of `size` (H, W), customised by the LoRA of a finished stage if given.
 
+    fast: as `load_image_models` takes it.
     Raises what `load_image_models`, `check_size` and `load_lora` raise.
     """
-    models = load_image_models(cfg, device, ("unet", "controlnet", "vae", "text"), memory)
+    models = load_image_models(cfg, device, ("unet", "controlnet", "vae", "text"), memory, fast=fast)
     check_size(models, *size)
     if lora is not None:
         load_lora(models, lora / LORA_FILE)
@@ -109,10 +114,16 @@ def load_guided_models(
 
 
 def load_image_models(
-    cfg: ImageModelConfig, device: str, parts: Collection[Part], memory: Tier = UNBOUNDED
+    cfg: ImageModelConfig,
+    device: str,
+    parts: Collection[Part],
+    memory: Tier = UNBOUNDED,
+    *,
+    fast: bool = False,
 ) -> ImageModels:
     """Loads the `parts` of the pipeline of `cfg` onto `device`, frozen.
 
+    fast: whether the VAE encodes and decodes on fused kernels; the UNet is made fast where a stage asks for it.
     Raises WeightsError if weights are missing, corrupt or of another architecture.
     """
     dtype: torch.dtype = getattr(torch, cfg.dtype)
@@ -133,6 +144,8 @@ def load_image_models(
     finished = {name: loading.finish() for name, loading in begun.items()}
     unet, controlnet, vae = (finished.get(name) for name in ("unet", "controlnet", "vae"))
     depth_embedding = None if controlnet is None else take_depth_embedding(controlnet).to(device)
+    if fast and vae is not None:
+        quicken(vae)
     if unet is not None and controlnet is not None:
         _check_pair(unet, controlnet)
     try:
@@ -181,8 +194,9 @@ def load_lora(models: ImageModels, weights: Path) -> None:
     """
     if not weights.is_file():
         raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
+    reading = _begin_reading(weights, models.device, models.dtype)
     file = read_lora(weights, models.unet.config)
-    if fuse_directly(models.unet, file, models.device):
+    if fuse_directly(models.unet, file, models.device, reading):
         log.info("loaded LoRA %s, scaled %s", weights, scale_note(file))
         return
     try:
@@ -205,11 +219,22 @@ def load_lora(models: ImageModels, weights: Path) -> None:
     log.info("loaded LoRA %s, scaled %s", weights, scale_note(file))
 
 
+def _begin_reading(weights: Path, device: str, dtype: torch.dtype) -> Reading | None:
+    """The matrices of a file on their way to a GPU while it is looked at; None for other devices and strange files."""
+    if not device.startswith("cuda"):
+        return None
+    try:
+        return Reading([weights], device, dtype)
+    except (OSError, ValueError, KeyError) as error:
+        log.info("%s is not read directly: %s", weights, error)
+        return None
+
+
 @torch.no_grad()
-def fuse_directly(unet: Any, file: LoraFile, device: str) -> bool:
+def fuse_directly(unet: Any, file: LoraFile, device: str, reading: Reading | None = None) -> bool:
     """Adds pairs of matrices of scale 1 to the linear layers that they are for; False, and nothing done, for others.
 
-    device: where they are multiplied.
+    device: where they are multiplied. reading: the file's matrices on their way there, if they are.
 
     The sums are those of diffusers and peft, which first build an adapter around every layer: seconds instead of a
     fraction of one.
@@ -226,11 +251,12 @@ def fuse_directly(unet: Any, file: LoraFile, device: str) -> bool:
             return False
         if (len(sides["B.weight"]), sides["A.weight"].shape[1]) != tuple(layers[name].weight.shape):
             return False
-    matrices = [pairs[name][side] for name in pairs for side in ("B.weight", "A.weight")]
-    flat = torch.cat([matrix.flatten() for matrix in matrices]).to(device)  # one copy, not one for each
-    parts = flat.split([matrix.numel() for matrix in matrices])
-    moved = [part.view(matrix.shape) for part, matrix in zip(parts, matrices, strict=True)]
-    for name, up, down in zip(pairs, moved[::2], moved[1::2], strict=True):
+    moved = {} if reading is None else reading.tensors()
+    for name, sides in pairs.items():
         weight = layers[name].weight
-        weight.data += (up.to(weight.dtype) @ down.to(weight.dtype)).to(weight.device)
+        up, down = (
+            moved.get(f"unet.{name}.lora_{side}", sides[side]).to(device, weight.dtype)
+            for side in ("B.weight", "A.weight")
+        )
+        weight.data += (up @ down).to(weight.device)
     return True

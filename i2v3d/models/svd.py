@@ -23,6 +23,7 @@ from transformers import CLIPVisionModelWithProjection
 from i2v3d.artifacts.tensors import require_finite
 from i2v3d.config.models import VideoModelConfig
 from i2v3d.errors import ShapeError, WeightsError
+from i2v3d.models.fast.autoencoder import quicken
 from i2v3d.models.framewise_decoding import decode_framewise
 from i2v3d.models.memory import UNBOUNDED, Tier, limited
 from i2v3d.models.temporal_controlnet import TemporalControlNet
@@ -79,10 +80,16 @@ class VideoModels:
 
 
 def load_video_models(
-    cfg: VideoModelConfig, device: str, parts: Collection[Part], memory: Tier = UNBOUNDED
+    cfg: VideoModelConfig,
+    device: str,
+    parts: Collection[Part],
+    memory: Tier = UNBOUNDED,
+    *,
+    fast: bool = False,
 ) -> VideoModels:
     """Loads the `parts` of the pipeline and ControlNet of `cfg` onto `device`, frozen.
 
+    fast: whether the VAE encodes and decodes on fused kernels; the UNet is made fast where a stage asks for it.
     Raises WeightsError if weights are missing, corrupt, of another architecture, or do not fit together.
     """
     dtype: torch.dtype = getattr(torch, cfg.dtype)
@@ -102,6 +109,8 @@ def load_video_models(
         encoder = CLIPVisionModelWithProjection
         begun["image_encoder"] = Loading(encoder, cfg.base, "image_encoder", device, dtype)
     networks = {name: loading.finish() for name, loading in begun.items()}
+    if fast and "vae" in networks:
+        quicken(networks["vae"], decoder=not memory.framewise)
     if "unet" in networks:
         _check_time_ids(networks["unet"])
     extractor = _read_config(cfg, "feature_extractor/preprocessor_config.json")

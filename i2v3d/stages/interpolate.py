@@ -77,7 +77,7 @@ def interpolate_segment(
     size = (clip.rgb.shape[2], clip.rgb.shape[3])
     pictures = [read_end_picture(path, size) for path in _conditions(settings, inputs, clip)]
     parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
-    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory)
+    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory, fast=ctx.fast)
     schedule = EDMSchedule.from_config(models.scheduler, settings.steps)
     guide = clip_guide(settings.control_scale, settings.depth_range, settings.solver)
     inverted.check(inputs["interpolation_inversion"], clip.numbers, schedule.ascending(), guide)

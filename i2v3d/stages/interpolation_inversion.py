@@ -45,7 +45,7 @@ def invert_segment(
     )
     networks: tuple[Part, ...] = () if inversion.deferred else ("unet", "controlnet")
     parts: tuple[Part, ...] = (*networks, "vae", "image_encoder")
-    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory)
+    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory, fast=ctx.fast)
     schedule = EDMSchedule.from_config(models.scheduler, inversion.steps)
     time_ids = added_time_ids(inversion.fps, inversion.motion_bucket, inversion.noise_aug).to(models.device)
     first, last = (

@@ -39,7 +39,7 @@ def invert_keyframes(
     frames = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
     renders = read_renders(inputs["render"], frames, cfg.inversion.depth_range, cfg.inversion.light)
     lora = inputs["lora"] if cfg.inversion.network == "customised" else None
-    models = load_guided_models(cfg.models, ctx.device, renders.size, lora, ctx.memory)
+    models = load_guided_models(cfg.models, ctx.device, renders.size, lora, ctx.memory, fast=ctx.fast)
 
     prompt = encode_prompts(models, [cfg.inversion.prompt]).repeat(0, len(frames))
     models = replace(models, text=None)

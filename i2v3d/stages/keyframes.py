@@ -59,7 +59,9 @@ def generate_keyframes(cfg: KeyframesStage, inputs: Mapping[str, Path], out: Pat
     inverted = InvertedKeyframes.load(inputs["keyframe_inversion"])
     inverted.check(inputs["keyframe_inversion"], frames, cfg.keyframes.steps)
     renders = read_renders(inputs["render"], frames, cfg.keyframes.depth_range, cfg.keyframes.render_light)
-    models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"], ctx.memory)
+    models = load_guided_models(
+        cfg.models, ctx.device, renders.size, inputs["lora"], ctx.memory, fast=ctx.fast
+    )
 
     photo = _read_photo(inputs["scene"], renders) if cfg.keyframes.first == "photo" else None
     branches = _branches(cfg.keyframes, models, renders, inverted.prompt, ctx.max_batch)

@@ -75,7 +75,7 @@ def train_lora(cfg: LoraStage, inputs: Mapping[str, Path], out: Path, ctx: Stage
     photo = SceneFolder(inputs["scene"]).photo()
     memory = ctx.memory.resident  # what is trained has to be there
     models = load_image_models(
-        _trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"), memory
+        _trainable(cfg.models, ctx.device), ctx.device, ("unet", "vae", "text"), memory, fast=ctx.fast
     )
     check_size(models, *_size(photo))
     prompts = encode_prompts(models, [cfg.lora.prompt, ""])

@@ -45,7 +45,9 @@ def refine_frames(cfg: SDEditImageStage, inputs: Mapping[str, Path], out: Path, 
     sdedit = cfg.sdedit
     frames = list(range(1, RenderFolder(inputs["render"]).frame_count() + 1))
     renders = read_renders(inputs["render"], frames, sdedit.depth_range)
-    models = load_guided_models(cfg.models, ctx.device, renders.size, inputs["lora"], ctx.memory.resident)
+    models = load_guided_models(
+        cfg.models, ctx.device, renders.size, inputs["lora"], ctx.memory.resident, fast=ctx.fast
+    )
     condition = _condition(sdedit, models, renders, ctx.max_batch)
     clean = encode_images(models, renders.rgb, ctx.max_batch)
     noise = frame_noise(frames, tuple(clean.shape[1:]), sdedit.seed, "sdedit image").to(clean.device)

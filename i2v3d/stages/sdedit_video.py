@@ -46,7 +46,7 @@ def refine_clip(cfg: SDEditVideoStage, inputs: Mapping[str, Path], out: Path, ct
     """
     keyframes = keyframe_numbers(RenderFolder(inputs["render"]).frame_count(), cfg.segment_frames)
     parts: tuple[Part, ...] = ("unet", "controlnet", "vae", "image_encoder")
-    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory.resident)
+    models = load_video_models(cfg.models, ctx.device, parts, ctx.memory.resident, fast=ctx.fast)
     picture = read_signed_picture(inputs["scene"] / "photo.png")
     for segment in range(len(keyframes) - 1):
         clip = read_coarse_clip(inputs["render"], cfg.segment_frames, segment, cfg.sdedit.depth_range)

@@ -136,6 +136,16 @@ def conv(x: Tensor, size: tuple[int, int], layer: Any) -> tuple[Tensor, tuple[in
     return y.flatten(1, 2), (y.shape[1], y.shape[2])
 
 
+def pointwise(x: Tensor, size: tuple[int, int], layer: Any) -> Tensor:
+    """A convolution of one place without its bias: (N, h * w, C) -> (N, h * w, C').
+
+    A matrix product; in float32 a convolution, for which torch takes TensorFloat-32 as it does for all others.
+    """
+    if x.dtype == torch.float32:
+        return conv(x, size, layer)[0]
+    return functional.linear(x, layer.weight.flatten(1))
+
+
 def frames_conv(x: Tensor, weight: Tensor, frames: int) -> Tensor:
     """A convolution of three taps along the frames, without bias. x: (B * F, L, C); weight: (C', C, 3, 1).
 

@@ -120,5 +120,5 @@ class TimeShifts:
 def temporal_share(mixer: Any) -> Tensor:
     """The weight () of the temporal branch of an AlphaBlender where all pictures are frames of a clip."""
     assert mixer.merge_strategy in ("learned", "learned_with_images"), "a learned mixer, as SVD has"
-    assert not mixer.switch_spatial_to_temporal_mix, "only the VAE mixes the other way round"
-    return 1 - torch.sigmoid(mixer.mix_factor.detach().float().squeeze())
+    share = torch.sigmoid(mixer.mix_factor.detach().float().squeeze())
+    return share if mixer.switch_spatial_to_temporal_mix else 1 - share
