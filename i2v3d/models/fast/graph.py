@@ -21,12 +21,27 @@ def record(work: Callable[[], Any], warm_ups: int, pool: Any = None) -> tuple[to
         for _ in range(warm_ups):
             work()
     torch.cuda.current_stream().wait_stream(stream)
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
-        result = work()
+    if _has_room():
+        # Nothing runs while it is recorded, so the GPU goes on with what is queued.
+        with torch.cuda.stream(stream):
+            graph.capture_begin(pool)
+            try:
+                result = work()
+            finally:
+                graph.capture_end()
+    else:
+        with torch.cuda.graph(graph, pool=pool):  # which waits for the GPU and gives back what is free
+            result = work()
     return graph, result
+
+
+def _has_room() -> bool:
+    """Whether this process may have as much memory again as it holds, so that nothing needs to be given back."""
+    free, total = torch.cuda.mem_get_info()
+    held = torch.cuda.memory_reserved()
+    allowed = torch.cuda.get_per_process_memory_fraction() * total - held
+    return min(free, allowed) > held
 
 
 class Graphed:
