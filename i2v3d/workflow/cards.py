@@ -30,8 +30,12 @@ def cards(environment: Mapping[str, str], devices: Path) -> list[str]:
 
 def has_card(environment: Mapping[str, str], devices: Path) -> bool:
     """Whether torch may find a card, of whatever maker, as far as files of the system say. Arguments as `cards`."""
-    others = any((devices / name).exists() for name in OTHER_CARDS)
-    return others or bool(cards(environment, devices))
+    return has_other_card(devices) or bool(cards(environment, devices))
+
+
+def has_other_card(devices: Path) -> bool:
+    """Whether there is a card of another maker, or behind another driver than NVIDIA's own. devices: /dev."""
+    return any((devices / name).exists() for name in OTHER_CARDS)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from i2v3d.stages.stage import Stage
-from i2v3d.workflow.cards import has_card
+from i2v3d.workflow.cards import has_card, has_other_card
 
 MB = 10**6
 LIMITS = (
@@ -22,16 +22,19 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Computer:
-    """This machine, where jobs run on it. cores: that they may use together; has_card: of graphics; memory_mb: all."""
+    """This machine, where jobs run on it. cores: that they may use together; has_card: of graphics; memory_mb: all;
+    has_other_card: one that is not NVIDIA's, or not as its drivers have them."""
 
     cores: int
     has_card: bool
     memory_mb: int
+    has_other_card: bool = False
 
     @staticmethod
     def with_cores(cores: int) -> Computer:
         """What the system says of it."""
-        return Computer(cores, has_card(os.environ, Path("/dev")), memory_bytes(Path("/sys/fs/cgroup")) // MB)
+        devices, memory = Path("/dev"), memory_bytes(Path("/sys/fs/cgroup")) // MB
+        return Computer(cores, has_card(os.environ, devices), memory, has_other_card(devices))
 
 
 def memory_bytes(groups: Path) -> int:
@@ -63,11 +66,12 @@ def asked_cards(stage: Stage, runtime: Mapping[str, Any], here: Computer | None)
 
 
 def forks_jobs(runtime: Mapping[str, Any], here: Computer | None) -> bool:
-    """Whether jobs are forked from a process that has imported for them: where networks run on this machine's cores.
-
-    Not where a card computes: libraries ask for cards as they are imported, and a fork cannot use the driver anew.
-    """
-    return here is not None and bool(runtime["warm"]) and _on_cores(runtime, here)
+    """Whether jobs are forked from a process that has imported for them: where networks run on this machine's cores
+    or NVIDIA's cards. Nobody has tried what other makers' drivers say to forks."""
+    if here is None or not runtime["warm"]:
+        return False
+    cuda = str(runtime["device"]).partition(":")[0] in ("auto", "cuda")
+    return _on_cores(runtime, here) or (cuda and not here.has_other_card)
 
 
 def _on_cores(runtime: Mapping[str, Any], here: Computer) -> bool:

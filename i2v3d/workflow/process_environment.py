@@ -12,6 +12,10 @@ WAITING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 # No bars of single weight files, and no network even by accident.
 PROCESS_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"} | WAITING_THREADS
 
+# Libraries that look for cards as they are imported find none, and torch does not ask the driver: a process that has
+# asked it leaves forks that cannot. Source: torch's notes on multiprocessing, "poison fork".
+NO_CARDS = {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+
 
 def set_process_environment() -> None:
     """Gives this process what libraries read when they are imported, unless the user has set it."""

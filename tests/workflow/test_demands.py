@@ -66,12 +66,23 @@ def test_memory_is_what_a_container_may_use(tmp_path: Path, name: str) -> None:
     [
         ("auto", True, False, True),
         ("cpu", True, True, True),
-        ("auto", True, True, False),
-        ("cuda", True, True, False),
-        ("auto", False, False, False),
+        ("auto", True, True, True),
+        ("cuda:1", True, True, True),
+        ("mps", True, True, False),
+        ("auto", False, True, False),
+        ("cpu", False, False, False),
     ],
 )
-def test_jobs_are_forked_where_no_card_computes(device: str, warm: bool, has_card: bool, forks: bool) -> None:
+def test_jobs_are_forked_where_cores_or_nvidias_cards_compute(
+    device: str, warm: bool, has_card: bool, forks: bool
+) -> None:
     runtime = {"device": device, "warm": warm}
     assert forks_jobs(runtime, Computer(2, has_card, memory_mb=10**6)) is forks
     assert not forks_jobs(runtime, None)
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_jobs_import_for_themselves_where_another_makers_card_computes(device: str) -> None:
+    here = Computer(2, has_card=True, memory_mb=10**6, has_other_card=True)
+    assert not forks_jobs({"device": device, "warm": True}, here)
+    assert forks_jobs({"device": "cpu", "warm": True}, here)

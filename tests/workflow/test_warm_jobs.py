@@ -184,6 +184,54 @@ def test_a_second_server_of_a_name_leaves_it_to_the_first(run: Run) -> None:
     assert run.client("0").communicate()[0].endswith("forked\n")
 
 
+IMPORTING = """
+import os, sys
+from i2v3d.workflow.warm.server import import_all
+cards = os.environ.get("CUDA_VISIBLE_DEVICES")
+said = import_all(["looks_for_cards", "not_installed.at_all", *sys.argv[1:]])
+import looks_for_cards
+print(repr(looks_for_cards.found), os.environ.get("CUDA_VISIBLE_DEVICES") == cards, said)
+"""
+LOOKS = """
+import os, sys, types
+found = os.environ["CUDA_VISIBLE_DEVICES"]
+poisoned = "poisoned" in os.environ.get("TOLD", "")
+if poisoned:
+    sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(_is_in_bad_fork=lambda: True))
+"""
+
+
+@pytest.mark.parametrize(("told", "obstacle"), [("", "None"), ("poisoned", "libraries asked the driver")])
+def test_cards_are_hidden_from_libraries_that_look_for_them(tmp_path: Path, told: str, obstacle: str) -> None:
+    """And a server whose forks torch would keep from cards says so and ends."""
+    (tmp_path / "looks_for_cards.py").write_text(LOOKS)
+    words = [sys.executable, "-c", IMPORTING]
+    own = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "TOLD": told, "CUDA_VISIBLE_DEVICES": "3"}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ, **own})
+    assert done.stdout.startswith(f"'' True {obstacle}")
+
+
+FORKED = """
+import os, sys
+from i2v3d.workflow.warm.libraries import LIBRARIES
+from i2v3d.workflow.warm.server import import_all
+assert import_all(LIBRARIES) is None
+fork = os.fork()
+if fork == 0:
+    import torch
+    print(float((torch.ones(4, device="cuda") * 2).sum()), flush=True)
+    os._exit(0)
+sys.exit(os.waitpid(fork, 0)[1])
+"""
+
+
+@pytest.mark.gpu
+def test_a_fork_computes_on_a_card() -> None:
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True, env=own)
+    assert done.stdout == "8.0\n"
+
+
 def test_only_a_command_that_imports_much_starts_a_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""What stages import of other people's code; most of a job's start."""
+"""What stages import of other people's code; most of a job's start. What is not installed is left out."""
 
 LIBRARIES = (
     "wandb.sdk.launch",  # first: its classes look through all modules that there are
@@ -35,4 +35,5 @@ LIBRARIES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "jinja2",
+    "triton.language",  # beside a torch for cards
 )

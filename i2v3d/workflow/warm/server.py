@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import importlib.util
 import marshal
 import os
 import selectors
@@ -22,9 +23,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from i2v3d.workflow.process_environment import set_process_environment
+from i2v3d.workflow.process_environment import NO_CARDS, environment, set_process_environment
 from i2v3d.workflow.warm.client import same_user, send_number
 from i2v3d.workflow.warm.library_folders import leave_library_folders, library_folders
 
@@ -157,19 +158,39 @@ def run_command(words: list[str]) -> int:
     return main()
 
 
-def import_all(libraries: Sequence[str]) -> bool:
-    """Imports libraries, and freezes what they made; whether this process still has one thread, which a fork has."""
+def import_all(libraries: Sequence[str]) -> str | None:
+    """Imports those libraries that are installed, and freezes what they made. What keeps jobs from being forked of this
+    process, if anything does."""
     set_process_environment()
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # who sees one core starts no threads
     gc.disable()
-    for library in libraries:
-        importlib.import_module(library)
+    with environment(NO_CARDS):
+        for library in libraries:
+            if importlib.util.find_spec(library.partition(".")[0]) is not None:
+                importlib.import_module(library)
     gc.enable()
     os.sched_setaffinity(0, cores)
     gc.collect()
     gc.freeze()  # or a fork's searches for garbage would copy all of it
-    return len(list(Path("/proc/self/task").iterdir())) == 1
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        return "libraries started threads, which forks would miss"
+    return (
+        None
+        if _forks_may_use_cards()
+        else "libraries asked the driver for cards, which forks could not use then"
+    )
+
+
+def _forks_may_use_cards() -> bool:
+    """Whether torch, if it was imported, would let a fork use CUDA: a fork is asked."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return True
+    fork = os.fork()
+    if fork == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitpid(fork, 0)[1] == 0
 
 
 def listen(name: str) -> socket.socket | None:
@@ -184,7 +205,7 @@ def listen(name: str) -> socket.socket | None:
 
 
 def main(name: str, owner: int, libraries: Sequence[str]) -> None:
-    """Ends at once if another server has that name, or if forks would miss threads; jobs then run by themselves."""
+    """Ends at once if another server has that name, or if forks would lack something; jobs then run by themselves."""
     listener = listen(name)
     if listener is None:
         return
@@ -193,8 +214,8 @@ def main(name: str, owner: int, libraries: Sequence[str]) -> None:
     except ProcessLookupError:
         return
     others = library_folders()  # where this process is a fork itself, as in tests
-    if not import_all(libraries):
-        sys.stdout.write("libraries started threads, which forks would miss; jobs run by themselves\n")
+    if obstacle := import_all(libraries):
+        sys.stdout.write(f"{obstacle}; jobs run by themselves\n")
         return
     Server(listener, handle, run_command).serve()
     sys.stdout.write(f"imports and jobs: {sum(os.times()[:4]):.0f} s of CPU time\n")
