@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from i2v3d import __version__
 from i2v3d.commands import (
     cameras,
+    compile_kernels,
     completion,
     doctor,
     export,
@@ -64,6 +65,7 @@ GROUPS = (
             time_stages,
             time_threads,
             time_video,
+            compile_kernels,
             completion,
         ),
         True,

@@ -102,7 +102,7 @@ def _render(
     if not frames:
         return RenderReport()
     samples = spec.frames * spec.width * spec.height * cfg.samples
-    device = device_for(ctx.render_device, ctx.device, samples, card_version)
+    device = device_for(ctx.render_device, ctx.device, samples, spec.frames, card_version)
     with ctx.bar(f"render {spec.name}", "frame") as bar:
         return api.render_frames(
             _with_background(cfg, scene_dir, ctx.work),

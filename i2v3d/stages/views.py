@@ -25,7 +25,7 @@ def render_views(cfg: ViewsConfig, inputs: Mapping[str, Path], out: Path, ctx: S
     """
     count = len(cfg.azimuths_deg) * len(cfg.elevations_deg)
     samples = count * cfg.size**2 * cfg.samples
-    device = device_for(ctx.render_device, ctx.device, samples, card_version)
+    device = device_for(ctx.render_device, ctx.device, samples, count, card_version)
     with ctx.bar("render views", "view") as bar:
         report = api.render_view_set(
             inputs["scene"], out, config=cfg, device=device, on_frame=bar, log_dir=ctx.work

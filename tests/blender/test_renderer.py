@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from i2v3d.blender.renderer import Version, choose_device, device_for, runs, shipped_kernels
+from i2v3d.blender.kernels import Version
+from i2v3d.blender.renderer import choose_device, device_for
 
 FLAT = 91 * 1024 * 576 * 8  # the coarse passes of a long shot
 LARGE = 300 * 1920 * 1080 * 512
@@ -22,11 +23,11 @@ H100, RTX_4090 = (9, 0), (8, 9)
             FLAT,
             False,
             "cpu",
-            "about 60 s of 8 cores, a GPU may compile its kernels for 600 s",
+            "about 60 s of 8 cores, 727 s of a GPU, 600 of them until its kernels are compiled",
         ),
-        ("auto", "cuda", LARGE, False, "cuda", "compile its kernels"),
-        ("auto", "cuda", FLAT, True, "cuda", "a GPU may load its kernels for 20 s first"),
-        ("auto", "cuda", FLAT // 9, True, "cpu", "load its kernels"),
+        ("auto", "cuda", LARGE, False, "cuda", "kernels are compiled"),
+        ("auto", "cuda", FLAT, True, "cpu", "about 60 s of 8 cores, 127 s of a GPU"),
+        ("auto", "cuda", 8 * FLAT, True, "cuda", "about 477 s of 8 cores, 127 s of a GPU"),
         ("auto", "cpu", LARGE, False, "cpu", "no GPU"),
         ("gpu", "cuda:1", FLAT, False, "cuda:1", "is gpu"),
         ("gpu", "cpu", FLAT, False, "cpu", "no GPU"),
@@ -36,16 +37,9 @@ H100, RTX_4090 = (9, 0), (8, 9)
 def test_what_pays_decides_unless_somebody_asks(
     wanted: str, device: str, samples: int, kernels: bool, found: str, why: str
 ) -> None:
-    chosen, told = choose_device(wanted, device, samples, cores=8, kernels=kernels)
+    chosen, told = choose_device(wanted, device, samples, pictures=91, cores=8, kernels=kernels)
     assert chosen == found
     assert why in told
-
-
-def test_blender_brings_kernels_for_some_cards_only() -> None:
-    shipped = shipped_kernels()
-    assert runs(RTX_4090, shipped) and runs((7, 5), shipped)
-    assert not runs(H100, shipped) and not runs((8, 0), shipped) and not runs(None, shipped)
-    assert runs((8, 7), [(8, 6)]) and not runs((8, 5), [(8, 6)]) and not runs((9, 6), [(8, 6)])
 
 
 @pytest.mark.parametrize(("version", "found"), [(H100, "cpu"), (RTX_4090, "cuda"), (None, "cpu")])
@@ -54,7 +48,7 @@ def test_the_choice_is_a_line_of_the_log(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     with caplog.at_level(logging.INFO):
-        assert device_for("auto", "cuda", FLAT, lambda device: version) == found
-        assert device_for("cpu", "cuda", FLAT, lambda device: pytest.fail("nobody has to ask")) == "cpu"
-    assert f"renders on {found}: about 60 s of 8 cores" in caplog.text
+        assert device_for("auto", "cuda", 8 * FLAT, 91, lambda device: version) == found
+        assert device_for("cpu", "cuda", FLAT, 91, lambda device: pytest.fail("nobody has to ask")) == "cpu"
+    assert f"renders on {found}: about 477 s of 8 cores" in caplog.text
     assert "renders on cpu: runtime.render_device is cpu" in caplog.text
