@@ -14,10 +14,9 @@ from i2v3d.config.sections import section
 class RuntimeConfig:
     """device: 'auto' takes a GPU when there is one. perf: how the networks are run; 'auto' is fast on a GPU.
     memory: how much memory of a GPU is used at most; 'auto' is as much as the card has. max_batch: images a network
-    call, 0 for what the memory allows. render_device: where Blender renders; 'auto' is the CPU unless that takes longer
-    than a GPU takes to begin.
-    memory_mb: what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for
-    what the job scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine.
+    call, 0 for what the memory allows. render_device: where Blender renders; 'auto' is what ends sooner. memory_mb:
+    what a job that runs one of the networks asks a cluster for. threads: CPU threads of one job, 0 for what the job
+    scheduler gives. jobs_per_card: of one user at a time on one of several cards of this machine.
     shards: jobs that a render is split into. warm: whether jobs on one machine share the imports of large libraries."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
