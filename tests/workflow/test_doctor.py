@@ -107,9 +107,9 @@ def test_estimates_reproduce_what_was_measured_and_scale_with_the_shot() -> None
         return found.minutes * 60, found.gpu_gib
 
     seconds, gib = costs("lora.steps=500", segments=6)
-    assert seconds == pytest.approx(40.6 + 6.1 + 16.8 + (10.2 + 25.5) * 6) and gib == 7.5
+    assert seconds == pytest.approx(40.6 + 5.7 + 15.7 + (10.1 + 23.9) * 6) and gib == 7.5
     assert costs("lora.steps=1000", segments=6)[0] == pytest.approx(seconds + 40.6)
-    assert costs("lora.steps=500", segments=2)[0] == pytest.approx(40.6 + 22.9 * 3 / 7 + 35.7 * 2)
+    assert costs("lora.steps=500", segments=2)[0] == pytest.approx(40.6 + 21.4 * 3 / 7 + 34.0 * 2)
     smaller = costs("lora.steps=500", "scene.width=512", "scene.height=576", segments=6)
     assert smaller == (pytest.approx(40.6 + (seconds - 40.6) / 2), 7.5)
 
@@ -122,7 +122,7 @@ def test_backbones_are_estimated_apart() -> None:
     )
     assert with_keyframes is not None and from_the_photo is not None
     size = 832 * 480 / (1024 * 576)
-    assert with_keyframes.minutes * 60 == pytest.approx(125 + 40.6 + 22.9 * 2 / 7 * size)
+    assert with_keyframes.minutes * 60 == pytest.approx(125 + 40.6 + 21.4 * 2 / 7 * size)
     assert from_the_photo.minutes * 60 == pytest.approx(125)
 
 
