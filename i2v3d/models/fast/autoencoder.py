@@ -6,6 +6,7 @@ in the same precision. Shapes: N pictures, C channels, (h, w) size of the featur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,16 +48,24 @@ class _Attention:
 
 
 class _Half(nn.Module):
-    """What encoder and decoder have in common: a first convolution, a middle, a last norm and convolution."""
+    """What encoder and decoder have in common: a first convolution, levels, a middle, a last norm and convolution.
 
-    def __init__(self, net: Any) -> None:
+    levels: the down or up blocks; samplers: what changes the size behind each.
+    """
+
+    def __init__(self, net: Any, levels: Sequence[Any], samplers: Sequence[Any]) -> None:
         super().__init__()
         self.net = net
+        self._levels = [
+            ([_residual(block) for block in level.resnets], list(behind or ()))
+            for level, behind in zip(levels, samplers, strict=True)
+        ]
         self._middle = [_residual(block) for block in net.mid_block.resnets]
         self._attentions = [
             None if layer is None else _Attention(layer) for layer in net.mid_block.attentions
         ]
-        for layer in (net.conv_in, net.conv_out):
+        changes = [sampler.conv for _, behind in self._levels for sampler in behind]
+        for layer in (net.conv_in, net.conv_out, *changes):
             ops.channels_last(layer)
 
     def _stem(self, x: Tensor) -> tuple[Tensor, Size]:
@@ -82,20 +91,16 @@ class FastEncoder(_Half):
     """diffusers' `Encoder` of an autoencoder."""
 
     def __init__(self, net: Any) -> None:
-        super().__init__(net)
-        self._levels = [[_residual(block) for block in level.resnets] for level in net.down_blocks]
-        for level in net.down_blocks:
-            for sampler in level.downsamplers or ():
-                ops.channels_last(sampler.conv)
+        super().__init__(net, net.down_blocks, [level.downsamplers for level in net.down_blocks])
 
     def forward(self, sample: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) -> moments (N, 2 C, h, w)."""
         signals = _signals(1)
         h, size = self._stem(sample)
-        for level, blocks in zip(self.net.down_blocks, self._levels, strict=True):
+        for blocks, samplers in self._levels:
             for block in blocks:
                 h = block(h, size, signals)
-            for sampler in level.downsamplers or ():
+            for sampler in samplers:
                 h, size = _halved(h, size, sampler)
         return self._head(self._through_middle(h, size, signals), size)
 
@@ -104,11 +109,7 @@ class FastDecoder(_Half):
     """diffusers' `Decoder` of an autoencoder, and its `TemporalDecoder`, which mixes frames."""
 
     def __init__(self, net: Any) -> None:
-        super().__init__(net)
-        self._levels = [[_residual(block) for block in level.resnets] for level in net.up_blocks]
-        for level in net.up_blocks:
-            for sampler in level.upsamplers or ():
-                ops.channels_last(sampler.conv)
+        super().__init__(net, net.up_blocks, [level.upsamplers for level in net.up_blocks])
 
     def forward(
         self,
@@ -125,10 +126,10 @@ class FastDecoder(_Half):
         signals = _signals(num_frames)
         h, size = self._stem(sample)
         h = self._through_middle(h, size, signals)
-        for level, blocks in zip(self.net.up_blocks, self._levels, strict=True):
+        for blocks, samplers in self._levels:
             for block in blocks:
                 h = block(h, size, signals)
-            for sampler in level.upsamplers or ():
+            for sampler in samplers:
                 target = (2 * size[0], 2 * size[1])
                 h, size = ops.conv(ops.upsample(h, size, target), target, sampler.conv)
                 h.add_(sampler.conv.bias)
