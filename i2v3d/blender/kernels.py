@@ -19,11 +19,13 @@ from pathlib import Path
 
 import zstandard
 
+from i2v3d.artifacts.files import replacing
 from i2v3d.blender.machine import bpy_library
 from i2v3d.errors import MachineError
 
 Version = tuple[int, int]  # of a card's instruction set, as NVIDIA counts
 
+_KERNELS = re.compile(r"kernel_sm_(\d+)(\d)\.cubin\.zst")
 _CODE = re.compile(r"kernel_compute_(\d+)(\d)\.ptx\.zst")
 _BUNDLED = {"triton": ("backends/nvidia/bin",), "nvidia": ("cuda_nvcc/bin", "cu13/bin")}
 """Python packages that bring the assembler, and where in them."""
@@ -43,8 +45,7 @@ def compiled_kernels() -> frozenset[Version]:
 
     Raises MachineError if the package bpy is not installed.
     """
-    found = (re.match(r"kernel_sm_(\d+)(\d)\.cubin", path.name) for path in _folder().iterdir())
-    return frozenset((int(match[1]), int(match[2])) for match in found if match)
+    return frozenset(_files(_KERNELS, _folder()))
 
 
 def compile_kernels(version: Version) -> Path:
@@ -67,9 +68,8 @@ def compile_kernels(version: Version) -> Path:
         if done.returncode != 0:
             said = " ".join(done.stderr.split())[-300:] or f"status {done.returncode}"
             raise MachineError(f"{assembler} failed ({said}); a newer CUDA toolkit may know the card")
-        packed = target.with_suffix(".part")
-        packed.write_bytes(zstandard.compress(made.read_bytes(), level=10))
-        packed.replace(target)
+        with replacing(target) as packed:
+            packed.write_bytes(zstandard.compress(made.read_bytes(), level=10))
     compiled_kernels.cache_clear()
     return target
 
@@ -99,12 +99,15 @@ def _folder() -> Path:
     return found[-1]
 
 
+def _files(names: re.Pattern[str], folder: Path) -> dict[Version, Path]:
+    """The files that are called so, by the cards that they are for."""
+    found = ((names.fullmatch(path.name), path) for path in folder.iterdir())
+    return {(int(match[1]), int(match[2])): path for match, path in found if match}
+
+
 def _code_for(version: Version, folder: Path) -> Path:
     """The newest intermediate code that a card understands."""
-    found = {}
-    for path in folder.iterdir():
-        if match := _CODE.fullmatch(path.name):
-            found[int(match[1]), int(match[2])] = path
+    found = _files(_CODE, folder)
     known = [of for of in found if of <= version]
     if not known:
         raise MachineError(

@@ -41,12 +41,9 @@ def run(options: Options) -> int:
     from i2v3d.blender.kernels import compile_kernels, compiled_kernels, runs
     from i2v3d.errors import MachineError
     from i2v3d.models.memory import card_version
+    from i2v3d.workflow.runner import resolve_device
 
-    card = options.card
-    if card is None:
-        import torch
-
-        card = card_version("cuda") if torch.cuda.is_available() else None
+    card = options.card or card_version(resolve_device("auto"))
     if card is None:
         raise MachineError("there is no GPU of NVIDIA; name one with --card MAJOR.MINOR, such as --card 9.0")
     name = "{}.{}".format(*card)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.initialization import no_init_weights
+
+log = logging.getLogger(__name__)
 
 PIECE = 32 * 2**20
 """Bytes that a thread reads at once."""
@@ -89,6 +92,15 @@ class Reading:
             name: value.to(self._dtype) if value.is_floating_point() else value
             for name, value in self._tensors.items()
         }
+
+
+def begin_reading(files: Sequence[Path], device: str, dtype: torch.dtype, what: Path) -> Reading | None:
+    """A `Reading`; None, with a line in the log about `what`, for files that it does not know or cannot read."""
+    try:
+        return Reading(files, device, dtype) if files else None
+    except (OSError, ValueError, KeyError) as error:
+        log.info("%s is left to the library's loader: %s", what, error)
+        return None
 
 
 def _entries(file: Path) -> list[_Entry]:

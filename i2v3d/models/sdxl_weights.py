@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from i2v3d.config.models import ImageModelConfig
 from i2v3d.errors import InputError, ShapeError, WeightsError
-from i2v3d.models.direct_loading import Reading
+from i2v3d.models.direct_loading import Reading, begin_reading
 from i2v3d.models.fast.autoencoder import quicken
 from i2v3d.models.lora_content import likely_model
 from i2v3d.models.lora_files import LoraFile, read_lora, scale_note
@@ -194,7 +194,9 @@ def load_lora(models: ImageModels, weights: Path) -> None:
     """
     if not weights.is_file():
         raise InputError(f"LoRA {weights} does not exist; re-run the lora stage or correct lora.weights")
-    reading = _begin_reading(weights, models.device, models.dtype)
+    reading = None
+    if models.device.startswith("cuda"):  # while the file is looked at
+        reading = begin_reading([weights], models.device, models.dtype, weights)
     file = read_lora(weights, models.unet.config)
     if fuse_directly(models.unet, file, models.device, reading):
         log.info("loaded LoRA %s, scaled %s", weights, scale_note(file))
@@ -217,17 +219,6 @@ def load_lora(models: ImageModels, weights: Path) -> None:
         ) from error
     models.unet.requires_grad_(False)
     log.info("loaded LoRA %s, scaled %s", weights, scale_note(file))
-
-
-def _begin_reading(weights: Path, device: str, dtype: torch.dtype) -> Reading | None:
-    """The matrices of a file on their way to a GPU while it is looked at; None for other devices and strange files."""
-    if not device.startswith("cuda"):
-        return None
-    try:
-        return Reading([weights], device, dtype)
-    except (OSError, ValueError, KeyError) as error:
-        log.info("%s is not read directly: %s", weights, error)
-        return None
 
 
 @torch.no_grad()

@@ -137,14 +137,10 @@ class Loading:
         self._reading = self._read() if wanted else None
 
     def _read(self) -> Reading | None:
-        from i2v3d.models.direct_loading import Reading, files_of
+        from i2v3d.models.direct_loading import begin_reading, files_of
 
         files = files_of(self._cls, self._folder, self._ref.variant)
-        try:
-            return Reading(files, self._device, self._dtype) if files else None
-        except (OSError, ValueError, KeyError) as error:
-            log.info("%s is left to the library's loader: %s", self._folder, error)
-            return None
+        return begin_reading(files, self._device, self._dtype, self._folder)
 
     def finish(self) -> Any:
         """The network: frozen, in eval mode. Raises WeightsError if files are of another architecture."""

@@ -47,6 +47,7 @@ def test_the_choice_is_a_line_of_the_log(
     version: Version | None, found: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setattr("i2v3d.blender.renderer.compiled_kernels", lambda: frozenset({RTX_4090}))
     with caplog.at_level(logging.INFO):
         assert device_for("auto", "cuda", 8 * FLAT, 91, lambda device: version) == found
         assert device_for("cpu", "cuda", FLAT, 91, lambda device: pytest.fail("nobody has to ask")) == "cpu"

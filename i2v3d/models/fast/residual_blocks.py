@@ -66,12 +66,14 @@ class _Shift:
     """What a block adds in front of its second norm: a bias and, if it has one, the time embedding; (clips, C)."""
 
     def __init__(self, block: Any, times: TimeShifts) -> None:
-        self._bias = block.conv1.bias[None]
-        timed = block.time_emb_proj is not None
-        self._columns = times.add(block.time_emb_proj, block.conv1.bias) if timed else None
+        self._fixed: Tensor | None = None
+        if block.time_emb_proj is None:
+            self._fixed = block.conv1.bias[None]
+        else:
+            self._columns = times.add(block.time_emb_proj, block.conv1.bias)
 
     def __call__(self, signals: Signals) -> Tensor:
-        return self._bias if self._columns is None else signals.shifts[:, self._columns]
+        return signals.shifts[:, self._columns] if self._fixed is None else self._fixed
 
 
 def _frames_weight(layer: Any) -> Tensor:

@@ -175,11 +175,9 @@ def import_all(libraries: Sequence[str]) -> str | None:
     gc.freeze()  # or a fork's searches for garbage would copy all of it
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         return "libraries started threads, which forks would miss"
-    return (
-        None
-        if _forks_may_use_cards()
-        else "libraries asked the driver for cards, which forks could not use then"
-    )
+    if not _forks_may_use_cards():
+        return "libraries asked the driver for cards, which forks could not use then"
+    return None
 
 
 def _forks_may_use_cards() -> bool:
